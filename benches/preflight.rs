@@ -1,0 +1,353 @@
+//! Speed, size and memory, printed and never judged: `make bench`.
+//!
+//! The preflight runs as a process against loopback stand-ins with 0 and 50 ms added to every answer, and is compared with
+//! (a) the same requests sent concurrently by a bare client, a process too, and (b) the shell pipeline that people use today.
+//! Every ratio is of medians taken in this one run, the two taking turns.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use capt_spot_standin::{Call, Standin, longest_chain, scenario};
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_kubectl-capt_spot");
+
+/// Set for the child that is the bare client: the file with the requests.
+const BARE: &str = "CAPT_SPOT_BENCH_BARE";
+
+const RUNS: usize = 15;
+
+fn main() {
+    if let Some(file) = std::env::var_os(BARE) {
+        bare_client(Path::new(&file));
+        return;
+    }
+    let home = tempfile::tempdir().expect("a home");
+    size_and_start();
+    for delay in [0, 50] {
+        against_bare_client(home.path(), Duration::from_millis(delay));
+    }
+    scale(home.path());
+    against_shell(home.path());
+}
+
+struct Spread {
+    min: Duration,
+    median: Duration,
+    max: Duration,
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |d: Duration| d.as_secs_f64() * 1000.0;
+        write!(
+            f,
+            "{:8.1} ms  (min {:.1}, max {:.1})",
+            ms(self.median),
+            ms(self.min),
+            ms(self.max)
+        )
+    }
+}
+
+fn spread(mut times: Vec<Duration>) -> Spread {
+    times.sort_unstable();
+    Spread {
+        min: times[0],
+        median: times[times.len() / 2],
+        max: times[times.len() - 1],
+    }
+}
+
+fn ratio(a: &Spread, b: &Spread) -> f64 {
+    a.median.as_secs_f64() / b.median.as_secs_f64()
+}
+
+fn timed(command: &mut Command) -> Duration {
+    let started = Instant::now();
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let took = started.elapsed();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    took
+}
+
+/// Peak memory of the largest child so far, in MiB.
+fn peak_mib() -> f64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).expect("rusage");
+    // Kilobytes on Linux, bytes on macOS.
+    let unit = if cfg!(target_os = "macos") {
+        1024.0 * 1024.0
+    } else {
+        1024.0
+    };
+    #[allow(clippy::cast_precision_loss, reason = "a printed figure")]
+    let peak = usage.max_rss() as f64 / unit;
+    peak
+}
+
+fn size_and_start() {
+    let bytes = std::fs::metadata(BINARY).expect("the binary").len();
+    #[allow(clippy::cast_precision_loss, reason = "a printed figure")]
+    let mib = bytes as f64 / (1024.0 * 1024.0);
+    println!("binary               {mib:8.2} MiB");
+    let times = (0..RUNS)
+        .map(|_| timed(Command::new(BINARY).arg("--version").env_clear()))
+        .collect();
+    println!("--version            {}", spread(times));
+}
+
+fn preflight(standin: &Standin, home: &Path, kubeconfig: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["preflight", "-o", "json"])
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("KUBECONFIG", kubeconfig)
+        .envs(standin.env());
+    command
+}
+
+fn stage(standin: &Standin, home: &Path) -> PathBuf {
+    let path = home.join("kubeconfig");
+    std::fs::write(&path, standin.kubeconfig(scenario::CLUSTER).yaml()).expect("the kubeconfig");
+    path
+}
+
+fn against_bare_client(home: &Path, delay: Duration) {
+    let standin = Standin::start(scenario::healthy()).expect("the stand-ins");
+    let kubeconfig = stage(&standin, home);
+    standin.delay(delay);
+    timed(&mut preflight(&standin, home, &kubeconfig));
+    let calls = standin.calls();
+    let chain = longest_chain(&calls);
+    let requests = home.join("requests.json");
+    std::fs::write(&requests, record(&standin, &calls).to_string()).expect("the requests");
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        ours.push(timed(&mut preflight(&standin, home, &kubeconfig)));
+        bare.push(timed(
+            Command::new(std::env::current_exe().expect("this program")).env(BARE, &requests),
+        ));
+    }
+    let (ours, bare) = (spread(ours), spread(bare));
+    println!("\n{} ms added to every answer", delay.as_millis());
+    println!("  preflight          {ours}");
+    println!("  bare client (a)    {bare}");
+    println!("  ratio              {:8.2} times (a)", ratio(&ours, &bare));
+    println!("  requests           {:5}", calls.len());
+    if delay.is_zero() {
+        println!("  peak memory        {:8.1} MiB", peak_mib());
+    } else {
+        println!(
+            "  longest chain      {:5} requests that wait for one another: {}",
+            chain.len(),
+            names(&chain)
+        );
+        println!(
+            "  delays in it       {:8.1}",
+            ours.median.as_secs_f64() / delay.as_secs_f64()
+        );
+    }
+}
+
+fn names(chain: &[&Call]) -> String {
+    chain
+        .iter()
+        .map(|call| call.action.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The recorded requests in the order of their dependence: those of one wave were under way together.
+fn record(standin: &Standin, calls: &[Call]) -> Value {
+    let requests: Vec<Value> = calls
+        .iter()
+        .map(|call| {
+            let kubernetes = call.kubernetes.is_some();
+            let base = if kubernetes { standin.kubernetes_url(scenario::CLUSTER) } else { standin.aws_url() };
+            let service = call.action.split(':').next().unwrap_or_default();
+            let form = service == "iam" || service == "sts";
+            let body = if form {
+                let mut pairs = vec![format!("Action={}", call.action.split(':').nth(1).unwrap_or_default())];
+                pairs.extend(call.parameters.iter().filter(|(name, _)| name != "Action").map(|(name, value)| {
+                    format!("{name}={}", percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC))
+                }));
+                pairs.join("&")
+            } else {
+                String::new()
+            };
+            let path = if kubernetes && !call.parameters.is_empty() && !call.path.contains('?') {
+                let query: Vec<String> = call.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                format!("{}?{}", call.path, query.join("&"))
+            } else {
+                call.path.clone()
+            };
+            json!({
+                "address": base.trim_start_matches("http://"), "method": call.method, "path": path, "body": body,
+                "authorization": if kubernetes {
+                    format!("Bearer {}", scenario::ADMIN_TOKEN)
+                } else {
+                    format!(
+                        "AWS4-HMAC-SHA256 Credential={}/20260101/{}/{service}/aws4_request, SignedHeaders=host, Signature=0",
+                        scenario::ACCESS_KEY, call.region
+                    )
+                }
+            })
+        })
+        .collect();
+    Value::Array(requests)
+}
+
+/// Every request on a connection and a thread of its own, all at once; every answer read to its end.
+fn bare_client(file: &Path) {
+    let text = std::fs::read_to_string(file).expect("the requests");
+    let requests: Vec<Value> = serde_json::from_str(&text).expect("the requests");
+    std::thread::scope(|scope| {
+        for request in &requests {
+            scope.spawn(move || {
+                let text = |key: &str| request[key].as_str().unwrap_or_default();
+                let mut stream = TcpStream::connect(text("address")).expect("a connection");
+                let body = text("body");
+                let head = format!(
+                    "{} {} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                     Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    text("method"),
+                    text("path"),
+                    text("address"),
+                    text("authorization"),
+                    body.len()
+                );
+                stream.write_all(head.as_bytes()).expect("sent");
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).expect("answered");
+                assert!(!answer.is_empty());
+            });
+        }
+    });
+}
+
+/// 1,000 node pools, 10,000 node claims, 50,000 events, an aws-auth of a mebibyte.
+fn scale(home: &Path) {
+    let mut world = scenario::healthy();
+    let kubernetes = world.kubernetes(scenario::CLUSTER);
+    for n in 0..1000 {
+        kubernetes.put(scenario::node_pool(&format!("pool-{n}"), &json!([])));
+    }
+    for n in 0..10_000 {
+        kubernetes.put(json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+            "metadata": {"name": format!("claim-{n}"), "labels": {"karpenter.sh/nodepool": format!("pool-{}", n % 1000)}},
+            "spec": {},
+            "status": {"nodeName": format!("node-{n}"), "conditions": [
+                {"type": "Launched", "status": "True", "reason": "Launched", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "Registered", "status": "True", "reason": "Registered", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            ]}
+        }));
+    }
+    for n in 0..50_000 {
+        kubernetes.put(json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": format!("event-{n}"), "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "name": format!("pod-{n}"), "namespace": "default"},
+            "reason": "Scheduled", "type": if n % 2 == 0 { "Warning" } else { "Normal" },
+            "message": format!("Successfully assigned default/pod-{n} to a node"),
+            "lastTimestamp": "2026-01-01T00:00:00Z"
+        }));
+    }
+    let role = |n: usize| {
+        format!(
+            "- rolearn: arn:aws:iam::111122223333:role/role-{n}\n  username: user-{n}\n  groups: [group-{n}]\n"
+        )
+    };
+    let mut map_roles = String::from(
+        "- rolearn: arn:aws:iam::111122223333:role/demo-node\n  username: system:node:{{EC2PrivateDNSName}}\n  groups: [system:bootstrappers, system:nodes]\n",
+    );
+    let mut n = 0;
+    while map_roles.len() < 1_000_000 {
+        map_roles.push_str(&role(n));
+        n += 1;
+    }
+    kubernetes.put_aws_auth(&[("mapRoles", map_roles.as_str())]);
+    let standin = Standin::start(world).expect("the stand-ins");
+    let kubeconfig = stage(&standin, home);
+    let times: Vec<Duration> = (0..3)
+        .map(|_| {
+            let started = Instant::now();
+            let output = preflight(&standin, home, &kubeconfig)
+                .output()
+                .expect("it starts");
+            assert!(
+                !output.stdout.is_empty(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            started.elapsed()
+        })
+        .collect();
+    println!("\n1,000 node pools, 10,000 node claims, 50,000 events, 1 MiB of aws-auth");
+    println!("  preflight          {}", spread(times));
+    println!("  peak memory        {:8.1} MiB", peak_mib());
+}
+
+/// What people do today, one after the other.
+fn against_shell(home: &Path) {
+    let bed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/testbed");
+    let (aws, kubectl) = (bed.join("venv/bin/aws"), bed.join("bin/kubectl"));
+    if !aws.exists() || !kubectl.exists() {
+        println!("\nshell pipeline (b): not run: make testbed brings the AWS CLI and kubectl");
+        return;
+    }
+    let mut world = scenario::healthy();
+    // kubectl sends no credentials over plain HTTP.
+    world.kubernetes(scenario::CLUSTER).tls = true;
+    let standin = Standin::start(world).expect("the stand-ins");
+    let kubeconfig = stage(&standin, home);
+    let script = format!(
+        "set -e\naws sts get-caller-identity\naws eks describe-cluster --name {0}\naws iam get-role --role-name AWSServiceRoleForEC2Spot\n\
+         kubectl get configmap aws-auth -n kube-system -o yaml\nkubectl get nodepools,ec2nodeclasses -o yaml\n",
+        scenario::CLUSTER
+    );
+    let path = std::env::join_paths([
+        bed.join("venv/bin"),
+        bed.join("bin"),
+        "/usr/bin".into(),
+        "/bin".into(),
+    ])
+    .expect("a PATH");
+    let shell = || {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .env_clear()
+            .env("HOME", home)
+            .env("PATH", &path)
+            .env("AWS_PAGER", "")
+            .env("KUBECONFIG", &kubeconfig)
+            .envs(standin.env());
+        command
+    };
+    let (mut ours, mut pipeline) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        ours.push(timed(&mut preflight(&standin, home, &kubeconfig)));
+        pipeline.push(timed(&mut shell()));
+    }
+    let (ours, pipeline) = (spread(ours), spread(pipeline));
+    println!("\nshell pipeline of aws and kubectl (b), 0 ms added, the cluster over TLS");
+    println!("  preflight          {ours}");
+    println!("  pipeline (b)       {pipeline}");
+    println!(
+        "  ratio              {:8.1} times faster than (b)",
+        ratio(&pipeline, &ours)
+    );
+}

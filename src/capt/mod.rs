@@ -1,0 +1,18 @@
+//! CAPT WorkspaceTemplates: does the NodePool wait for the role?
+//!
+//! ```text
+//! file ── source ──> modules ── hcl ──> graph ── pools, role ──> facts ── check ──> report ──> text / json / sarif
+//!           (yaml)                                                  └──── patch ──> the file, mended
+//! ```
+pub mod check;
+pub mod command;
+pub mod hcl;
+pub mod patch;
+pub mod pools;
+pub mod report;
+pub mod role;
+pub mod source;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;

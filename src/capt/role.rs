@@ -1,0 +1,364 @@
+//! What in a module makes the account's Spot role, and what requires it.
+use std::collections::BTreeSet;
+
+use hcl_edit::expr::Expression;
+use hcl_edit::structure::Block;
+use hcl_edit::template::Element;
+use hcl_edit::visit::{Visit, visit_element, visit_expr};
+
+use super::hcl::{BlockKind, Entry, Evaluator, Graph, Val, elements, references};
+
+/// The role's name in every account.
+pub const ROLE: &str = "AWSServiceRoleForEC2Spot";
+/// The service that the role is linked to.
+pub const SERVICE: &str = "spot.amazonaws.com";
+/// The path that only service-linked roles can have.
+pub const PATH: &str = "/aws-service-role/spot.amazonaws.com/";
+
+/// Whether Terraform looks at a block at all, as its `count` or `for_each` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guard {
+    /// No `count` and no `for_each`, or one that always holds.
+    Always,
+    /// `count = 0`
+    Never,
+    /// By variables; what it does with their defaults.
+    Variable {
+        /// Their addresses.
+        names: Vec<String>,
+        /// Active when nobody sets anything.
+        on: bool,
+    },
+    /// By a data source that looks for the role: its address.
+    RoleRead(String),
+    /// By something else.
+    Unknown,
+}
+
+/// How the role is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// `aws_iam_service_linked_role`: Terraform owns it, and deletes it on destroy.
+    Resource,
+    /// A command; `tolerant` when it does not fail where the role exists.
+    Command {
+        /// `|| true` or the like.
+        tolerant: bool,
+    },
+    /// A CloudFormation stack.
+    Stack,
+    /// A module that is told to.
+    Module,
+}
+
+/// A block that makes the role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maker {
+    /// Index in [`Graph::entries`].
+    pub entry: usize,
+    /// How.
+    pub how: How,
+    /// When.
+    pub guard: Guard,
+    /// `lifecycle { prevent_destroy = true }`
+    pub prevent_destroy: bool,
+    /// `lifecycle { ignore_changes = ... }`
+    pub ignore_changes: bool,
+}
+
+/// A block that fails where the role is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirer {
+    /// Index in [`Graph::entries`].
+    pub entry: usize,
+    /// When.
+    pub guard: Guard,
+    /// Its failure says what to do (a precondition or postcondition with a message).
+    pub has_words: bool,
+}
+
+/// What a module does about the role.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// Blocks that make it.
+    pub makers: Vec<Maker>,
+    /// Blocks that require it.
+    pub requirers: Vec<Requirer>,
+    /// `aws_iam_role` resources of that name: not the service-linked role.
+    pub ordinary: Vec<usize>,
+    /// `check` blocks that look at it: they only warn.
+    pub checks: Vec<usize>,
+}
+
+impl Roles {
+    /// Finds them. `eval` must take variables as their defaults.
+    pub fn of(graph: &Graph<'_>, eval: &Evaluator<'_, '_>) -> Self {
+        let mut roles = Self::default();
+        let readers: BTreeSet<String> = graph
+            .entries
+            .iter()
+            .filter(|e| reads_role(e, eval))
+            .map(|e| e.address.clone())
+            .collect();
+        let reads = |expr: &Expression| {
+            let reached = graph.reached_from(expr);
+            readers.iter().find(|r| reached.contains(*r)).cloned()
+        };
+        for (index, entry) in graph.entries.iter().enumerate() {
+            let guard = || guard(entry, eval, graph, &reads);
+            if let Some(how) = makes_role(entry, eval) {
+                let lifecycle = |name: &str| {
+                    entry
+                        .block
+                        .body
+                        .get_blocks("lifecycle")
+                        .find_map(|l| l.body.get_attribute(name))
+                        .map(|a| &a.value)
+                };
+                roles.makers.push(Maker {
+                    entry: index,
+                    how,
+                    guard: guard(),
+                    prevent_destroy: lifecycle("prevent_destroy").is_some_and(|v| v.as_bool() == Some(true)),
+                    ignore_changes: lifecycle("ignore_changes").is_some(),
+                });
+                continue;
+            }
+            if entry.kind == BlockKind::Resource
+                && entry.type_name == "aws_iam_role"
+                && names_role(entry, eval)
+            {
+                roles.ordinary.push(index);
+                continue;
+            }
+            if entry.block.has_ident("check") {
+                let texts = texts(entry.block);
+                let inside = entry
+                    .block
+                    .body
+                    .blocks()
+                    .flat_map(|b| b.body.attributes())
+                    .any(|a| reads(&a.value).is_some());
+                if inside || texts.iter().any(|t| t == ROLE) {
+                    roles.checks.push(index);
+                }
+                continue;
+            }
+            let conditions: Vec<&Block> = entry
+                .block
+                .body
+                .get_blocks("lifecycle")
+                .flat_map(|l| l.body.blocks())
+                .filter(|b| b.has_ident("precondition") || b.has_ident("postcondition"))
+                .collect();
+            let own = readers.contains(&entry.address);
+            let has_words = conditions.iter().any(|c| {
+                c.body.get_attribute("condition").is_some_and(|condition| {
+                    reads(&condition.value).is_some() || own && mentions_self(&condition.value)
+                })
+            });
+            let by_itself = own && entry.type_name != "aws_iam_roles";
+            if by_itself || has_words || runs(entry, &["get-role", ROLE]) {
+                roles.requirers.push(Requirer {
+                    entry: index,
+                    guard: guard(),
+                    has_words,
+                });
+            }
+        }
+        roles
+    }
+}
+
+/// A data source that looks for the role, whether or not it fails without it.
+pub fn reads_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
+    if entry.kind != BlockKind::Data {
+        return false;
+    }
+    let text = |name: &str| match entry.block.body.get_attribute(name).map(|a| eval.eval(&a.value)) {
+        Some(Val::Str(s)) => Some(s),
+        _ => None,
+    };
+    match entry.type_name {
+        "aws_iam_role" => names_role(entry, eval),
+        "aws_iam_roles" => {
+            let (name, path) = (text("name_regex"), text("path_prefix"));
+            name.as_ref()
+                .is_none_or(|n| n.contains("EC2Spot") && !n.contains("EC2SpotFleet"))
+                && path.as_ref().is_none_or(|p| PATH.starts_with(p.as_str()))
+        }
+        "external" => texts(entry.block).iter().any(|t| t.contains(ROLE)),
+        _ => false,
+    }
+}
+
+fn names_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
+    entry
+        .block
+        .body
+        .get_attribute("name")
+        .is_some_and(|a| matches!(eval.eval(&a.value), Val::Str(s) if s == ROLE))
+}
+
+fn makes_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Option<How> {
+    match (entry.kind, entry.type_name) {
+        (BlockKind::Resource, "aws_iam_service_linked_role" | "awscc_iam_service_linked_role") => {
+            let service = &entry.block.body.get_attribute("aws_service_name")?.value;
+            let each = entry
+                .block
+                .body
+                .get_attribute("for_each")
+                .map(|f| eval.eval(&f.value));
+            let all = each.as_ref().and_then(elements).unwrap_or_default();
+            let mut names = vec![eval.eval(service)];
+            for (key, value) in &all {
+                let key = if let (Val::Num(_), Val::Str(v)) = (key, value) {
+                    v.clone()
+                } else {
+                    key_text(key)
+                };
+                names.push(eval.eval_each(service, &key, value));
+            }
+            let is = names.iter().any(|n| matches!(n, Val::Str(s) if s == SERVICE));
+            // Not known, but the block itself speaks of it.
+            let may = names.iter().any(|n| matches!(n, Val::Unknown(_) | Val::Any(_)))
+                && (entry.address.contains("spot") || texts(entry.block).iter().any(|t| t.contains(SERVICE)));
+            (is || may && all.is_empty()).then_some(How::Resource)
+        }
+        (BlockKind::Resource, "aws_cloudformation_stack") => {
+            let all = texts(entry.block).concat();
+            (all.contains("AWS::IAM::ServiceLinkedRole") && all.contains(SERVICE)).then_some(How::Stack)
+        }
+        (BlockKind::Module, _) => {
+            let told = entry.block.body.attributes().any(|a| {
+                let key = a.key.as_str();
+                let slr = key.contains("service_linked") || key.contains("slr");
+                slr && key.contains("spot") && eval.eval(&a.value) == Val::Bool(true)
+            });
+            (told || texts(entry.block).iter().any(|t| t == SERVICE)).then_some(How::Module)
+        }
+        (BlockKind::Resource, _) => {
+            if !runs(entry, &["create-service-linked-role", SERVICE])
+                && !runs(entry, &["capt-spot", "create-role"])
+            {
+                return None;
+            }
+            let all = texts(entry.block).concat();
+            let tolerant = [
+                "|| true",
+                "||true",
+                "|| :",
+                "||:",
+                "|| echo",
+                "|| exit 0",
+                "get-role",
+                "set +e",
+                "capt-spot",
+            ]
+            .iter()
+            .any(|t| all.contains(t))
+                || entry.block.body.get_blocks("provisioner").any(|p| {
+                    p.body.get_attribute("on_failure").is_some_and(|a| {
+                        references(&a.value).is_empty()
+                            && a.value.as_variable().is_some_and(|v| v.as_str() == "continue")
+                    })
+                });
+            Some(How::Command { tolerant })
+        }
+        _ => None,
+    }
+}
+
+fn key_text(key: &Val) -> String {
+    match key {
+        Val::Str(s) => s.clone(),
+        _ => String::new(),
+    }
+}
+
+/// A block that runs a command with these words in it.
+fn runs(entry: &Entry<'_>, words: &[&str]) -> bool {
+    let command = entry.kind == BlockKind::Resource
+        && entry.block.body.get_blocks("provisioner").next().is_some()
+        || matches!(entry.type_name, "external" | "shell_script");
+    command && {
+        let all = texts(entry.block).join(" ");
+        words.iter().all(|w| all.contains(w))
+    }
+}
+
+fn guard(
+    entry: &Entry<'_>,
+    eval: &Evaluator<'_, '_>,
+    graph: &Graph<'_>,
+    reads: &dyn Fn(&Expression) -> Option<String>,
+) -> Guard {
+    let body = &entry.block.body;
+    let Some(expr) = body
+        .get_attribute("count")
+        .or_else(|| body.get_attribute("for_each"))
+        .map(|a| &a.value)
+    else {
+        return Guard::Always;
+    };
+    if let Some(reader) = reads(expr) {
+        return Guard::RoleRead(reader);
+    }
+    let on = match eval.eval(expr) {
+        Val::Num(n) => Some(n != 0.0),
+        Val::Bool(b) => Some(b),
+        Val::List(l) => Some(!l.is_empty()),
+        Val::Obj(o) => Some(!o.is_empty()),
+        _ => None,
+    };
+    let names: Vec<String> = graph
+        .reached_from(expr)
+        .into_iter()
+        .filter(|a| a.starts_with("var."))
+        .collect();
+    match (on, names.is_empty()) {
+        (Some(true), true) => Guard::Always,
+        (Some(false), true) => Guard::Never,
+        (Some(on), false) => Guard::Variable { names, on },
+        // A variable without a default: whoever uses the module decides.
+        (None, false) => Guard::Variable { names, on: false },
+        (None, true) => Guard::Unknown,
+    }
+}
+
+fn mentions_self(expr: &Expression) -> bool {
+    struct Finder(bool);
+    impl Visit for Finder {
+        fn visit_expr(&mut self, node: &Expression) {
+            if node.as_variable().is_some_and(|v| v.as_str() == "self") {
+                self.0 = true;
+            }
+            visit_expr(self, node);
+        }
+    }
+    let mut finder = Finder(false);
+    finder.visit_expr(expr);
+    finder.0
+}
+
+/// Every literal text in a block.
+pub fn texts(block: &Block) -> Vec<String> {
+    struct Texts(Vec<String>);
+    impl Visit for Texts {
+        fn visit_expr(&mut self, node: &Expression) {
+            if let Some(s) = node.as_str() {
+                self.0.push(s.to_owned());
+            }
+            visit_expr(self, node);
+        }
+        fn visit_element(&mut self, node: &Element) {
+            if let Element::Literal(s) = node {
+                self.0.push(s.value().clone());
+            }
+            visit_element(self, node);
+        }
+    }
+    let mut found = Texts(Vec::new());
+    found.visit_body(&block.body);
+    found.0
+}

@@ -1,0 +1,716 @@
+//! Check and patch together, on whole files.
+use super::check::check_files;
+use super::patch::{Mode, PatchError, Patched, Wish, patch};
+use super::report::TemplateReport;
+use super::source::Input;
+
+fn input(name: &str, text: &str) -> Input {
+    Input::read(name, text.as_bytes().to_vec()).expect("readable")
+}
+
+fn check(name: &str, text: &str) -> TemplateReport {
+    check_files(&[input(name, text)]).expect("HCL")
+}
+
+/// `severity id line` of each finding.
+fn found(name: &str, text: &str) -> Vec<String> {
+    let report = check(name, text);
+    report
+        .findings
+        .iter()
+        .map(|f| {
+            format!(
+                "{} {} {}",
+                f.severity.as_str(),
+                f.id,
+                f.file_line().unwrap_or(f.hcl_line)
+            )
+        })
+        .collect()
+}
+
+fn wish(mode: Mode) -> Wish {
+    Wish {
+        mode,
+        removed_block: false,
+        account_apart: false,
+    }
+}
+
+fn patched(name: &str, text: &str, mode: Mode) -> Result<Patched, PatchError> {
+    patch(&input(name, text), wish(mode))
+}
+
+const TEMPLATE: &str = include_str!("../../examples/workspace-template.yaml");
+
+/// CAPTEP-0023's pattern, as its template has it.
+const CAPTEP: &str = r#"data "aws_iam_role" "spot" {
+  name  = "AWSServiceRoleForEC2Spot"
+  count = 0
+}
+
+# The role that Spot needs.
+resource "aws_iam_service_linked_role" "spot" {
+  aws_service_name = "spot.amazonaws.com"
+
+  lifecycle {
+    ignore_changes = [aws_service_name]
+  }
+}
+
+resource "kubectl_manifest" "ec2_node_class" {
+  yaml_body = "apiVersion: karpenter.k8s.aws/v1\nkind: EC2NodeClass\n"
+}
+
+resource "kubectl_manifest" "node_pool" {
+  yaml_body = <<-YAML
+    apiVersion: karpenter.sh/v1
+    kind: NodePool
+    metadata:
+      name: default
+  YAML
+
+  depends_on = [kubectl_manifest.ec2_node_class, aws_iam_service_linked_role.spot]
+}
+
+output "role" {
+  value = aws_iam_service_linked_role.spot.arn
+}
+"#;
+
+const POOL: &str = r#"resource "kubectl_manifest" "node_pool" {
+  yaml_body = <<-YAML
+    apiVersion: karpenter.sh/v1
+    kind: NodePool
+    metadata:
+      name: default
+  YAML
+}
+"#;
+
+fn with_pool(rest: &str) -> String {
+    format!("{POOL}\n{rest}")
+}
+
+/// Runs `terraform fmt` on a text; none where terraform is not installed.
+fn fmt(text: &str) -> Option<String> {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let mut child = Command::new("terraform")
+        .args(["fmt", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    child.stdin.take()?.write_all(text.as_bytes()).ok()?;
+    let out = child.wait_with_output().ok()?;
+    assert!(
+        out.status.success(),
+        "{}\n{text}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).ok()
+}
+
+#[test]
+fn the_report_of_the_example() {
+    let report = check("examples/workspace-template.yaml", TEMPLATE);
+    insta::assert_snapshot!("example_text", report.text());
+    insta::assert_snapshot!("example_json", report.json());
+    insta::assert_snapshot!("example_sarif", report.sarif());
+    assert_eq!(report.exit_code(), 1);
+    let line = report.findings[0].yaml_line.expect("a line");
+    let hcl = report.findings[0].hcl_line;
+    assert_eq!(
+        TEMPLATE.lines().nth(line - 1).map(str::trim),
+        Some("resource \"kubectl_manifest\" \"node_pool\" {")
+    );
+    let module = &input("x.yaml", TEMPLATE).modules[0].text;
+    assert_eq!(
+        module.lines().nth(hcl - 1),
+        Some("resource \"kubectl_manifest\" \"node_pool\" {")
+    );
+}
+
+#[test]
+fn the_report_of_capteps_pattern() {
+    insta::assert_snapshot!("captep_text", check("main.tf", CAPTEP).text());
+}
+
+#[test]
+fn examples_are_what_patch_writes() {
+    for (mode, after) in [
+        (
+            Mode::Require,
+            include_str!("../../examples/workspace-template.require.yaml"),
+        ),
+        (
+            Mode::Create,
+            include_str!("../../examples/workspace-template.create.yaml"),
+        ),
+        (
+            Mode::AccountTemplate,
+            include_str!("../../examples/workspace-template.account-template.yaml"),
+        ),
+    ] {
+        let now = patched("x.yaml", TEMPLATE, mode).expect("mended").text;
+        if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
+            let name = format!(
+                "examples/workspace-template.{}.yaml",
+                clap::ValueEnum::to_possible_value(&mode)
+                    .expect("named")
+                    .get_name()
+            );
+            std::fs::write(name, &now).expect("written");
+        } else {
+            assert_eq!(now, after, "{mode:?}");
+        }
+        assert_eq!(check("x.yaml", &now).exit_code(), 0, "{mode:?}");
+    }
+    let now = check("examples/workspace-template.yaml", TEMPLATE).text();
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
+        std::fs::write("examples/workspace-template.report.txt", now).expect("written");
+    } else {
+        assert_eq!(include_str!("../../examples/workspace-template.report.txt"), now);
+    }
+}
+
+#[test]
+fn findings_by_pattern() {
+    const ROLE: &str =
+        "resource \"aws_iam_service_linked_role\" \"spot\" {\n  aws_service_name = \"spot.amazonaws.com\"\n";
+    const KEEP: &str = "  lifecycle {\n    prevent_destroy = true\n  }\n";
+    let owner = |inner: &str| format!("{ROLE}{inner}{KEEP}}}\n");
+    let waiting = |on: &str| POOL.replacen("  YAML\n}", &format!("  YAML\n\n  depends_on = [{on}]\n}}"), 1);
+    let reader = "data \"aws_iam_role\" \"r\" {\n  name = \"AWSServiceRoleForEC2Spot\"\n}\n";
+    let table: Vec<(&str, String, &[&str])> = vec![
+        ("nothing", POOL.into(), &["error role-neither-made-nor-required 1"]),
+        ("on-demand only", POOL.replace(
+            "      name: default\n",
+            "      name: default\n    spec: {template: {spec: {requirements: [{key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}]}}}\n",
+        ), &[]),
+        ("no pool, no role", "resource \"null_resource\" \"x\" {\n}\n".into(), &[]),
+        ("required and waited for", waiting("data.aws_iam_role.r") + reader, &["note role-missing-says-nothing 11"]),
+        ("required, not waited for", with_pool(reader), &["warning role-not-waited-for 1", "note role-missing-says-nothing 10"]),
+        ("made, not waited for", with_pool(&format!("{ROLE}}}\n")), &[
+            "error role-not-waited-for 1", "error destroy-takes-the-role 10", "error role-creation-fails-where-it-exists 10",
+        ]),
+        ("made through a local and another block",
+            waiting("null_resource.x") + &format!("{ROLE}}}\nlocals {{\n  a = aws_iam_service_linked_role.spot.arn\n}}\nresource \"null_resource\" \"x\" {{\n  triggers = {{ a = local.a }}\n}}\n"),
+            &["error destroy-takes-the-role 11", "error role-creation-fails-where-it-exists 11"]),
+        ("guard off by default, nothing else",
+            waiting("aws_iam_service_linked_role.spot") + &owner("  count = var.c ? 1 : 0\n") + "variable \"c\" {\n  default = false\n}\n",
+            &["warning role-made-only-on-request 1", "note role-owned-per-cluster 11"]),
+        ("guard on by default",
+            waiting("aws_iam_service_linked_role.spot") + &owner("  count = var.c ? 1 : 0\n") + "variable \"c\" {\n  default = true\n}\n",
+            &["warning role-creation-fails-where-it-exists 11", "warning role-owned-per-cluster 11"]),
+        ("flips",
+            waiting("aws_iam_service_linked_role.spot")
+                + &owner("  count = length(local.found) == 0 ? 1 : 0\n")
+                + "locals {\n  found = data.aws_iam_roles.x.names\n}\ndata \"aws_iam_roles\" \"x\" {\n  name_regex = \"AWSServiceRoleForEC2Spot\"\n}\n",
+            &["error role-count-flips 11", "warning role-owned-per-cluster 11"]),
+        ("flips through a data source of one role",
+            waiting("aws_iam_service_linked_role.spot") + &owner("  count = try(data.aws_iam_role.r.arn, \"\") == \"\" ? 1 : 0\n") + reader,
+            &["error role-count-flips 11", "warning role-owned-per-cluster 11", "note role-missing-says-nothing 18"]),
+        ("another service's role", with_pool("resource \"aws_iam_service_linked_role\" \"es\" {\n  aws_service_name = \"es.amazonaws.com\"\n}\n"),
+            &["error role-neither-made-nor-required 1"]),
+        ("for_each over services",
+            waiting("aws_iam_service_linked_role.all")
+                + "resource \"aws_iam_service_linked_role\" \"all\" {\n  for_each         = toset([\"es.amazonaws.com\", \"spot.amazonaws.com\"])\n  aws_service_name = each.value\n}\n",
+            &["error destroy-takes-the-role 11", "error role-creation-fails-where-it-exists 11"]),
+        ("a command that is content with what is there",
+            waiting("null_resource.slr")
+                + "resource \"null_resource\" \"slr\" {\n  provisioner \"local-exec\" {\n    command = \"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com || true\"\n  }\n}\n",
+            &[]),
+        ("a command that is not",
+            waiting("terraform_data.slr")
+                + "resource \"terraform_data\" \"slr\" {\n  provisioner \"local-exec\" {\n    command = \"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com\"\n  }\n}\n",
+            &["error role-creation-fails-where-it-exists 11"]),
+        ("a precondition of the pool itself",
+            POOL.replacen("  YAML\n}", "  YAML\n\n  lifecycle {\n    precondition {\n      condition     = length(data.aws_iam_roles.x.names) > 0\n      error_message = \"no role\"\n    }\n  }\n}", 1)
+                + "data \"aws_iam_roles\" \"x\" {\n  path_prefix = \"/aws-service-role/spot.amazonaws.com/\"\n}\n",
+            &[]),
+        ("a postcondition of the search",
+            waiting("data.aws_iam_roles.x")
+                + "data \"aws_iam_roles\" \"x\" {\n  name_regex = \"^AWSServiceRoleForEC2Spot$\"\n  lifecycle {\n    postcondition {\n      condition     = length(self.names) == 1\n      error_message = \"no role\"\n    }\n  }\n}\n",
+            &[]),
+        ("a search that nobody minds", waiting("data.aws_iam_roles.x") + "data \"aws_iam_roles\" \"x\" {\n  name_regex = \"^AWSServiceRoleForEC2Spot$\"\n}\n",
+            &["error role-neither-made-nor-required 1"]),
+        ("a check block",
+            with_pool("check \"role\" {\n  data \"aws_iam_role\" \"x\" {\n    name = \"AWSServiceRoleForEC2Spot\"\n  }\n  assert {\n    condition     = data.aws_iam_role.x.arn != \"\"\n    error_message = \"no role\"\n  }\n}\n"),
+            &["error role-neither-made-nor-required 1", "note check-block-only-warns 10"]),
+        ("an ordinary role of that name",
+            with_pool("resource \"aws_iam_role\" \"spot\" {\n  name = \"AWSServiceRoleForEC2Spot\"\n  path = \"/aws-service-role/spot.amazonaws.com/\"\n}\n"),
+            &["error role-neither-made-nor-required 1", "error role-not-service-linked 10"]),
+    ];
+    for (name, text, expected) in table {
+        assert_eq!(found("main.tf", &text), expected, "{name}\n{text}");
+    }
+}
+
+#[test]
+fn verdicts_without_findings() {
+    let unread = "resource \"kubectl_manifest\" \"x\" {\n  yaml_body = templatefile(\"x.yaml\", {})\n}\n";
+    assert_eq!(check("main.tf", unread).exit_code(), 3);
+    let waits = unread.replace("{})\n", "{})\n  depends_on = [data.aws_iam_role.r]\n")
+        + "data \"aws_iam_role\" \"r\" {\n  name = \"AWSServiceRoleForEC2Spot\"\n}\n";
+    assert_eq!(check("main.tf", &waits).exit_code(), 0);
+    let remote = "apiVersion: tf.upbound.io/v1beta1\nkind: Workspace\nmetadata:\n  name: w\nspec:\n  forProvider:\n    source: Remote\n    module: git::https://example.com/m.git\n";
+    let report = check("w.yaml", remote);
+    assert_eq!((report.exit_code(), report.summary.skipped), (3, 1));
+    assert!(
+        report
+            .text()
+            .contains("its source is Remote (git::https://example.com/m.git)"),
+        "{}",
+        report.text()
+    );
+    assert_eq!(
+        check("x.yaml", "apiVersion: v1\nkind: ConfigMap\n").exit_code(),
+        3
+    );
+    assert_eq!(check("x.yaml", "").exit_code(), 3);
+    assert_eq!(check("x.tf", "").exit_code(), 0);
+}
+
+#[test]
+fn control_characters_stay_in_the_file() {
+    let hostile = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b";
+    let text = POOL
+        .replace("name: default", &format!("name: \"{hostile}\""))
+        .replace("<<-YAML", "<<-YAML\n# \u{1b}[2J");
+    let yaml = POOL.replace("name: default", "name: \"a\\e[2J\\u202eb\"");
+    for text in [text, yaml] {
+        let report = check("main\u{1b}.tf", &text);
+        for out in [report.text(), report.json(), report.sarif(), report.yaml()] {
+            assert!(
+                !out.chars()
+                    .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
+                "{out:?}"
+            );
+        }
+        assert!(serde_json::from_str::<serde_json::Value>(&report.json()).is_ok());
+    }
+}
+
+#[test]
+fn several_modules_lists_and_documents() {
+    let module = |name: &str, ind: &str| {
+        let text: String = POOL.lines().map(|l| format!("{ind}        {l}\n")).collect();
+        format!(
+            "apiVersion: tf.upbound.io/v1beta1\n{ind}kind: Workspace\n{ind}metadata:\n{ind}  name: {name}\n{ind}spec:\n{ind}  forProvider:\n{ind}    source: Inline\n{ind}    module: |\n{text}"
+        )
+    };
+    let text = format!(
+        "# first\n{}---\napiVersion: v1\nkind: List\nitems:\n  - {}  - {}",
+        module("a", ""),
+        module("b", "    "),
+        module("c", "    ")
+    );
+    let report = check("w.yaml", &text);
+    assert_eq!(report.findings.len(), 3, "{text}");
+    for f in &report.findings {
+        let line = text.lines().nth(f.yaml_line.expect("line") - 1).expect("there");
+        assert!(line.trim().starts_with("resource \"kubectl_manifest\""), "{line}");
+    }
+    let done = patched("w.yaml", &text, Mode::Require).expect("mended").text;
+    assert_eq!(check("w.yaml", &done).exit_code(), 0);
+    assert_eq!(done.matches("data \"aws_iam_role\" \"spot\"").count(), 3);
+}
+
+#[test]
+fn errors_name_file_line_and_column() {
+    let fail = |name: &str, bytes: &[u8]| match Input::read(name, bytes.to_vec()) {
+        Err(e) => e.to_string(),
+        Ok(input) => check_files(&[input]).expect_err("unreadable").to_string(),
+    };
+    let yaml = "apiVersion: tf.upbound.io/v1beta1\nkind: Workspace\nmetadata: {name: w}\nspec:\n  forProvider:\n    source: Inline\n    module: |\n      resource \"a\" \"b\" {\n        x = = 1\n      }\n";
+    insta::assert_snapshot!(
+        [
+            fail("w.yaml", yaml.as_bytes()),
+            fail("w.yaml", b"a: [1\nb: }"),
+            fail("m.tf", b"resource \"a\" \"b\" {\n"),
+            fail("m.tf", b"x = 1\ny = \xff\n"),
+            fail("m.tf.json", b"{}"),
+            fail("m.tf", format!("x = {}1{}\n", "[".repeat(500), "]".repeat(500)).as_bytes()),
+        ]
+        .join("\n"),
+        @r#"
+    w.yaml:9:13: not Terraform in the module of Workspace w, its line 2: invalid expression; expected `"`, `[`, `{`, `-`, `!`, `(`, `_`, `<`, letter or digit
+    w.yaml:2:2: not YAML: illegal placement of ':' indicator
+    m.tf:1:20: not Terraform: invalid block body; expected `}`, newline or identifier
+    m.tf:2:5: not UTF-8 text
+    m.tf.json:1:1: Terraform's JSON syntax is not read; only .tf (HCL) is
+    m.tf:1:70: not Terraform: invalid nesting depth; expected at most 64 nested levels
+    "#
+    );
+}
+
+#[test]
+fn forms_of_scalars() {
+    let block = |header: &str, indent: usize| {
+        let lines: String = POOL
+            .lines()
+            .map(|l| {
+                if l.is_empty() {
+                    "\n".into()
+                } else {
+                    format!("{}{l}\n", " ".repeat(indent))
+                }
+            })
+            .collect();
+        format!(
+            "kind: Workspace\napiVersion: tf.upbound.io/v1beta1\nspec:\n  forProvider:\n    source: Inline\n    module: {header}\n{lines}\n    # after\n    entrypoint: x\n"
+        )
+    };
+    let quoted = |q: String| {
+        format!(
+            "kind: Workspace\napiVersion: tf.upbound.io/v1beta1\nspec:\n  forProvider:\n    source: Inline\n    module: {q} # said\n    entrypoint: x\n"
+        )
+    };
+    let json = serde_json::to_string(POOL).expect("json");
+    let single = format!("'{}'", POOL.replace('\n', "\n\n       ").trim_end());
+    for text in [
+        block("|", 6),
+        block("|-", 9),
+        block("|+", 6),
+        block("|2", 6),
+        block("|4-  # why", 8),
+        block("|", 6).replace('\n', "\r\n"),
+        quoted(json.clone()),
+        quoted(single),
+        block(">", 6).replace("\n      ", "\n\n      ").replace("> ", ">"),
+        format!(
+            "{{\"kind\": \"Workspace\", \"apiVersion\": \"tf.upbound.io/v1beta1\", \"spec\": {{\"forProvider\": {{\"source\": \"Inline\", \"module\": {json}}}}}}}\n"
+        ),
+    ] {
+        let once = patched("w.yaml", &text, Mode::Require).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert!(once.changed, "{text}");
+        assert_eq!(check("w.yaml", &once.text).exit_code(), 0, "{}", once.text);
+        let twice = patched("w.yaml", &once.text, Mode::Require).expect("again");
+        assert_eq!(once.text, twice.text);
+        if text.contains("entrypoint") {
+            let eol = if text.contains('\r') { "\r\n" } else { "\n" };
+            assert!(
+                once.text.ends_with(&format!("entrypoint: x{eol}")),
+                "{}",
+                once.text
+            );
+        }
+    }
+    let anchored = block("&m |", 6);
+    let why = patched("w.yaml", &anchored, Mode::Require)
+        .expect_err("refused")
+        .to_string();
+    assert!(why.contains("anchor"), "{why}");
+    assert_eq!(check("w.yaml", &anchored).findings[0].yaml_line, Some(7));
+}
+
+#[test]
+fn refusals_name_what_is_in_the_way() {
+    let why = |text: String, mode| patched("main.tf", &text, mode).expect_err("refused").to_string();
+    let owner = "resource \"aws_iam_service_linked_role\" \"spot\" {\n  aws_service_name = \"spot.amazonaws.com\"\n}\n";
+    let all = [
+        why(
+            with_pool(&format!(
+                "{owner}import {{\n  to = aws_iam_service_linked_role.spot\n  id = \"x\"\n}}\n"
+            )),
+            Mode::Require,
+        ),
+        why(
+            with_pool(&format!(
+                "{owner}output \"x\" {{\n  value = aws_iam_service_linked_role.spot.tags_all\n}}\n"
+            )),
+            Mode::Require,
+        ),
+        why(
+            with_pool("resource \"aws_iam_role\" \"x\" {\n  name = \"AWSServiceRoleForEC2Spot\"\n}\n"),
+            Mode::Require,
+        ),
+        why(
+            with_pool(
+                "resource \"aws_iam_service_linked_role\" \"all\" {\n  for_each         = toset([\"spot.amazonaws.com\"])\n  aws_service_name = each.key\n}\n",
+            ),
+            Mode::Require,
+        ),
+        why(
+            with_pool(&format!("{owner}{}", owner.replace("\"spot\"", "\"b\""))),
+            Mode::Create,
+        ),
+        why(POOL.into(), Mode::AccountTemplate),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    the `import` block on line 13 names the role's resource; remove it by hand first
+    `aws_iam_service_linked_role.spot.tags_all` uses tags_all, which only the resource has; change that by hand first
+    aws_iam_role.x (line 10) is an ordinary role named AWSServiceRoleForEC2Spot; remove it by hand first, its references too
+    aws_iam_service_linked_role.all (line 10) makes roles with for_each; take spot.amazonaws.com out of it by hand
+    aws_iam_service_linked_role.spot, aws_iam_service_linked_role.b all make the role; leave one of them
+    main.tf cannot hold the account's WorkspaceTemplate: name a file for it with --account-file
+    "#);
+}
+
+/// Shapes of modules that patch has to cope with, all as `terraform fmt` writes them.
+fn shapes() -> Vec<String> {
+    let owner = "resource \"aws_iam_service_linked_role\" \"spot\" {\n  aws_service_name = \"spot.amazonaws.com\"\n}\n";
+    vec![
+        POOL.to_owned(),
+        CAPTEP.to_owned(),
+        input("x.yaml", TEMPLATE).modules[0].text.clone(),
+        with_pool(owner),
+        with_pool(&owner.replace("\n  aws_service_name = \"spot.amazonaws.com\"\n", " aws_service_name = \"spot.amazonaws.com\" ")),
+        with_pool(&owner.replace("}\n", "\n  lifecycle { ignore_changes = [aws_service_name] }\n}\n")),
+        with_pool(&format!("{owner}\noutput \"a\" {{\n  value = [aws_iam_service_linked_role.spot.id, \"${{aws_iam_service_linked_role.spot.name}}\"]\n}}\n\nlocals {{\n  b = aws_iam_service_linked_role.spot.arn\n}}\n")),
+        with_pool(&format!("{}\noutput \"a\" {{\n  value = aws_iam_service_linked_role.spot[0].arn\n}}\n", owner.replace("  aws", "  count = 1\n\n  aws"))),
+        // A reader without words, with a comment, in another order; and depends_on over several lines.
+        with_pool("# ours\ndata \"aws_iam_role\" \"mine\" {\n  # by name\n  name = \"AWSServiceRoleForEC2Spot\"\n}\n").replacen(
+            "  YAML\n}", "  YAML\n\n  depends_on = [\n    null_resource.a, # first\n    null_resource.b  # second\n  ]\n}", 1),
+        with_pool("data \"aws_iam_role\" \"spot\" {\n  count = 0\n  name  = \"AWSServiceRoleForEC2Spot\"\n}\n\noutput \"x\" {\n  value = data.aws_iam_role.spot[0].arn\n}\n"),
+        POOL.replacen("  YAML\n}", "  YAML\n\n  depends_on = [\n    null_resource.a,\n    null_resource.b,\n  ]\n}", 1),
+        POOL.replacen("  YAML\n}", "  YAML\n\n  depends_on = []\n}", 1),
+        "locals {\n  y = \"apiVersion: karpenter.sh/v1\\nkind: NodePool\\n\"\n}\n\nresource \"kubectl_manifest\" \"node_pool\" { yaml_body = local.y }\n".to_owned(),
+        // A name that is taken.
+        with_pool("data \"aws_iam_role\" \"spot\" {\n  name = \"something-else\"\n}\n\nvariable \"create_spot_service_linked_role\" {\n  default = true\n}\n"),
+        with_pool("resource \"helm_release\" \"x\" {\n  chart  = \"x\"\n  values = [yamlencode({ extraObjects = [{ apiVersion = \"karpenter.sh/v1\", kind = \"NodePool\" }] })]\n\n  set {\n    name  = \"a\"\n    value = \"b\"\n  }\n}\n"),
+        // Owned on request already, by someone else's variable.
+        with_pool(&format!("{}\nvariable \"own\" {{\n  type    = bool\n  default = false\n}}\n", owner.replace("  aws", "  count = var.own ? 1 : 0\n\n  aws"))),
+        with_pool("module \"pools\" {\n  source    = \"./pools\"\n  manifests = [{ apiVersion = \"karpenter.sh/v1\", kind = \"NodePool\" }]\n}\n"),
+    ]
+}
+
+#[test]
+fn mended_modules_are_clean_stable_and_formatted() {
+    for text in shapes() {
+        let formatted = fmt(&text);
+        if let Some(formatted) = &formatted {
+            assert_eq!(formatted, &text, "the test's own text");
+        }
+        for mode in [Mode::Require, Mode::Create] {
+            let once = patched("main.tf", &text, mode).unwrap_or_else(|e| panic!("{mode:?}: {e}\n{text}"));
+            let after = found("main.tf", &once.text);
+            assert!(
+                after.iter().all(|f| f.starts_with("note role-owned-per-cluster")),
+                "{mode:?} {after:?}\n{}",
+                once.text
+            );
+            let twice = patched("main.tf", &once.text, mode).expect("again");
+            assert_eq!(twice.text, once.text, "{mode:?} twice");
+            assert!(!twice.changed);
+            if let Some(formatted) = fmt(&once.text) {
+                assert_eq!(formatted, once.text, "{mode:?} is not what terraform fmt writes");
+            }
+            if mode == Mode::Require {
+                assert!(
+                    !once.text.contains("resource \"aws_iam_service_linked_role\""),
+                    "{}",
+                    once.text
+                );
+                // From one mode to the other.
+                let there = patched("main.tf", &once.text, Mode::Create)
+                    .unwrap_or_else(|e| panic!("to create: {e}\n{}", once.text));
+                let back = patched("main.tf", &there.text, Mode::Require)
+                    .unwrap_or_else(|e| panic!("back: {e}\n{}", there.text));
+                assert!(
+                    !back.text.contains("resource \"aws_iam_service_linked_role\""),
+                    "{}",
+                    back.text
+                );
+                assert!(found("main.tf", &back.text).is_empty(), "{}", back.text);
+            }
+        }
+        let removed = patch(
+            &input("main.tf", &text),
+            Wish {
+                removed_block: true,
+                ..wish(Mode::Require)
+            },
+        )
+        .expect("mended");
+        if let Some(formatted) = fmt(&removed.text) {
+            assert_eq!(formatted, removed.text, "with removed blocks");
+        }
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The lines that an edit may change or take out.
+    fn may_go(line: &str) -> bool {
+        let line = line.trim();
+        [
+            "depends_on",
+            "count",
+            "aws_iam_service_linked_role",
+            "aws_service_name",
+            "lifecycle",
+            "ignore_changes",
+            "name ",
+            "name=",
+            "value",
+            "null_resource.",
+            "resource \"kubectl_manifest\" \"node_pool\" {",
+            "b =",
+            "b  =",
+            "data \"aws_iam_role\"",
+            "}",
+            "",
+        ]
+        .iter()
+        .any(|w| {
+            if w.is_empty() {
+                line.is_empty()
+            } else {
+                line.contains(w)
+            }
+        })
+    }
+
+    fn noise() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("# comment with \"quotes\" and ${no} interpolation\n".to_owned()),
+            Just("/* block\n   comment */\n".to_owned()),
+            Just("locals { odd=1 }\n".to_owned()),
+            Just("\n\n   \n".to_owned()),
+            Just("output \"o\"   {\n\tvalue   =    \"tab\\t\"   \n}\n".to_owned()),
+            Just(
+                "locals {\n  script = <<EOT\n#!/bin/sh\n  echo \"${path.module}\"   \n\n\tdone\nEOT\n}\n"
+                    .to_owned()
+            ),
+            Just("resource \"x\" \"é\" {\n  name = \"ünï ${\"nested ${1}\"}\"\n}\n".to_owned()),
+            "[a-z]{1,8}".prop_map(|n| format!("variable \"{n}\" {{\n}}\n")),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_else_changes(
+            shape in 0..shapes().len(),
+            before in prop::collection::vec(noise(), 0..4),
+            after in prop::collection::vec(noise(), 0..4),
+            mode in prop_oneof![Just(Mode::Require), Just(Mode::Create)],
+            indent in 1usize..9,
+            header in prop_oneof![Just("|"), Just("|-"), Just("|+"), Just("bare")],
+            crlf in any::<bool>(),
+        ) {
+            let module = format!("{}{}\n{}", before.concat(), shapes()[shape], after.concat());
+            let (name, head, text) = if header == "bare" {
+                ("main.tf", String::new(), module)
+            } else {
+                let lines: String = module
+                    .lines()
+                    .map(|l| if l.is_empty() { "\n".to_owned() } else { format!("{}{l}\n", " ".repeat(indent + 6)) })
+                    .collect();
+                let head = format!("# head  \nkind: Workspace\napiVersion: tf.upbound.io/v1beta1\nspec:\n  forProvider:\n    source:   Inline\n      # odd\n    module: {header}\n");
+                let tail = "    vars: [ {key: a,   value: b} ]  # tail\n---\nother:   [1,2]\n";
+                ("w.yaml", head.clone(), format!("{head}{lines}{tail}"))
+            };
+            // An explicit indentation would be needed for a first line of blanks.
+            prop_assume!(header == "bare" || !text[head.len()..].starts_with(['\n']) && !text[head.len()..].lines().next().is_some_and(|l| l.trim().is_empty()));
+            let text = if crlf { text.replace('\n', "\r\n") } else { text };
+            let once = match patched(name, &text, mode) {
+                Ok(once) => once,
+                // Duplicate names of the noise are the noise's fault, not patch's.
+                Err(e) => return Err(TestCaseError::fail(format!("{e}\n{text}"))),
+            };
+            let report = check(name, &once.text);
+            prop_assert!(report.findings.iter().all(|f| f.severity == crate::capt::report::Severity::Note), "{}", report.text());
+            let twice = patched(name, &once.text, mode).expect("again");
+            prop_assert_eq!(&twice.text, &once.text);
+            // Every line that is not part of an edit is there, byte for byte and in order.
+            let new: Vec<&str> = once.text.split_inclusive('\n').collect();
+            let mut at = 0;
+            for line in text.split_inclusive('\n') {
+                match new[at..].iter().position(|n| *n == line) {
+                    Some(found) if !may_go(line) => at += found + 1,
+                    Some(_) => {}
+                    None => prop_assert!(may_go(line) || !line.ends_with('\n'), "{line:?} is gone from\n{}", once.text),
+                }
+            }
+            if crlf {
+                prop_assert_eq!(once.text.matches('\n').count(), once.text.matches("\r\n").count());
+            } else {
+                prop_assert!(!once.text.contains('\r'));
+            }
+        }
+
+        #[test]
+        fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), yaml in any::<bool>()) {
+            let name = if yaml { "x.yaml" } else { "x.tf" };
+            if let Ok(input) = Input::read(name, bytes) {
+                let _ = check_files(std::slice::from_ref(&input));
+                let _ = patch(&input, wish(Mode::Require));
+            }
+        }
+
+        #[test]
+        fn no_mutilated_template_panics(cut in 0..CAPTEP.len(), drop in 1usize..40, insert in "[{}\"$%<>~\\[\\]().,=\n a-z]{0,6}") {
+            let mut text = CAPTEP.to_owned();
+            let end = (cut + drop).min(text.len());
+            if text.is_char_boundary(cut) && text.is_char_boundary(end) {
+                text.replace_range(cut..end, &insert);
+            }
+            for mode in [Mode::Require, Mode::Create] {
+                if let Ok(once) = patched("main.tf", &text, mode) {
+                    let twice = patched("main.tf", &once.text, mode).expect("what patch wrote can be patched");
+                    prop_assert_eq!(twice.text, once.text);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn templates_of_a_cluster() {
+    let template = |name: &str, module: &str| {
+        serde_json::json!({
+            "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1", "kind": "WorkspaceTemplate",
+            "metadata": { "name": name, "namespace": "clusters" },
+            "spec": { "template": { "spec": { "forProvider": { "source": "Inline", "module": module } } } },
+        })
+    };
+    let plane = |name: &str, of: &str| {
+        serde_json::json!({
+            "apiVersion": "controlplane.cluster.x-k8s.io/v1beta1", "kind": "CAPTControlPlane",
+            "metadata": { "name": name, "namespace": "clusters" },
+            "spec": { "version": "1.34", "workspaceTemplateRef": { "name": of } },
+        })
+    };
+    let there = |templates: Vec<serde_json::Value>, control_planes: Vec<serde_json::Value>| {
+        super::check::Management {
+            templates,
+            control_planes,
+            kubectl_flags: " --context kind-capt".to_owned(),
+            ..super::check::Management::default()
+        }
+    };
+    let report = super::check::check_objects(&there(
+        vec![
+            template("eks", POOL),
+            template("broken", "resource {{"),
+            template("fine", ""),
+        ],
+        vec![plane("one", "eks"), plane("two", "eks"), plane("three", "fine")],
+    ));
+    insta::assert_snapshot!("cluster_text", report.text());
+    assert_eq!(report.exit_code(), 1);
+    assert_eq!(super::check::check_objects(&there(vec![], vec![])).exit_code(), 3);
+    // A cluster whose template was not read is no cluster whose template is right.
+    let fine = there(
+        vec![template("fine", "")],
+        vec![plane("one", "fine"), plane("four", "gone")],
+    );
+    let report = super::check::check_objects(&fine);
+    assert_eq!(report.exit_code(), 3);
+    insta::assert_snapshot!(report.undecided.join("\n"), @"the CAPTControlPlane clusters/four is made from the WorkspaceTemplate clusters/gone, which is not there");
+    let elsewhere = super::check::Management {
+        namespace: Some("other".to_owned()),
+        ..fine
+    };
+    let report = super::check::check_objects(&elsewhere);
+    insta::assert_snapshot!(report.undecided.join("\n"), @"the CAPTControlPlane clusters/four is made from the WorkspaceTemplate clusters/gone, which is outside the namespace that was looked into");
+}

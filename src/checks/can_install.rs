@@ -1,0 +1,542 @@
+//! Whether the caller may create what the chart holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::{Check, Group, Judgement, lost_cluster};
+use crate::facts::Facts;
+use crate::facts::install::{Chart, DEFAULT_NAMESPACE, Needed, PlannedRole, Review, chart};
+use crate::observed::{Observed, Why};
+use crate::shell::quote;
+
+/// See [`Check::explanation`].
+pub static CAN_INSTALL: Check = Check {
+    id: "can-install",
+    group: Group::HelmAccess,
+    title: "The caller may create what the chart holds",
+    explanation: "Asks the API server (SelfSubjectAccessReview) about everything that helm would do: create and read each kind in \
+        its namespace, CRDs, cluster-scoped RBAC, and the Secrets that helm keeps its release in. Creating a role takes more than \
+        `create`: the API server lets nobody hand out rights that they don't have, so either `escalate` on the role (`bind` for a \
+        binding) or every right in it. What is missing is reported at once, not one `helm install` at a time. While installing, \
+        the list comes from the rendered chart; before, from Karpenter's own chart, and what is missing is a warning, because \
+        somebody else may install it. The escalation rule counts rights from RBAC only: rights from an EKS access policy don't \
+        help with a role's content, `escalate` from there does. To mend it: have the rights granted, or let somebody install who \
+        has them.",
+    docs: "https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping",
+    needed: |facts| facts.ask.installing,
+    judge: can_install,
+};
+
+struct Answers<'a>(BTreeMap<&'a Needed, bool>);
+
+impl Answers<'_> {
+    fn allowed(&self, needed: &Needed) -> bool {
+        self.0.get(needed).copied().unwrap_or(false)
+    }
+
+    fn everything(&self) -> bool {
+        self.allowed(&Needed::everything())
+    }
+
+    /// The rights in a role that the caller does not have, as it would hand them out in `namespace`.
+    fn lacking(&self, role: &PlannedRole, namespace: Option<&str>) -> Vec<Needed> {
+        role.rights(namespace)
+            .into_iter()
+            .filter(|right| !self.allowed(right))
+            .collect()
+    }
+}
+
+/// A role or a binding that the API server would refuse, and why.
+struct Escalation {
+    what: String,
+    /// `escalate` or `bind`, which would do.
+    instead: Needed,
+    why: String,
+}
+
+fn escalations(chart: &Chart, answers: &Answers<'_>) -> Vec<Escalation> {
+    if answers.everything() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let lacks = |lacking: &[Needed]| -> Option<String> {
+        let first = lacking.first()?;
+        Some(match lacking.len() {
+            1 => format!("it hands out {} {}", first.verb, first.kind()),
+            more => format!(
+                "it hands out {more} rights that you lack, {} {} for one",
+                first.verb,
+                first.kind()
+            ),
+        })
+    };
+    for role in &chart.roles {
+        let kind = if role.namespace.is_some() {
+            "Role"
+        } else {
+            "ClusterRole"
+        };
+        if answers.allowed(&role.escalate()) {
+            continue;
+        }
+        let why = if role.aggregates {
+            Some("it aggregates other roles, which takes every right there is".to_owned())
+        } else {
+            lacks(&answers.lacking(role, role.namespace.as_deref()))
+        };
+        found.extend(why.map(|why| Escalation {
+            what: format!("{kind} {}", role.name),
+            instead: role.escalate(),
+            why,
+        }));
+    }
+    for binding in &chart.bindings {
+        let kind = if binding.namespace.is_some() {
+            "RoleBinding"
+        } else {
+            "ClusterRoleBinding"
+        };
+        if answers.allowed(&binding.bind()) {
+            continue;
+        }
+        let why = match chart.role_of(binding) {
+            Some(role) => lacks(&answers.lacking(role, binding.namespace.as_deref())),
+            None => Some(format!(
+                "what its role {} allows is not in the chart",
+                binding.role
+            )),
+        };
+        found.extend(why.map(|why| Escalation {
+            what: format!("{kind} {}", binding.name),
+            instead: binding.bind(),
+            why,
+        }));
+    }
+    found
+}
+
+fn can_install(facts: &Facts) -> Judgement {
+    if let Some(reason) = lost_cluster(facts) {
+        return Judgement::ground_lost(reason);
+    }
+    let fact = &facts.may_install;
+    let reviews = match &fact.observed {
+        Observed::Known(reviews) => reviews,
+        Observed::Unknown(unknown) if unknown.why == Why::NotAsked => {
+            return Judgement::skip(unknown.detail.clone());
+        }
+        Observed::Unknown(unknown) => {
+            return Judgement::unknown("what the caller may do in the cluster", unknown).from(fact);
+        }
+        Observed::Absent => return Judgement::undecided("nobody was asked").from(fact),
+    };
+    let chart = chart(&facts.ask);
+    let answers = Answers(
+        reviews
+            .iter()
+            .map(|Review { needed, allowed }| (needed, *allowed))
+            .collect(),
+    );
+    let missing: BTreeSet<&Needed> = chart
+        .needed
+        .iter()
+        .filter(|needed| !answers.everything() && !answers.allowed(needed))
+        .collect();
+    let escalations = escalations(&chart, &answers);
+    let known = facts.ask.chart.is_some();
+    let of_what = if known {
+        "the chart".to_owned()
+    } else {
+        format!(
+            "Karpenter's chart (as it is by default, in {})",
+            facts.ask.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+        )
+    };
+    let user = facts
+        .kubernetes_user
+        .known()
+        .map_or("the caller", |user| user.username.as_str());
+    let total = chart.needed.iter().collect::<BTreeSet<_>>().len();
+    if missing.is_empty() && escalations.is_empty() {
+        let roles = match (known, answers.everything()) {
+            (false, false) => {
+                "; whether also what is in its roles may be handed out is known with the chart (kubectl capt-spot install)"
+            }
+            _ => "",
+        };
+        return Judgement::pass(format!(
+            "{user} may create everything that {of_what} holds{roles}"
+        ))
+        .evidence("asked", reviews.len())
+        .evidence("fromChart", known)
+        .from(fact);
+    }
+    let mut said = Vec::new();
+    if !missing.is_empty() {
+        said.push(format!(
+            "{user} lacks {} of the {total} permissions that installing {of_what} takes: {}",
+            missing.len(),
+            list(&missing)
+        ));
+    }
+    if !escalations.is_empty() {
+        let shown: Vec<String> = escalations
+            .iter()
+            .take(4)
+            .map(|one| format!("{} ({})", one.what, one.why))
+            .collect();
+        let more = match escalations.len().checked_sub(4) {
+            Some(more @ 1..) => format!(" and {more} more"),
+            _ => String::new(),
+        };
+        said.push(format!(
+            "the API server lets nobody hand out rights that they lack, so it would refuse {}{more}",
+            shown.join(", ")
+        ));
+    }
+    let message = said.join("; ");
+    let judgement = if facts.ask.installing {
+        Judgement::fail(message)
+    } else {
+        Judgement::warn(format!("{message}; somebody else may have to install it"))
+    };
+    let names: Vec<String> = missing.iter().map(|needed| describe(needed)).collect();
+    let refused: Vec<_> = escalations
+        .iter()
+        .map(|one| json!({"object": one.what, "why": one.why, "instead": describe(&one.instead)}))
+        .collect();
+    judgement
+        .remedy(
+            "Let somebody install it who may, or have an administrator of the cluster grant it; the simplest is cluster-admin for the time of the install (with access entries: the policy AmazonEKSClusterAdminPolicy).",
+            grants(&missing, &escalations, facts),
+        )
+        .evidence("asked", reviews.len())
+        .evidence("fromChart", known)
+        .evidence("missing", json!(names))
+        .evidence("refused", json!(refused))
+        .from(fact)
+}
+
+/// `create deployments.apps in kube-system`
+fn describe(needed: &Needed) -> String {
+    let mut text = format!("{} {}", needed.verb, needed.kind());
+    if let Some(name) = &needed.name {
+        text.push_str(&format!(" {name}"));
+    }
+    if let Some(namespace) = &needed.namespace {
+        text.push_str(&format!(" in {namespace}"));
+    }
+    text
+}
+
+/// A kind of object in its place.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    namespace: Option<&'a str>,
+    kind: String,
+    name: Option<&'a str>,
+}
+
+/// The verbs that are missing, by kind and place; paths that are no resources are left out.
+fn by_place<'a>(missing: impl IntoIterator<Item = &'a Needed>) -> BTreeMap<Place<'a>, BTreeSet<&'a str>> {
+    let mut all: BTreeMap<Place<'a>, BTreeSet<&'a str>> = BTreeMap::new();
+    for needed in missing.into_iter().filter(|needed| needed.path.is_none()) {
+        let place = Place {
+            namespace: needed.namespace.as_deref(),
+            kind: needed.kind(),
+            name: needed.name.as_deref(),
+        };
+        all.entry(place).or_default().insert(&needed.verb);
+    }
+    all
+}
+
+fn join(words: &BTreeSet<&str>, by: &str) -> String {
+    words.iter().copied().collect::<Vec<_>>().join(by)
+}
+
+/// All that is missing, verbs together: `create/get deployments.apps in kube-system`.
+fn list(missing: &BTreeSet<&Needed>) -> String {
+    by_place(missing.iter().copied())
+        .iter()
+        .map(|(place, verbs)| {
+            let name = place.name.map(|name| format!(" {name}")).unwrap_or_default();
+            let within = place
+                .namespace
+                .map(|namespace| format!(" in {namespace}"))
+                .unwrap_or_default();
+            format!("{} {}{name}{within}", join(verbs, "/"), place.kind)
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// What one `kubectl create role` grants: it takes verbs and resources together.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Role<'a> {
+    namespace: Option<&'a str>,
+    verbs: BTreeSet<&'a str>,
+    name: Option<&'a str>,
+}
+
+/// The commands of an administrator that grant exactly what is missing.
+fn grants(missing: &BTreeSet<&Needed>, escalations: &[Escalation], facts: &Facts) -> Vec<String> {
+    let user = facts
+        .kubernetes_user
+        .known()
+        .map_or("USER", |user| user.username.as_str());
+    let all = missing
+        .iter()
+        .copied()
+        .chain(escalations.iter().map(|one| &one.instead));
+    let mut roles: BTreeMap<Role<'_>, BTreeSet<String>> = BTreeMap::new();
+    for (place, verbs) in by_place(all) {
+        let role = Role {
+            namespace: place.namespace,
+            verbs,
+            name: place.name,
+        };
+        roles.entry(role).or_default().insert(place.kind);
+    }
+    let mut commands = Vec::new();
+    for (index, (role, kinds)) in roles.into_iter().enumerate() {
+        let name = format!("karpenter-install-{}", index + 1);
+        let what = format!(
+            "--verb={} --resource={}{}",
+            join(&role.verbs, ","),
+            kinds.into_iter().collect::<Vec<_>>().join(","),
+            role.name
+                .map(|name| format!(" --resource-name={}", quote(name)))
+                .unwrap_or_default()
+        );
+        let (kubectl, kind) = match role.namespace {
+            None => ("kubectl".to_owned(), "clusterrole"),
+            Some(namespace) => (format!("kubectl -n {}", quote(namespace)), "role"),
+        };
+        commands.push(format!("{kubectl} create {kind} {name} {what}"));
+        commands.push(format!(
+            "{kubectl} create {kind}binding {name} --{kind}={name} --user={}",
+            quote(user)
+        ));
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Status;
+    use crate::facts::fixture::{denied, healthy, known, with_karpenter};
+    use crate::facts::install::{PlannedBinding, Rule, default_needed, release_needed};
+
+    const RBAC: &str = "rbac.authorization.k8s.io";
+
+    /// A chart with a ClusterRole that hands out two rights, bound in the cluster and once more in one namespace.
+    fn a_chart() -> Chart {
+        let rules = vec![Rule {
+            groups: vec![String::new()],
+            resources: vec!["pods".into(), "pods/eviction".into()],
+            verbs: vec!["create".into()],
+            ..Rule::default()
+        }];
+        let mut needed = release_needed("karpenter");
+        needed.push(Needed::new("create", RBAC, "clusterroles", None));
+        needed.push(Needed::new("create", "apps", "deployments", Some("karpenter")));
+        Chart {
+            controller: None,
+            needed,
+            roles: vec![PlannedRole {
+                namespace: None,
+                name: "karpenter-core".into(),
+                rules,
+                aggregates: false,
+            }],
+            bindings: vec![
+                PlannedBinding {
+                    namespace: None,
+                    name: "karpenter-core".into(),
+                    cluster_role: true,
+                    role: "karpenter-core".into(),
+                },
+                PlannedBinding {
+                    namespace: Some("karpenter".into()),
+                    name: "karpenter-local".into(),
+                    cluster_role: true,
+                    role: "karpenter-core".into(),
+                },
+            ],
+        }
+    }
+
+    /// The answers of somebody who has exactly these rights.
+    fn answers(facts: &mut Facts, allowed: &[Needed]) {
+        let chart = chart(&facts.ask);
+        let mut asked: BTreeSet<Needed> = chart.needed.iter().cloned().collect();
+        asked.insert(Needed::everything());
+        for role in &chart.roles {
+            asked.insert(role.escalate());
+            asked.extend(role.rights(role.namespace.as_deref()));
+        }
+        for binding in &chart.bindings {
+            asked.insert(binding.bind());
+            asked.extend(
+                chart
+                    .role_of(binding)
+                    .map(|role| role.rights(binding.namespace.as_deref()))
+                    .unwrap_or_default(),
+            );
+        }
+        let reviews = asked
+            .into_iter()
+            .map(|needed| Review {
+                allowed: allowed.contains(&needed),
+                needed,
+            })
+            .collect();
+        facts.may_install = known("create selfsubjectaccessreviews", reviews);
+    }
+
+    fn judged(installing: bool, allowed: &[Needed]) -> Judgement {
+        let mut facts = healthy();
+        facts.ask.installing = installing;
+        facts.ask.chart = installing.then(a_chart);
+        answers(&mut facts, allowed);
+        can_install(&facts)
+    }
+
+    #[test]
+    fn an_administrator_may() {
+        let judgement = judged(true, &[Needed::everything()]);
+        assert_eq!(
+            (judgement.status, judgement.message.as_str()),
+            (Status::Pass, "admin may create everything that the chart holds")
+        );
+        assert_eq!(judged(false, &[Needed::everything()]).status, Status::Pass);
+    }
+
+    #[test]
+    fn everything_that_is_missing_in_one_report() {
+        let judgement = judged(true, &[]);
+        assert_eq!(judgement.status, Status::Fail);
+        assert!(
+            judgement.message.starts_with("admin lacks 6 of the 6 permissions that installing the chart takes: create clusterroles.rbac.authorization.k8s.io, create deployments.apps in karpenter, create/get/list/update secrets in karpenter"),
+            "{}",
+            judgement.message
+        );
+        let commands = judgement.remedy.map(|remedy| remedy.commands).unwrap_or_default();
+        for command in [
+            "kubectl create clusterrole karpenter-install-1 --verb=bind,escalate --resource=clusterroles.rbac.authorization.k8s.io --resource-name=karpenter-core",
+            "kubectl -n karpenter create rolebinding karpenter-install-5 --role=karpenter-install-5 --user=admin",
+        ] {
+            assert!(commands.iter().any(|one| one == command), "{commands:#?}");
+        }
+        // Before an install it is a warning: somebody else may do it.
+        let judgement = judged(false, &[]);
+        assert_eq!(judgement.status, Status::Warn);
+        assert!(
+            judgement.message.contains("in kube-system"),
+            "{}",
+            judgement.message
+        );
+    }
+
+    /// Who may create roles still may not hand out what they lack.
+    #[test]
+    fn the_escalation_rule() {
+        let chart = a_chart();
+        let role = &chart.roles[0];
+        let plain = chart.needed.clone();
+        let with = |more: Vec<Needed>| judged(true, &[plain.clone(), more].concat());
+
+        let judgement = with(Vec::new());
+        assert_eq!(judgement.status, Status::Fail);
+        assert!(
+            judgement.message.contains("it would refuse ClusterRole karpenter-core (it hands out 2 rights that you lack, create pods for one), ClusterRoleBinding karpenter-core (it"),
+            "{}",
+            judgement.message
+        );
+        assert!(
+            judgement.message.contains("RoleBinding karpenter-local"),
+            "{}",
+            judgement.message
+        );
+
+        let half = with(vec![role.rights(None)[0].clone()]);
+        assert!(
+            half.message
+                .contains("ClusterRole karpenter-core (it hands out create pods/eviction)"),
+            "{}",
+            half.message
+        );
+
+        // The rights themselves, in the cluster and in the namespace of the binding.
+        assert_eq!(
+            with([role.rights(None), role.rights(Some("karpenter"))].concat()).status,
+            Status::Pass
+        );
+        // Or escalate on the role, and bind on each place.
+        let all = vec![
+            role.escalate(),
+            chart.bindings[0].bind(),
+            chart.bindings[1].bind(),
+        ];
+        assert_eq!(with(all.clone()).status, Status::Pass);
+        assert_eq!(with(all[..2].to_vec()).status, Status::Fail);
+    }
+
+    #[test]
+    fn a_role_from_elsewhere_and_one_that_aggregates() {
+        let mut facts = healthy();
+        facts.ask.installing = true;
+        let mut chart = a_chart();
+        chart.roles[0].aggregates = true;
+        chart.bindings = vec![PlannedBinding {
+            namespace: None,
+            name: "b".into(),
+            cluster_role: true,
+            role: "cluster-admin".into(),
+        }];
+        facts.ask.chart = Some(chart.clone());
+        let rights = [chart.needed.clone(), chart.roles[0].rights(None)].concat();
+        answers(&mut facts, &rights);
+        let judgement = can_install(&facts);
+        assert_eq!(judgement.status, Status::Fail);
+        assert!(
+            judgement.message.contains("aggregates other roles"),
+            "{}",
+            judgement.message
+        );
+        assert!(
+            judgement
+                .message
+                .contains("what its role cluster-admin allows is not in the chart"),
+            "{}",
+            judgement.message
+        );
+    }
+
+    #[test]
+    fn not_asked_and_not_readable() {
+        assert_eq!(can_install(&with_karpenter()).status, Status::Skip);
+        let mut facts = healthy();
+        facts.may_install = denied("create selfsubjectaccessreviews");
+        assert_eq!(can_install(&facts).status, Status::Unknown);
+        assert!(!(CAN_INSTALL.needed)(&facts));
+        facts.ask.installing = true;
+        assert!((CAN_INSTALL.needed)(&facts));
+    }
+
+    /// Without the chart, what is in its roles is not known, and the pass says so.
+    #[test]
+    fn a_pass_without_the_chart_says_what_it_cannot_see() {
+        let judgement = judged(false, &default_needed("kube-system"));
+        assert_eq!(judgement.status, Status::Pass);
+        assert!(
+            judgement.message.contains("is known with the chart"),
+            "{}",
+            judgement.message
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Whether the caller may install: who the cluster takes it for.
+
+use serde_json::json;
+
+use super::node_mapping::{mappings, names};
+use super::{Check, Group, Judgement, lost_cluster, never};
+use crate::authenticator::{Caller, Existence, Outcome, Want, decide, mapping_remedy};
+use crate::facts::Facts;
+use crate::observed::{Observed, Why};
+use crate::token::AWS_CLI_SESSION_NAME;
+
+/// See [`Check::explanation`].
+pub static CALLER_MAPPED: Check = Check {
+    id: "caller-mapped",
+    group: Group::HelmAccess,
+    title: "The cluster knows the caller",
+    explanation: "Asks the cluster who it takes the caller for (SelfSubjectReview). When it refuses the token, decides from the \
+        access entries and aws-auth why. The principal that created the cluster may be an administrator without any mapping \
+        that shows; in authentication mode CONFIG_MAP that cannot be seen. To mend it: the finding prints the access entry \
+        or the aws-auth line to ask for.",
+    docs: "https://docs.aws.amazon.com/eks/latest/userguide/grant-k8s-access.html",
+    needed: never,
+    judge: caller_mapped,
+};
+
+fn caller_mapped(facts: &Facts) -> Judgement {
+    if let Some(reason) = lost_cluster(facts) {
+        return Judgement::ground_lost(reason);
+    }
+    let unknown = match &facts.kubernetes_user.observed {
+        Observed::Known(user) => {
+            return Judgement::pass(format!(
+                "the cluster takes the caller for {} ({})",
+                user.username,
+                user.groups.join(", ")
+            ))
+            .evidence("username", user.username.as_str())
+            .evidence("groups", json!(user.groups))
+            .from(&facts.kubernetes_user);
+        }
+        Observed::Absent => {
+            return Judgement::undecided("the cluster names no user").from(&facts.kubernetes_user);
+        }
+        Observed::Unknown(unknown) => unknown,
+    };
+    let refused = unknown.why == Why::Unauthenticated && unknown.detail.contains("401");
+    if !refused {
+        return Judgement::unknown("who the cluster takes the caller for", unknown)
+            .from(&facts.kubernetes_user);
+    }
+    // The token is the exec entry's role's, where it names one.
+    let principal = match (&facts.target.role_arn, facts.caller.known()) {
+        (Some(role), _) => Caller::of_role(role, Some(AWS_CLI_SESSION_NAME)),
+        (None, Some(caller)) => Caller::parse(&caller.arn),
+        (None, None) => return Judgement::unknown("who the caller is", unknown).from(&facts.kubernetes_user),
+    };
+    let arn = facts
+        .target
+        .role_arn
+        .clone()
+        .or_else(|| facts.caller.known().map(|caller| caller.arn.clone()))
+        .unwrap_or_default();
+    let mappings = mappings(facts);
+    // A token that is refused can't read aws-auth either: what could not be read is not absent.
+    let unread = mappings
+        .as_ref()
+        .is_some_and(|mappings| mappings.unread.is_some());
+    let mut maybe_mapped = false;
+    let reason = match (&principal, mappings) {
+        (Ok(caller), Some(mappings)) => {
+            let decision = decide(&mappings.cluster(), caller, Existence::Unknown);
+            match decision.outcome {
+                // The mapping looks right and the token is refused all the same: it has expired, or is another cluster's.
+                Outcome::Mapped => format!(
+                    "although {}; the token may have expired or be another cluster's",
+                    decision.reason
+                ),
+                Outcome::NotMapped if unread => {
+                    maybe_mapped = true;
+                    format!(
+                        "{} could not be read with it; either nothing there maps {arn}, or the token has \
+                         expired or is another cluster's",
+                        mappings.unread_what().join(" and ")
+                    )
+                }
+                _ => decision.reason,
+            }
+        }
+        (Err(error), _) => error.to_string(),
+        (Ok(_), None) => "its mappings could not be read".to_owned(),
+    };
+    let mapped_arn = facts
+        .caller_role
+        .known()
+        .map_or(arn.as_str(), |role| role.arn.as_str());
+    let mapped_arn = facts.target.role_arn.as_deref().unwrap_or(mapped_arn);
+    let mode = facts.cluster.known().map(|cluster| cluster.authentication_mode);
+    let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"));
+    match mode {
+        Some(mode) => {
+            let remedy = mapping_remedy(mode, names(facts), mapped_arn, Want::Admin);
+            let condition = if maybe_mapped {
+                "Ask somebody who has access to look; if it is not mapped"
+            } else {
+                "Ask somebody who has access"
+            };
+            judgement.remedy(format!("{condition}: {}", remedy.text), remedy.commands)
+        }
+        None => judgement,
+    }
+    .from(&facts.kubernetes_user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Status;
+    use crate::facts::fixture::{denied, healthy};
+    use crate::observed::{Fact, Unknown};
+
+    #[test]
+    fn a_refused_token_is_explained_by_the_mappings() {
+        let judge = |facts: &Facts| (CALLER_MAPPED.judge)(facts);
+        let mut facts = healthy();
+        assert_eq!(judge(&facts).status, Status::Pass);
+        facts.kubernetes_user = denied("create selfsubjectreviews");
+        assert_eq!(judge(&facts).status, Status::Unknown);
+        let refused = Unknown::new(
+            Why::Unauthenticated,
+            "the cluster does not accept the token (401 Unauthorized)",
+        );
+        facts.kubernetes_user = Fact::new("create selfsubjectreviews", Observed::Unknown(refused));
+        let mapped = judge(&facts);
+        assert_eq!(mapped.status, Status::Fail);
+        assert!(mapped.message.contains("may have expired"), "{}", mapped.message);
+        // As in life, where the refused token can't read aws-auth either (the line is there all the same).
+        let read = facts.aws_auth.clone();
+        facts.aws_auth = denied("get configmaps/aws-auth in kube-system");
+        let unread = judge(&facts);
+        assert_eq!(unread.status, Status::Fail);
+        assert!(
+            unread.message.contains("aws-auth could not be read")
+                && !unread.message.contains("nothing in aws-auth maps"),
+            "{}",
+            unread.message
+        );
+        facts.aws_auth = read;
+        facts.aws_auth.observed = Observed::Absent;
+        let unmapped = judge(&facts);
+        assert_eq!(unmapped.status, Status::Fail);
+        assert!(
+            unmapped
+                .remedy
+                .is_some_and(|remedy| remedy.commands.iter().any(|c| c.contains("role/Admin"))),
+            "{}",
+            unmapped.message
+        );
+    }
+}

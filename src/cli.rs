@@ -1,0 +1,387 @@
+//! Every verb and flag.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::authenticator::AuthenticationMode;
+
+/// Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?
+#[derive(Debug, Parser)]
+#[command(
+    name = "capt-spot",
+    version,
+    about,
+    long_about = "Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?\n\n\
+        Reads the account, the cluster and Karpenter's objects, judges them, and says what to do; creates the one account-wide \
+        thing that is often missing, the service-linked role AWSServiceRoleForEC2Spot, after asking.",
+    after_help = "Exit codes: 0 ready or done, 1 not ready or failed, 2 wrong usage, 3 undecided, 130 interrupted.",
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Kubeconfig context to use
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub context: Option<String>,
+    /// Kubeconfig file, instead of KUBECONFIG and ~/.kube/config
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace (of a release, or of a Cluster API cluster)
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub namespace: Option<String>,
+    /// EKS cluster name, where the kubeconfig does not tell it
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub cluster_name: Option<String>,
+    /// AWS region, where the kubeconfig does not tell it
+    #[arg(long, global = true, value_name = "REGION", help_heading = "AWS")]
+    pub region: Option<String>,
+    /// AWS profile for reading AWS (and for creating the role)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "AWS")]
+    pub profile: Option<String>,
+    /// Run the kubeconfig's exec plugin even where the token could be made in process
+    #[arg(long, global = true, help_heading = "Cluster")]
+    pub use_exec: bool,
+    /// How long to wait for one answer, retries included: 10s, 1m, or seconds; 0 waits forever
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Cluster")]
+    pub request_timeout: Duration,
+    /// Output format
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub output: Output,
+    /// When to use colour; NO_COLOR is honoured
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub color: When,
+    /// Show every call and its answer, and where each finding comes from
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+}
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// The contract's JSON
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// JUnit XML, for CI systems that show tests
+    Junit,
+    /// SARIF 2.1.0, for code-scanning dashboards
+    Sarif,
+    /// Markdown, for pull requests and issues
+    Markdown,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Read, judge, report; offer to create the missing role
+    Preflight(Preflight),
+    /// Create the service-linked role for EC2 Spot in the cluster's account, after asking
+    CreateRole(CreateRole),
+    /// The preflight of this very installation, then helm install with the same arguments
+    #[command(disable_help_flag = true)]
+    Install(HelmLine),
+    /// The preflight of this very upgrade, then helm upgrade with the same arguments
+    #[command(disable_help_flag = true)]
+    Upgrade(HelmLine),
+    /// Print the Job that makes the preflight in the cluster, for GitOps (Helm hook, Argo CD PreSync)
+    Hook(crate::commands::hook::Hook),
+    /// Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not
+    Gate(crate::commands::gate::Gate),
+    /// Who the cluster takes a principal for: username, groups, from which line or entry, and why not
+    Whois(Whois),
+    /// CAPT WorkspaceTemplates: does the NodePool wait for the role? mend it
+    #[command(subcommand)]
+    Template(crate::capt::command::TemplateCommand),
+    /// May a principal assume a role? CDK's kubectlRoleArn, and every role that rules the cluster
+    Trust(crate::commands::trust::Trust),
+    /// What a check looks at, why it matters, how to mend it
+    Explain(Explain),
+    /// The least-privilege IAM policies and RBAC that the tool needs
+    Policy(Policy),
+    /// Print shell completion
+    Completion(Completion),
+    /// Print the JSON Schema of a report
+    #[command(hide = true)]
+    Schema,
+}
+
+/// `preflight`
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
+pub struct Preflight {
+    /// The role of Karpenter's nodes, by name or ARN, where nothing names it yet
+    #[arg(long, value_name = "NAME|ARN")]
+    pub node_role: Option<String>,
+    /// Manifests of the NodePools (and EC2NodeClasses) that are about to be applied; - is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub nodepools: Option<PathBuf>,
+    /// Judge only these checks or groups (repeatable, or comma-separated)
+    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave these checks or groups out (repeatable, or comma-separated)
+    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Count a warning as a failure
+    #[arg(long)]
+    pub strict: bool,
+    /// Try again until it is ready, at most this long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// Create the missing role without asking
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Never ask anything
+    #[arg(long)]
+    pub no_input: bool,
+    /// Save what was read to a file, to be judged later
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// In the saved file, mask account ids, names of people and endpoints, so that it can go into a public issue
+    #[arg(long, requires = "save")]
+    pub redact: bool,
+    /// Judge what was saved, without any network
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "wait", "yes"])]
+    pub from: Option<PathBuf>,
+    /// Judge every EKS context of the kubeconfig
+    #[arg(long, conflicts_with_all = ["contexts", "context", "from", "save", "wait", "yes"])]
+    pub all_contexts: bool,
+    /// Judge the contexts whose names match
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["context", "from", "save", "wait", "yes"])]
+    pub contexts: Option<String>,
+    /// Judge this Cluster API cluster; the context is the management cluster's, -n the Cluster's namespace
+    ///
+    /// The workload cluster's kubeconfig is taken from the Secret NAME-kubeconfig and stays in memory. It may not run
+    /// programs here (unless --use-exec is said) and may not name files.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "all_contexts", "contexts"])]
+    pub capt: Option<String>,
+}
+
+/// `install` and `upgrade`. Their words are helm's to understand and are taken before clap sees them
+/// ([`crate::commands::install`]); this is for the list of verbs and for completion.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HelmLine {
+    /// Release, chart, helm's flags, and a few of our own
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "RELEASE CHART [FLAGS]"
+    )]
+    pub words: Vec<std::ffi::OsString>,
+}
+
+/// `create-role`
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    after_help = "The role is AWSServiceRoleForEC2Spot. It belongs to the account, not to the cluster: every cluster of the \
+    account uses it, and it costs nothing. Exit codes: 0 done (or there already), 1 failed or refused, 2 wrong usage, 130 interrupted."
+)]
+pub struct CreateRole {
+    /// Create it without asking
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Refuse unless the cluster's account is this one
+    #[arg(long, value_name = "ID", value_parser = account_id)]
+    pub expect_account: Option<String>,
+    /// Never ask anything
+    #[arg(long)]
+    pub no_input: bool,
+    /// Take the account of this Cluster API cluster; the context is the management cluster's, -n the Cluster's namespace
+    #[arg(long, value_name = "NAME")]
+    pub capt: Option<String>,
+}
+
+/// `whois`
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    after_help = "With -f or --access-entries, files are judged: no network and no kubeconfig are needed. Exit codes: 0 mapped, \
+    1 not mapped, denied or ambiguous (or a file that cannot be read), 2 wrong usage, 3 undecided: something that decides \
+    could not be read, 130 interrupted."
+)]
+pub struct Whois {
+    /// An IAM or STS ARN; a role's name; or me: the identity of the cluster's token
+    #[arg(
+        value_name = "ARN|ROLE-NAME|me",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub principal: Option<String>,
+    /// List every principal of the cluster, mapped and masked
+    #[arg(long)]
+    pub all: bool,
+    /// Judge this aws-auth manifest, or its bare data, instead of the cluster's; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+    /// Judge these access entries: a JSON array of DescribeAccessEntry's accessEntry objects; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub access_entries: Option<PathBuf>,
+    /// Judge by this authentication mode: CONFIG_MAP, API_AND_CONFIG_MAP or API; otherwise the cluster's, or for files
+    /// CONFIG_MAP, and API_AND_CONFIG_MAP with --access-entries
+    #[arg(long, value_name = "MODE")]
+    pub authentication_mode: Option<AuthenticationMode>,
+    /// The instance's private DNS name, for {{EC2PrivateDNSName}}
+    #[arg(long, value_name = "NAME")]
+    pub private_dns_name: Option<String>,
+    /// The access key id, for {{AccessKeyID}}
+    #[arg(long, value_name = "ID")]
+    pub access_key_id: Option<String>,
+    /// The principal's unique id (AROA..., AIDA...), which an access entry is bound to
+    #[arg(long, value_name = "ID")]
+    pub principal_id: Option<String>,
+}
+
+/// `explain`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Explain {
+    /// The check; without it, all of them are listed
+    pub check: Option<String>,
+}
+
+/// `policy`
+#[derive(Debug, Clone, Args)]
+pub struct Policy {
+    /// Which document
+    #[command(subcommand)]
+    pub which: WhichPolicy,
+}
+
+/// Which document `policy` prints.
+#[derive(Debug, Clone, Subcommand)]
+pub enum WhichPolicy {
+    /// The IAM policy that reading needs
+    Read(PolicyScope),
+    /// The IAM policy that creating the role needs
+    Create(PolicyScope),
+    /// The RBAC objects that reading needs
+    Rbac(RbacSubject),
+}
+
+/// What a policy is narrowed to.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PolicyScope {
+    /// Account to narrow the policy to; any otherwise
+    #[arg(long, value_name = "ID", value_parser = account_id)]
+    pub account: Option<String>,
+    /// Partition: aws, aws-cn, aws-us-gov; told from --region otherwise
+    #[arg(long, value_name = "NAME")]
+    pub partition: Option<String>,
+}
+
+/// Whom `policy rbac` binds.
+#[derive(Debug, Clone, Default, Args)]
+#[group(multiple = false)]
+pub struct RbacSubject {
+    /// Group to bind; the default is capt-spot
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// User to bind
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Service account to bind
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub service_account: Option<String>,
+}
+
+/// `completion`
+#[derive(Debug, Clone, Args)]
+pub struct Completion {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// A duration as kubectl takes it: `5s`, `1m30s`, `500ms`, or seconds; 0 is "no bound" (kept as an hour).
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    const FOREVER: Duration = Duration::from_secs(3600);
+    let parsed = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let signed: jiff::SignedDuration = text
+                .parse()
+                .map_err(|_| format!("\"{text}\" is no duration; write 10s, 1m or a number of seconds"))?;
+            Duration::try_from(signed).map_err(|_| format!("\"{text}\" is negative"))?
+        }
+    };
+    Ok(if parsed.is_zero() {
+        FOREVER
+    } else {
+        parsed.min(FOREVER * 24)
+    })
+}
+
+fn account_id(text: &str) -> Result<String, String> {
+    if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("\"{text}\" is no AWS account id: twelve digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_as_kubectl_takes_them() {
+        for (text, want) in [
+            ("5s", Some(Duration::from_secs(5))),
+            ("1m30s", Some(Duration::from_secs(90))),
+            ("500ms", Some(Duration::from_millis(500))),
+            ("7", Some(Duration::from_secs(7))),
+            ("0", Some(Duration::from_secs(3600))),
+            ("-1s", None),
+            ("soon", None),
+        ] {
+            assert_eq!(duration(text).ok(), want, "{text}");
+        }
+    }
+}

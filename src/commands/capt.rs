@@ -1,0 +1,312 @@
+//! CAPT's management cluster: what `template check --from-cluster` reads there, and the way from it to a workload
+//! cluster (`--capt`).
+
+use jiff::Timestamp;
+
+use crate::capt::check::Management;
+use crate::cli::Global;
+use crate::commands::{self, Stop};
+use crate::exit::Exit;
+use crate::facts::Options;
+use crate::facts::calls::Calls;
+use crate::facts::management::{self, Templates};
+use crate::kubernetes::Api;
+use crate::observed::{Observed, Unknown};
+use crate::policy_print::rule;
+use crate::shell::quote;
+use crate::target;
+use crate::target::clues::{self, About};
+use crate::target::resolve::{CaptCluster, InMemory, Plain, Request};
+use crate::ui::{self, Ui};
+
+/// `--capt NAME` with `-n`, as part of a request.
+pub fn cluster(name: Option<&String>, global: &Global) -> Option<CaptCluster> {
+    name.map(|name| CaptCluster {
+        name: name.clone(),
+        namespace: global.namespace.clone(),
+    })
+}
+
+fn options(global: &Global) -> Options {
+    Options {
+        timeout: global.request_timeout,
+        use_exec: global.use_exec,
+    }
+}
+
+/// A name goes into a URL's path: what Kubernetes takes for a name, and nothing else.
+fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Stop> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    if bytes.len() <= 253 && bytes.iter().all(|b| plain(*b)) && ends(bytes.first()) && ends(bytes.last()) {
+        return Ok(name);
+    }
+    Err(Stop::usage(format!(
+        "{what} \"{name}\" is no Kubernetes name: lower-case letters, digits, - and ."
+    )))
+}
+
+/// Where it is read, in words.
+fn place(plain: &Plain) -> String {
+    format!("the management cluster (context {})", plain.context.name)
+}
+
+fn undecided(message: String) -> Stop {
+    Stop {
+        message,
+        exit: Exit::Undecided,
+    }
+}
+
+/// What to ask for, when a permission would help; on a line of its own.
+fn fix(unknown: &Unknown, place: &str) -> String {
+    unknown
+        .grant
+        .as_ref()
+        .map(|grant| format!("\n  fix: on {place}, ask for {}", rule(grant)))
+        .unwrap_or_default()
+}
+
+async fn management(request: &Request, options: &Options, calls: &Calls) -> Result<(Plain, Api), Stop> {
+    let plain = target::plain(request).await?;
+    match management::connect(&plain, options, calls).await {
+        Ok(api) => Ok((plain, api)),
+        Err(unknown) => Err(undecided(format!(
+            "{} could not be asked: {unknown}{}",
+            place(&plain),
+            fix(&unknown, &place(&plain))
+        ))),
+    }
+}
+
+/// Reads the WorkspaceTemplates and CAPTControlPlanes of the management cluster.
+///
+/// # Errors
+/// The context cannot be used. What could not be read there is part of the answer.
+pub async fn fetch(global: &Global) -> Result<Management, Stop> {
+    let ui = Ui::new(global, true);
+    let calls = Calls::default();
+    let work = read(global, &calls);
+    let result = ui.progress("reading the management cluster", work).await;
+    if global.verbose > 0 {
+        for call in calls.sorted() {
+            ui::err(&format!("  {} -> {}", call.call, call.answer));
+        }
+    }
+    result
+}
+
+async fn read(global: &Global, calls: &Calls) -> Result<Management, Stop> {
+    let namespace = match &global.namespace {
+        Some(name) => Some(checked("the namespace", name)?),
+        None => None,
+    };
+    let (plain, api) = management(&commands::request(global), &options(global), calls).await?;
+    let there = management::templates(&api, namespace, calls).await;
+    Ok(judgeable(there, namespace, &plain))
+}
+
+/// What was read, and in words what was not.
+fn judgeable(there: Templates, namespace: Option<&str>, plain: &Plain) -> Management {
+    let place = place(plain);
+    let unread = |call: &str, unknown: &Unknown| {
+        let grant = unknown
+            .grant
+            .as_ref()
+            .map(|grant| format!("; on {place}, ask for {}", rule(grant)))
+            .unwrap_or_default();
+        let narrower = match (&unknown.grant, namespace) {
+            (Some(_), None) => ", or name a namespace with -n",
+            _ => "",
+        };
+        format!("{call} on {place}: {unknown}{grant}{narrower}")
+    };
+    let mut management = Management {
+        namespace: namespace.map(str::to_owned),
+        kubectl_flags: plain.kubectl_flags.clone(),
+        ..Management::default()
+    };
+    match there.templates.observed {
+        Observed::Known(templates) => management.templates = templates,
+        Observed::Absent => management.unread.push(format!(
+            "{place} does not serve WorkspaceTemplates ({}): CAPT is not installed there, or another cluster is the management cluster (--context)",
+            management::INFRASTRUCTURE
+        )),
+        Observed::Unknown(unknown) => management.unread.push(unread(&there.templates.call, &unknown)),
+    }
+    match there.control_planes.observed {
+        Observed::Known(planes) => management.control_planes = planes,
+        // Without templates the first answer says it all.
+        Observed::Absent if management.unread.is_empty() => management.notes.push(format!(
+            "{place} does not serve CAPTControlPlanes ({}): which cluster uses a template is not known",
+            management::CONTROL_PLANE
+        )),
+        Observed::Unknown(unknown) => management.notes.push(format!(
+            "which cluster uses a template is not known: {}",
+            unread(&there.control_planes.call, &unknown)
+        )),
+        Observed::Absent => {}
+    }
+    management
+}
+
+/// The request that goes on from the management cluster to the workload cluster, whose kubeconfig stays in memory.
+///
+/// # Errors
+/// The management cluster cannot be reached, the Secret is not there, may not be read, or holds no kubeconfig that may
+/// be used here.
+pub async fn workload(
+    request: &Request,
+    capt: &CaptCluster,
+    global: &Global,
+    calls: &Calls,
+) -> Result<Request, Stop> {
+    let name = checked("--capt", &capt.name)?;
+    if let Some(namespace) = &capt.namespace {
+        checked("the namespace", namespace)?;
+    }
+    let options = options(global);
+    let (plain, api) = management(request, &options, calls).await?;
+    let place = place(&plain);
+    let namespace = capt
+        .namespace
+        .clone()
+        .or_else(|| plain.context.namespace.clone())
+        .filter(|namespace| !namespace.is_empty())
+        .unwrap_or_else(|| "default".to_owned());
+    let namespace = checked("the context's namespace", &namespace)?;
+    let secret = format!(
+        "the Secret {namespace}/{} on {place}",
+        management::secret_name(name)
+    );
+    let (mut config, context) = match management::kubeconfig(&api, namespace, name, calls).await {
+        Observed::Known(Ok(found)) => found,
+        Observed::Known(Err(why)) => {
+            return Err(Stop::failed(format!(
+                "{secret} cannot be used: {why}\n  fix: see what wrote it (CAPT, Cluster API or you): kubectl{} describe secret {} -n {}",
+                plain.kubectl_flags,
+                quote(&management::secret_name(name)),
+                quote(namespace)
+            )));
+        }
+        Observed::Absent => return Err(missing(&api, &secret, name, namespace, &plain, calls).await),
+        Observed::Unknown(unknown) => {
+            return Err(undecided(format!(
+                "{secret} could not be read: {unknown}{}",
+                fix(&unknown, &place)
+            )));
+        }
+    };
+    management::vet(&context, options.use_exec)
+        .map_err(|why| Stop::failed(format!("{secret} cannot be used: {why}")))?;
+    let mut clues = clues::collect(&context, &request.flags, None);
+    let mut told = Vec::new();
+    let mut unread = None;
+    if clues.believed(About::Cluster).is_none() || clues.believed(About::Region).is_none() {
+        // Only now: most kubeconfigs tell, and this is one permission more.
+        let planes = management::control_planes(&api, Some(namespace), calls).await;
+        match &planes.observed {
+            Observed::Known(planes) => {
+                told = management::of_cluster(planes, name)
+                    .map(management::told)
+                    .unwrap_or_default();
+            }
+            Observed::Absent => {}
+            Observed::Unknown(unknown) => {
+                unread = Some(format!("{}: {unknown}{}", planes.call, fix(unknown, &place)))
+            }
+        }
+        clues.all.extend(told.iter().cloned());
+    }
+    if let (Some(end), Some(cluster), Some(region)) = (
+        management::expired_token(&context, Timestamp::now()),
+        clues.believed(About::Cluster),
+        clues.believed(About::Region),
+    ) {
+        management::renew_token(&mut config, &context, &cluster.value, &region.value);
+        calls.record(
+            &format!("token of {namespace}/{}", management::secret_name(name)),
+            format!("expired at {end}; one of the AWS credentials is used instead"),
+        );
+    }
+    Ok(Request {
+        in_memory: Some(InMemory {
+            kubeconfig: config,
+            context: context.name,
+            own_flags: format!(
+                "{} --capt {} -n {}",
+                plain.kubectl_flags,
+                quote(name),
+                quote(namespace)
+            ),
+            told,
+            origin: secret,
+            unread,
+        }),
+        capt: None,
+        ..request.clone()
+    })
+}
+
+/// The Secret is not there: says how far CAPT is, and where to look.
+async fn missing(api: &Api, secret: &str, name: &str, namespace: &str, plain: &Plain, calls: &Calls) -> Stop {
+    let planes = management::control_planes(api, Some(namespace), calls).await;
+    let progress = planes
+        .known()
+        .map(|planes| match management::of_cluster(planes, name) {
+            Some(plane) => format!("; {}", management::progress(plane)),
+            None => format!("; no CAPTControlPlane in {namespace} is of a Cluster {name}"),
+        })
+        .unwrap_or_default();
+    Stop::failed(format!(
+        "{secret} does not exist{progress}\n  fix: --capt takes the name of the Cluster, -n its namespace: kubectl{} get clusters.cluster.x-k8s.io -A; CAPT writes the Secret once the control plane is up",
+        plain.kubectl_flags
+    ))
+}
+
+/// Why the workload cluster's target could not be told, with where its kubeconfig is from.
+pub fn not_resolved(given: &InMemory, error: &target::TargetError) -> Stop {
+    let unread = given
+        .unread
+        .as_ref()
+        .map(|unread| format!("\n  its CAPTControlPlane could not be asked either: {unread}"))
+        .unwrap_or_default();
+    Stop::failed(format!("the kubeconfig in {}: {error}{unread}", given.origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_go_into_a_path() {
+        for (name, good) in [
+            ("demo", true),
+            ("demo-1.prod", true),
+            ("", false),
+            ("-demo", false),
+            ("Demo", false),
+            ("a/../../b", false),
+            ("..", false),
+            ("a?b", false),
+            ("a%2fb", false),
+            ("demo\n", false),
+        ] {
+            assert_eq!(checked("--capt", name).is_ok(), good, "{name}");
+        }
+        assert!(checked("--capt", &"a".repeat(254)).is_err());
+    }
+
+    #[test]
+    fn a_kubeconfig_is_never_written_out() {
+        // The type that carries it into errors and reports has nothing secret in its fields but the kubeconfig itself,
+        // whose secrets kube hides.
+        let config = kube::config::Kubeconfig::from_yaml(
+            "users: [{name: u, user: {token: very-secret-token, password: very-secret-password}}]",
+        )
+        .expect("a kubeconfig");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("very-secret"), "{shown}");
+    }
+}

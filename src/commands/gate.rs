@@ -1,0 +1,228 @@
+//! `gate`: the post-renderer, a second belt for plain `helm install --post-renderer`.
+//!
+//! Helm pipes the rendered chart through it. Ready: the same bytes come out. Not ready: nothing comes out and the exit
+//! code is 1, so that helm stops. It is no more than a second belt: helm has created the chart's CRDs before it runs.
+//! Any byte of ours on standard output would become part of the chart, so nothing else ever goes there.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::Global;
+use crate::commands::preflight::{Consent, Way};
+use crate::commands::{self, Stop};
+use crate::exit::Exit;
+use crate::helm::chart::{ChartFacts, MAX_BYTES};
+use crate::report::text::Style;
+use crate::report::{self, Report, Selection, Verdict, sanitize};
+use crate::target::resolve::Request;
+use crate::ui::{self, Ui};
+
+/// `gate`
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    after_help = "Helm 3: helm install ... --post-renderer kubectl-capt_spot --post-renderer-args gate\n\
+    Helm 4: helm install ... --post-renderer capt-spot-gate   (the plugin of that name)\n\n\
+    Helm tells a post-renderer neither context nor namespace: give them by --post-renderer-args --context=NAME. Helm creates a \
+    chart's CRDs before it runs a post-renderer; `install` and `upgrade` of this program check before anything is written."
+)]
+pub struct Gate {
+    /// Write the report to this file too
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Show a report that blocks on the terminal too, because Helm 4 hides standard error
+    #[arg(long)]
+    pub tty: bool,
+    /// The role of Karpenter's nodes, by name or ARN, where nothing names it yet
+    #[arg(long, value_name = "NAME|ARN")]
+    pub node_role: Option<String>,
+    /// Judge only these checks or groups (repeatable, or comma-separated)
+    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave these checks or groups out (repeatable, or comma-separated)
+    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Count a warning as a failure
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Runs it. Nothing is ever asked or created.
+///
+/// # Errors
+/// Standard input can't be judged, or the target can't be told. Nothing was passed on then.
+pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
+    let failed = |stop: Stop| Stop {
+        exit: Exit::Failed,
+        ..stop
+    };
+    let selection = Selection {
+        only: args.only.clone(),
+        skip: args.skip.clone(),
+        strict: args.strict,
+    };
+    if let Some(name) = selection.unknown_names().first() {
+        return Err(Stop::usage(format!("\"{name}\" is neither a check nor a group")));
+    }
+    let namespace = global.namespace.as_deref().unwrap_or("default");
+    let piped = read(io::stdin().lock(), namespace)?;
+    let ui = Ui::new(global, true).with_report_on_stderr(global);
+    let preflight = async |chart: &ChartFacts| {
+        // A post-renderer is not told whether this is an install or an upgrade; what both need is asked.
+        let ask = crate::helm::ask::ask(chart, false, false, args.node_role.clone());
+        let request = Request {
+            chart_cluster: ask.chart_cluster.clone(),
+            ..commands::request(global)
+        };
+        let way = Way {
+            global,
+            request: &request,
+            ask: &ask,
+            selection: &selection,
+            ui: &ui,
+            consent: Consent::Never,
+            show: &|_| Ok(()),
+        };
+        Ok(way.go().await?.report)
+    };
+    let destinations = Destinations {
+        file: args.report.as_deref(),
+        terminal: args.tty,
+    };
+    let plain = |report: &Report| {
+        report::render(
+            report,
+            global.output,
+            Style {
+                color: false,
+                ..ui.style
+            },
+        )
+    };
+    gate(
+        &piped,
+        destinations,
+        io::stdout().lock(),
+        preflight,
+        plain,
+        ui::err_rendered,
+    )
+    .await
+    .map_err(failed)
+}
+
+/// What came in.
+pub struct Piped {
+    /// Every byte, to be handed on.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub chart: ChartFacts,
+}
+
+/// Reads all of `input`. Only then is anything known; helm writes it in one go.
+///
+/// # Errors
+/// It could not be read, is too large, or is not text.
+pub fn read(mut input: impl Read, namespace: &str) -> Result<Piped, Stop> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    input
+        .by_ref()
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Stop::failed(format!("reading the rendered chart failed: {error}")))?;
+    if bytes.is_empty() {
+        return Err(Stop::failed(
+            "there is nothing on standard input\n  fix: this verb is a post-renderer: helm install --post-renderer kubectl-capt_spot --post-renderer-args gate ...",
+        ));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| Stop::failed("what helm rendered is not UTF-8; nothing is passed on"))?;
+    let chart = ChartFacts::read(text, namespace).map_err(|error| Stop::failed(error.to_string()))?;
+    Ok(Piped { bytes, chart })
+}
+
+/// Where the report goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Destinations<'a> {
+    /// `--report FILE`.
+    pub file: Option<&'a Path>,
+    /// `--tty`: the terminal too, because helm hides standard error (Helm 4 does).
+    pub terminal: bool,
+}
+
+/// Judges and passes on, or not. `render` makes text of the report.
+///
+/// # Errors
+/// The preflight could not be made; the report file could not be written; the output is gone. Nothing has been passed
+/// on then.
+pub async fn gate(
+    piped: &Piped,
+    destinations: Destinations<'_>,
+    mut output: impl Write,
+    preflight: impl AsyncFnOnce(&ChartFacts) -> Result<Report, Stop>,
+    render: impl Fn(&Report) -> String,
+    mut stderr: impl FnMut(&str),
+) -> Result<Exit, Stop> {
+    let report = match preflight(&piped.chart).await {
+        Ok(report) => report,
+        Err(stop) => {
+            tell(
+                &format!("error: {}\n", sanitize::lines(&stop.message)),
+                destinations,
+                &mut |_| (),
+            )?;
+            return Err(Stop {
+                exit: Exit::Failed,
+                ..stop
+            });
+        }
+    };
+    let text = render(&report);
+    if report.verdict != Verdict::Ready {
+        tell(&text, destinations, &mut stderr)?;
+        return Ok(Exit::Failed);
+    }
+    if let Some(file) = destinations.file {
+        write_file(file, &text)?;
+    }
+    output
+        .write_all(&piped.bytes)
+        .and_then(|()| output.flush())
+        .map_err(|error| Stop::failed(format!("handing the chart back to helm failed: {error}")))?;
+    Ok(Exit::Done)
+}
+
+fn tell(text: &str, destinations: Destinations<'_>, stderr: &mut impl FnMut(&str)) -> Result<(), Stop> {
+    stderr(text);
+    if destinations.terminal {
+        // Without a terminal (CI) there is none to write to, which is no error.
+        let _ = write_terminal(text);
+    }
+    match destinations.file {
+        Some(file) => write_file(file, text),
+        None => Ok(()),
+    }
+}
+
+fn write_file(file: &Path, text: &str) -> Result<(), Stop> {
+    std::fs::write(file, text).map_err(|error| {
+        Stop::failed(format!(
+            "writing the report to {} failed: {error}",
+            file.display()
+        ))
+    })
+}
+
+fn write_terminal(text: &str) -> io::Result<()> {
+    let name = if cfg!(windows) { "CONOUT$" } else { "/dev/tty" };
+    OpenOptions::new()
+        .write(true)
+        .open(name)?
+        .write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+//! `hook`: prints the Job that makes the preflight in the cluster before the chart is installed, for GitOps.
+//!
+//! Helm runs it as a `pre-install,pre-upgrade` hook, Argo CD as PreSync. What it needs to read the cluster comes with it
+//! (the same rules as `policy rbac`), under names of its own, because a hook's objects are deleted with it.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::{Global, Output};
+use crate::commands::Stop;
+use crate::exit::Exit;
+use crate::policy_print;
+use crate::report::json::{pretty, to_yaml};
+use crate::ui;
+
+/// The image of this version.
+const IMAGE: &str = concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION"));
+/// The name of every object, and the default name of the service account.
+const NAME: &str = "capt-spot-preflight";
+/// Where Karpenter's documentation installs it.
+const NAMESPACE: &str = "kube-system";
+/// A user that no image and no node has a name for.
+const NOBODY: u32 = 65532;
+
+/// `hook`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "The objects go into kube-system, or the namespace given by -n. Values may be Helm expressions, as in --cluster-name \
+    '{{ .Values.settings.clusterName }}', when the output becomes a template of a chart.\n\n\
+    Helm creates a chart's CRDs and the release's record before it runs the hook; helm install --no-hooks passes it over."
+)]
+pub struct Hook {
+    /// The image to run
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
+    pub image: String,
+    /// The service account to run as
+    #[arg(long, value_name = "NAME", default_value = NAME)]
+    pub service_account: String,
+    /// The IAM role of the service account (IRSA); leave it out with EKS Pod Identity
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+    /// How long the preflight may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub deadline: u32,
+    /// More flags for the preflight in the cluster
+    #[arg(last = true, value_name = "PREFLIGHT FLAGS")]
+    pub flags: Vec<String>,
+}
+
+/// Runs it. Offline.
+///
+/// # Errors
+/// A value that can't be what it is for.
+pub fn run(args: &Hook, global: &Global) -> Result<Exit, Stop> {
+    super::text_json_or_yaml(global, "hook")?;
+    let objects = objects(args, global)?;
+    let text = match global.output {
+        Output::Json => pretty(&json!({"apiVersion": "v1", "kind": "List", "items": objects})),
+        _ => objects.iter().map(to_yaml).collect::<Vec<_>>().join("---\n"),
+    };
+    ui::out(&text)?;
+    Ok(Exit::Done)
+}
+
+/// When an object of the hook goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Before the Job, which needs it.
+    Ground,
+    Job,
+}
+
+impl Stage {
+    fn annotations(self) -> Value {
+        let weight = if self == Self::Ground { "-20" } else { "-10" };
+        // Helm deletes what succeeded after the last hook. A failed Job stays, for its log. Argo CD counts an object
+        // that is no Job as succeeded at once, so the ground stays there until the next sync replaces it.
+        let argo = if self == Self::Ground {
+            "BeforeHookCreation"
+        } else {
+            "BeforeHookCreation,HookSucceeded"
+        };
+        json!({
+            "helm.sh/hook": "pre-install,pre-upgrade",
+            "helm.sh/hook-weight": weight,
+            "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+            "argocd.argoproj.io/hook": "PreSync",
+            "argocd.argoproj.io/hook-delete-policy": argo,
+            "argocd.argoproj.io/sync-wave": weight,
+        })
+    }
+}
+
+/// The objects, in the order in which they are needed.
+///
+/// # Errors
+/// A value that can't be what it is for.
+pub fn objects(args: &Hook, global: &Global) -> Result<Vec<Value>, Stop> {
+    let namespace = global.namespace.as_deref().unwrap_or(NAMESPACE);
+    name("--namespace", namespace)?;
+    name("--service-account", &args.service_account)?;
+    plain("--image", &args.image)?;
+    let account = json!({"kind": "ServiceAccount", "namespace": namespace, "name": args.service_account});
+    let mut ground = vec![service_account(args, namespace)?];
+    ground.extend(policy_print::rbac_objects(&account));
+    for object in &mut ground {
+        dress(object, Stage::Ground);
+        if object.get("kind").and_then(Value::as_str) != Some("ServiceAccount") {
+            rename(object);
+        }
+    }
+    let mut job = job(args, global, namespace)?;
+    dress(&mut job, Stage::Job);
+    ground.push(job);
+    Ok(ground)
+}
+
+fn labels() -> Value {
+    json!({"app.kubernetes.io/name": NAME, "app.kubernetes.io/managed-by": "capt-spot"})
+}
+
+fn dress(object: &mut Value, stage: Stage) {
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
+        return;
+    };
+    metadata.insert("labels".to_owned(), labels());
+    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+    if let (Value::Object(annotations), Value::Object(more)) = (annotations, stage.annotations()) {
+        annotations.extend(more);
+    }
+}
+
+/// Names of its own: a hook's objects are deleted and made again, and those that `policy rbac` made must not be.
+fn rename(object: &mut Value) {
+    for path in ["/metadata/name", "/roleRef/name"] {
+        if let Some(place) = object.pointer_mut(path) {
+            *place = json!(NAME);
+        }
+    }
+}
+
+fn service_account(args: &Hook, namespace: &str) -> Result<Value, Stop> {
+    let mut account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": args.service_account, "namespace": namespace},
+    });
+    if let Some(role) = &args.role_arn {
+        let parts: Vec<_> = role.splitn(6, ':').collect();
+        let is_role =
+            matches!(parts.as_slice(), ["arn", _, "iam", "", _, resource] if resource.starts_with("role/"));
+        if !is_role && !role.contains("{{") {
+            return Err(Stop::usage(format!(
+                "--role-arn {role} is no role's ARN\n  fix: arn:aws:iam::111122223333:role/NAME"
+            )));
+        }
+        plain("--role-arn", role)?;
+        if let Some(Value::Object(metadata)) = account.get_mut("metadata") {
+            metadata.insert(
+                "annotations".to_owned(),
+                json!({"eks.amazonaws.com/role-arn": role}),
+            );
+        }
+    }
+    Ok(account)
+}
+
+fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, Stop> {
+    let mut words = vec!["preflight".to_owned(), "--no-input".to_owned()];
+    for (flag, value) in [
+        ("--cluster-name", &global.cluster_name),
+        ("--region", &global.region),
+    ] {
+        if let Some(value) = value {
+            plain(flag, value)?;
+            words.push(format!("{flag}={value}"));
+        }
+    }
+    words.extend(args.flags.iter().cloned());
+    Ok(json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": NAME, "namespace": namespace},
+        "spec": {
+            // The answer doesn't change by asking again; --wait among the flags is the way to wait for something.
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": args.deadline,
+            "template": {
+                "metadata": {"labels": labels()},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "serviceAccountName": args.service_account,
+                    "securityContext": {
+                        "runAsNonRoot": true, "runAsUser": NOBODY, "runAsGroup": NOBODY, "fsGroup": NOBODY,
+                        "seccompProfile": {"type": "RuntimeDefault"}
+                    },
+                    // Before Karpenter there may be nothing but the tainted nodes that it is to run on itself.
+                    "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
+                    "containers": [{
+                        "name": "preflight",
+                        "image": args.image,
+                        "args": words,
+                        "env": [{"name": "NO_COLOR", "value": "1"}],
+                        // kubectl describe pod then shows the end of the report.
+                        "terminationMessagePolicy": "FallbackToLogsOnError",
+                        "resources": {
+                            "requests": {"cpu": "50m", "memory": "32Mi"},
+                            "limits": {"memory": "128Mi"}
+                        },
+                        "securityContext": {
+                            "allowPrivilegeEscalation": false,
+                            "readOnlyRootFilesystem": true,
+                            "capabilities": {"drop": ["ALL"]}
+                        }
+                    }]
+                }
+            }
+        }
+    }))
+}
+
+/// A DNS-1123 label or a Helm expression.
+fn name(flag: &str, value: &str) -> Result<(), Stop> {
+    plain(flag, value)?;
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = value.len() <= 63
+        && value.starts_with(inner)
+        && value.ends_with(inner)
+        && value.chars().all(|c| inner(c) || c == '-');
+    if good || value.contains("{{") {
+        Ok(())
+    } else {
+        Err(Stop::usage(format!(
+            "{flag} {value} is no name of Kubernetes\n  fix: lower-case letters, digits and dashes, at most 63"
+        )))
+    }
+}
+
+/// Something on one line; spaces only in a Helm expression.
+fn plain(flag: &str, value: &str) -> Result<(), Stop> {
+    let odd = |c: char| c.is_control() || (c == ' ' && !value.contains("{{"));
+    if value.is_empty() || value.contains(odd) {
+        return Err(Stop::usage(format!(
+            "{flag} has a value that can't be meant: {value:?}"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        hook: Hook,
+        #[command(flatten)]
+        global: Global,
+    }
+
+    fn made(line: &[&str]) -> Result<Vec<Value>, String> {
+        let line = Line::try_parse_from(["hook"].iter().chain(line)).map_err(|error| error.to_string())?;
+        objects(&line.hook, &line.global).map_err(|stop| stop.message)
+    }
+
+    fn text(objects: &[Value]) -> String {
+        objects
+            .iter()
+            .map(to_yaml)
+            .collect::<Vec<_>>()
+            .join("---\n")
+            .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    }
+
+    #[test]
+    fn the_service_account_and_the_job() {
+        let mut objects = made(&[
+            "--cluster-name",
+            "demo",
+            "--region=eu-west-1",
+            "--role-arn=arn:aws:iam::111122223333:role/capt-spot-preflight",
+            "--",
+            "--strict",
+            "--node-role=KarpenterNodeRole-demo",
+        ])
+        .expect("valid");
+        // What lies between is what `policy rbac` prints.
+        let rbac: Vec<_> = objects.drain(1..objects.len() - 1).collect();
+        assert_eq!(
+            rbac.iter().map(|object| &object["rules"]).collect::<Vec<_>>(),
+            policy_print::rbac_objects(&json!({}))
+                .iter()
+                .map(|object| &object["rules"])
+                .collect::<Vec<_>>()
+        );
+        insta::assert_snapshot!(text(&objects));
+    }
+
+    #[test]
+    fn every_object_is_a_hook_of_both_and_the_job_comes_last() {
+        let objects = made(&["-n", "karpenter", "--service-account", "other"]).expect("valid");
+        let kinds: Vec<_> = objects
+            .iter()
+            .filter_map(|object| object["kind"].as_str())
+            .collect();
+        assert_eq!(kinds[0], "ServiceAccount");
+        assert_eq!(kinds.last(), Some(&"Job"));
+        let weight = |object: &Value| {
+            object["metadata"]["annotations"]["helm.sh/hook-weight"]
+                .as_str()
+                .and_then(|weight| weight.parse::<i32>().ok())
+                .expect("a weight")
+        };
+        let job = weight(&objects[objects.len() - 1]);
+        for object in &objects {
+            let annotations = &object["metadata"]["annotations"];
+            assert_eq!(annotations["helm.sh/hook"], "pre-install,pre-upgrade");
+            assert_eq!(annotations["argocd.argoproj.io/hook"], "PreSync");
+            assert!(object["kind"] == "Job" || weight(object) < job);
+            // Nothing of `policy rbac`, which a hook's deletion would take away.
+            assert!(!object.to_string().contains("capt-spot-read"));
+            for subject in object["subjects"].as_array().into_iter().flatten() {
+                assert_eq!(subject["namespace"], "karpenter");
+                assert_eq!(subject["name"], "other");
+            }
+        }
+        let spec = &objects[objects.len() - 1]["spec"]["template"]["spec"];
+        assert_eq!(spec["serviceAccountName"], "other");
+        assert_eq!(objects[objects.len() - 1]["metadata"]["namespace"], "karpenter");
+    }
+
+    #[test]
+    fn helm_expressions_are_values() {
+        let objects = made(&[
+            "-n",
+            "{{ .Release.Namespace }}",
+            "--cluster-name",
+            "{{ .Values.settings.clusterName }}",
+        ])
+        .expect("valid");
+        let text = text(&objects);
+        assert!(
+            text.contains("--cluster-name={{ .Values.settings.clusterName }}"),
+            "{text}"
+        );
+        assert!(
+            text.contains("namespace: \"{{ .Release.Namespace }}\"")
+                || text.contains("namespace: '{{ .Release.Namespace }}'"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant() {
+        for (line, word) in [
+            (&["-n", "Kube_System"][..], "--namespace Kube_System is no name"),
+            (&["--service-account", "-x"], "value"),
+            (&["--image", "a b"], "--image has a value"),
+            (&["--image", ""], "--image has a value"),
+            (&["--cluster-name", "a\nb"], "--cluster-name has a value"),
+            (&["--role-arn", "KarpenterRole"], "is no role's ARN"),
+            (
+                &["--role-arn", "arn:aws:iam::111122223333:user/x"],
+                "is no role's ARN",
+            ),
+            (&["--deadline", "0"], "0 is not in 1..=86400"),
+        ] {
+            let error = made(line).expect_err("refused");
+            assert!(error.contains(word), "{line:?}: {error}");
+        }
+    }
+}

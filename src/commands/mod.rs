@@ -1,0 +1,142 @@
+//! One file a verb, thin: parse what is left to parse, call, print.
+
+pub mod capt;
+pub mod completion;
+pub mod contexts;
+pub mod create_role;
+pub mod explain;
+pub mod gate;
+pub mod hook;
+pub mod install;
+pub mod policy;
+pub mod preflight;
+pub mod raw;
+pub mod template;
+pub mod trust;
+pub mod whois;
+
+use crate::aws;
+use crate::cli::Global;
+use crate::facts::calls::Calls;
+use crate::facts::{self, Ask, Facts, Options, Reach};
+use crate::target::resolve::Request;
+use crate::target::{self, clues};
+
+/// An error for the person: printed as it is, with this exit code.
+#[derive(Debug)]
+pub struct Stop {
+    /// What was tried, what happened, what to do.
+    pub message: String,
+    /// The exit code.
+    pub exit: crate::exit::Exit,
+}
+
+impl Stop {
+    /// The thing asked for failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            exit: crate::exit::Exit::Failed,
+        }
+    }
+
+    /// Wrong usage.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            exit: crate::exit::Exit::Usage,
+        }
+    }
+}
+
+impl From<target::TargetError> for Stop {
+    fn from(error: target::TargetError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::Interrupted {
+            return Self {
+                message: String::new(),
+                exit: crate::exit::Exit::Interrupted,
+            };
+        }
+        Self::failed(format!("writing the output failed: {error}"))
+    }
+}
+
+/// Refuses the formats that only a report has.
+///
+/// # Errors
+/// Another format than text, json or yaml.
+pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), Stop> {
+    use crate::cli::Output;
+    match global.output {
+        Output::Text | Output::Json | Output::Yaml => Ok(()),
+        Output::Junit | Output::Sarif | Output::Markdown => Err(Stop::usage(format!(
+            "{verb} prints text, json or yaml
+  fix: leave --output out, or take one of these"
+        ))),
+    }
+}
+
+/// The request for a target that the flags make.
+pub fn request(global: &Global) -> Request {
+    // Helm gives a plugin its own --kube-context in this variable, and swallows the flag.
+    let helm_context = || {
+        std::env::var("HELM_KUBECONTEXT")
+            .ok()
+            .filter(|context| !context.is_empty() && std::env::var_os("HELM_PLUGIN_NAME").is_some())
+    };
+    Request {
+        kubeconfig: global.kubeconfig.clone(),
+        in_memory: None,
+        capt: None,
+        context: global
+            .context
+            .clone()
+            .filter(|context| !context.is_empty())
+            .or_else(helm_context),
+        flags: clues::Flags {
+            cluster: global.cluster_name.clone(),
+            region: global.region.clone(),
+            profile: global.profile.clone(),
+        },
+        chart_cluster: None,
+    }
+}
+
+/// Resolves the target and reads everything.
+///
+/// # Errors
+/// The target could not be told (with `--capt`: its kubeconfig could not be had), or AWS_CA_BUNDLE is unusable.
+pub async fn gather(global: &Global, request: &Request, ask: &Ask) -> Result<(Facts, Reach, Calls), Stop> {
+    let http = aws::http_client().map_err(Stop::failed)?;
+    let calls = Calls::default();
+    let onward = match &request.capt {
+        Some(cluster) => Some(capt::workload(request, cluster, global, &calls).await?),
+        None => None,
+    };
+    let request = onward.as_ref().unwrap_or(request);
+    let resolved = target::resolve(request, &http, global.request_timeout, &calls)
+        .await
+        .map_err(|error| match &request.in_memory {
+            Some(given) => capt::not_resolved(given, &error),
+            None => error.into(),
+        })?;
+    let options = Options {
+        timeout: global.request_timeout,
+        use_exec: global.use_exec,
+    };
+    let (facts, reach) = facts::gather(&resolved, ask, &http, &options, &calls).await;
+    Ok((facts, reach, calls))
+}
+
+/// Every call and its answer, for `-v`.
+pub fn print_calls(facts: &Facts) {
+    for call in &facts.calls {
+        crate::ui::err(&format!("  {} -> {}", call.call, call.answer));
+    }
+}

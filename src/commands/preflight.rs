@@ -1,0 +1,299 @@
+//! `preflight`: reads, judges, prints the report; offers to create the missing role.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::checks::Status;
+use crate::cli::{Global, Output, Preflight};
+use crate::commands::{self, Stop};
+use crate::exit::Exit;
+use crate::facts::calls::Calls;
+use crate::facts::{Ask, FORMAT, Facts, PoolsFile, Reach};
+use crate::karpenter::nodepools_file;
+use crate::report::{self, Report, Selection, Verdict, json, text};
+use crate::spot_role::{self, Plan, Todo};
+use crate::target::resolve::Request;
+use crate::ui::{self, Ui};
+
+/// How long to pause between two tries of `--wait`.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs it.
+///
+/// # Errors
+/// The target could not be told, a file could not be read or written, wrong names in `--only` or `--skip`.
+pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
+    let selection = Selection {
+        only: args.only.clone(),
+        skip: args.skip.clone(),
+        strict: args.strict,
+    };
+    if let Some(name) = selection.unknown_names().first() {
+        return Err(Stop::usage(format!(
+            "\"{name}\" is neither a check nor a group\n  fix: kubectl capt-spot explain lists them"
+        )));
+    }
+    let ui = Ui::new(global, args.no_input);
+    if let Some(path) = &args.from {
+        let facts = load(path)?;
+        return print(&report::judge(&facts, &selection), global, &ui);
+    }
+    if args.all_contexts || args.contexts.is_some() {
+        return super::contexts::run(args, global, &selection, &ui).await;
+    }
+    let ask = ask(args, global)?;
+    let request = Request {
+        capt: commands::capt::cluster(args.capt.as_ref(), global),
+        ..commands::request(global)
+    };
+    let deadline = args.wait.map(|wait| tokio::time::Instant::now() + wait);
+    let way = Way {
+        global,
+        request: &request,
+        ask: &ask,
+        selection: &selection,
+        ui: &ui,
+        consent: if args.yes { Consent::Given } else { Consent::Ask },
+        // The question comes after what it is about; other formats stay one document.
+        show: &|report| match global.output {
+            Output::Text => ui::out(&text::render(report, ui.style)).map_err(Stop::from),
+            _ => Ok(()),
+        },
+    };
+    let Read { facts, report, shown } = loop {
+        let read = way.go().await?;
+        let report = &read.report;
+        match deadline {
+            Some(deadline)
+                if report.verdict != Verdict::Ready && tokio::time::Instant::now() + PAUSE < deadline =>
+            {
+                ui.progress(
+                    &format!("{}; trying again", report.verdict.word()),
+                    tokio::time::sleep(PAUSE),
+                )
+                .await;
+            }
+            _ => break read,
+        }
+    };
+    if let Some(path) = &args.save {
+        save(&facts, path, args.redact)?;
+    }
+    if shown && global.output == Output::Text {
+        return Ok(exit_of(&report));
+    }
+    print(&report, global, &ui)
+}
+
+/// Whether the missing role may be created on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Nothing may be created, nothing is asked.
+    Never,
+    /// A person may be asked, if one is there.
+    Ask,
+    /// `--yes`.
+    Given,
+}
+
+/// One way through: read, judge, offer.
+pub(crate) struct Way<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) request: &'a Request,
+    pub(crate) ask: &'a Ask,
+    pub(crate) selection: &'a Selection,
+    pub(crate) ui: &'a Ui,
+    pub(crate) consent: Consent,
+    /// Puts the report before the person's eyes, before the question about it.
+    pub(crate) show: &'a dyn Fn(&Report) -> Result<(), Stop>,
+}
+
+/// What was read, and what is made of it.
+pub(crate) struct Read {
+    pub(crate) facts: Facts,
+    pub(crate) report: Report,
+    /// This very report was shown before a question that was answered with no.
+    pub(crate) shown: bool,
+}
+
+/// What the flags ask for.
+///
+/// # Errors
+/// The file of `--nodepools` can't be read.
+pub(crate) fn ask(args: &Preflight, global: &Global) -> Result<Ask, Stop> {
+    Ok(Ask {
+        node_role: args.node_role.clone(),
+        namespace: global.namespace.clone(),
+        nodepools: args.nodepools.as_deref().map(pools_file).transpose()?,
+        ..Ask::default()
+    })
+}
+
+/// The node pools of `--nodepools FILE`; `-` is standard input.
+///
+/// # Errors
+/// The file can't be read, or holds no manifests.
+pub(crate) fn pools_file(path: &Path) -> Result<PoolsFile, Stop> {
+    use std::io::Read as _;
+    let stdin = path == Path::new("-");
+    let name = if stdin {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let mut text = String::new();
+    // One byte more than is read at all, so that a device without an end has one.
+    let most = nodepools_file::MAX_BYTES as u64 + 1;
+    let read = if stdin {
+        std::io::stdin().take(most).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
+    };
+    read.map_err(|error| Stop::failed(format!("reading the node pools from {name} failed: {error}")))?;
+    let manifests = nodepools_file::read(&text)
+        .map_err(|error| Stop::failed(format!("{name} holds no usable manifests: {error}")))?;
+    Ok(PoolsFile::new(name, manifests))
+}
+
+async fn read(global: &Global, request: &Request, ask: &Ask, ui: &Ui) -> Result<(Facts, Reach, Calls), Stop> {
+    let result = ui
+        .progress(
+            "reading AWS and the cluster",
+            commands::gather(global, request, ask),
+        )
+        .await?;
+    if global.verbose > 0 {
+        commands::print_calls(&result.0);
+    }
+    Ok(result)
+}
+
+impl Way<'_> {
+    /// Reads and judges; then offers to create the missing role, where it is missing, could be made, and a person (or
+    /// `--yes`) is there, and reads and judges again.
+    pub(crate) async fn go(&self) -> Result<Read, Stop> {
+        let (facts, reach, calls) = read(self.global, self.request, self.ask, self.ui).await?;
+        let report = report::judge(&facts, self.selection);
+        let as_it_is = |facts, report, shown| Ok(Read { facts, report, shown });
+        let yes = match self.consent {
+            Consent::Never => return as_it_is(facts, report, false),
+            Consent::Ask if !self.ui.person => return as_it_is(facts, report, false),
+            Consent::Ask => false,
+            Consent::Given => true,
+        };
+        let may_not = crate::checks::spot_role::caller_is_refused(&facts);
+        if !wants_role(&report, may_not, yes) {
+            return as_it_is(facts, report, false);
+        }
+        let plan = match spot_role::plan(&facts, None) {
+            Ok(Todo::Create(plan)) => plan,
+            Ok(Todo::Nothing(_)) => return as_it_is(facts, report, false),
+            Err(refusal) if yes => return Err(Stop::failed(refusal.to_string())),
+            Err(_) => return as_it_is(facts, report, false),
+        };
+        if !yes {
+            (self.show)(&report)?;
+            ui::err("");
+            ui::err(&describe(&plan));
+            if !self.ui.ask("Create it now?").await? {
+                ui::err("Nothing was created.");
+                return as_it_is(facts, report, true);
+            }
+        }
+        let created = self
+            .ui
+            .progress(
+                "creating the role and waiting until IAM shows it",
+                spot_role::create(&plan, &reach, self.global.request_timeout, &calls),
+            )
+            .await
+            .map_err(|refusal| Stop::failed(refusal.to_string()))?;
+        ui::err(&done(&created));
+        ui::err("");
+        let (facts, _, _) = read(self.global, self.request, self.ask, self.ui).await?;
+        let report = report::judge(&facts, self.selection);
+        as_it_is(facts, report, false)
+    }
+}
+
+fn exit_of(report: &Report) -> Exit {
+    Exit::from(report.verdict)
+}
+
+/// Whether the missing role stands in the report as something to mend, and not as something the caller may not do.
+fn wants_role(report: &Report, may_not: bool, yes: bool) -> bool {
+    let status = |id: &str| {
+        report
+            .checks
+            .iter()
+            .find(|finding| finding.id == id)
+            .map(|finding| finding.status)
+    };
+    let missing = matches!(status("spot-role-exists"), Some(Status::Fail | Status::Warn));
+    missing && (yes || !may_not)
+}
+
+/// What would be created, where, and by whom.
+pub(crate) fn describe(plan: &Plan) -> String {
+    format!(
+        "The role to create: {}, for all clusters of the account\n  account  {}\n  cluster  {} ({})\n  caller   {}",
+        crate::facts::SPOT_ROLE,
+        plan.account,
+        plan.cluster,
+        plan.region,
+        plan.caller
+    )
+}
+
+/// What was created.
+pub(crate) fn done(created: &spot_role::Created) -> String {
+    if created.by_somebody_else {
+        format!(
+            "{} is there: somebody else created it in the meantime.",
+            created.role.arn
+        )
+    } else {
+        format!("Created {}.", created.role.arn)
+    }
+}
+
+fn print(report: &Report, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+    let rendered = report::render(report, global.output, ui.style);
+    ui::out(&rendered)?;
+    Ok(exit_of(report))
+}
+
+fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {
+    let stop = |error: &dyn std::fmt::Display| {
+        Stop::failed(format!("saving the facts to {} failed: {error}", path.display()))
+    };
+    let mut text = json::pretty(facts);
+    if redact {
+        text = crate::facts::redact::redact(&text).map_err(|error| stop(&error))?;
+    }
+    std::fs::write(path, text).map_err(|error| stop(&error))
+}
+
+fn load(path: &Path) -> Result<Facts, Stop> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Stop::failed(format!("reading the facts from {name} failed: {error}")))?;
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| Stop::failed(format!("{name} holds no saved facts: {error}")))?;
+    match value.get("format").and_then(serde_json::Value::as_str) {
+        Some(FORMAT) => {}
+        Some(other) => {
+            return Err(Stop::failed(format!(
+                "{name} has the format {}, this program reads {FORMAT}",
+                report::sanitize::line(other)
+            )));
+        }
+        None => {
+            return Err(Stop::failed(format!(
+                "{name} holds no saved facts: it names no format"
+            )));
+        }
+    }
+    serde_json::from_value(value)
+        .map_err(|error| Stop::failed(format!("{name} holds no usable facts: {error}")))
+}

@@ -1,0 +1,512 @@
+//! `trust ROLE`: may a principal assume a role; with `--cdk`, can CDK's kubectlRoleArn be that role.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::arn::{Arn, PrincipalArn, RoleName};
+use crate::aws;
+use crate::checks::node_mapping::{existence, mappings};
+use crate::cli::{Global, Output};
+use crate::commands::{self, Stop};
+use crate::exit::Exit;
+use crate::facts::calls::Calls;
+use crate::facts::{self, Ask, Facts, Options, Reach, access, iam};
+use crate::kubernetes::{self, Api, Authentication};
+use crate::observed::{Grant, Observed, Unknown, Why};
+use crate::report::json::{pretty, to_yaml};
+use crate::target::{self, resolve::Resolved};
+use crate::token;
+use crate::trust::cdk::{self, CdkQuestion, Mapping};
+use crate::trust::principal::{Caller, Subject};
+use crate::trust::report::{Tried, TrustReport, render_text};
+use crate::trust::{self, Identity, Outcome, Question, Request, mapping};
+use crate::ui::{self, Ui};
+
+/// `trust`
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    long_about = "May a principal assume a role (sts:AssumeRole)?\n\n\
+        Reads the role's trust policy and judges it statement by statement: principals in every form, NotPrincipal, Deny, \
+        wildcards, conditions. Asks IAM what the principal's own policies say (iam:SimulatePrincipalPolicy) where that counts. \
+        Says which statement decided, what could not be seen, and prints the smallest trust policy that would do.\n\n\
+        The answer is pass, fail or unknown; unknown never counts as good. The request is taken to be kubectl's and CDK's: \
+        session name EKSGetTokenAuth, no external id.",
+    after_help = "Examples:\n  \
+        kubectl capt-spot trust kubectl-role\n  \
+        kubectl capt-spot trust arn:aws:iam::111122223333:role/kubectl --principal arn:aws:iam::111122223333:role/cdk-handler\n  \
+        kubectl capt-spot trust kubectl-role --cdk\n  \
+        kubectl capt-spot trust kubectl-role --try\n\n\
+        Exit codes: 0 it may, 1 it may not, 2 wrong usage, 3 it can't be told, 130 interrupted."
+)]
+pub struct Trust {
+    /// The role: a name, a name with its path, or an ARN
+    #[arg(value_name = "ROLE")]
+    pub role: String,
+    /// Who is to assume it: the ARN of a user, a role or a session of a role; without it, the caller
+    #[arg(long, value_name = "ARN", value_parser = principal)]
+    pub principal: Option<PrincipalArn>,
+    /// Answer whether CDK's kubectlRoleArn can be this role: mapped, trusted, in the right account; with the lines for the
+    /// stack. Without --principal, for the handler's role that CDK is yet to make
+    #[arg(long)]
+    pub cdk: bool,
+    /// Really assume the role as the caller (for 15 minutes), and ask the cluster who it is then
+    #[arg(long = "try", conflicts_with_all = ["principal", "cdk"])]
+    pub try_it: bool,
+    /// The external id that the request carries
+    #[arg(long, value_name = "ID")]
+    pub external_id: Option<String>,
+    /// The session name that the request carries
+    #[arg(long, value_name = "NAME", default_value = trust::GET_TOKEN_SESSION)]
+    pub session_name: String,
+}
+
+fn principal(text: &str) -> Result<PrincipalArn, String> {
+    text.parse::<PrincipalArn>().map_err(|error| error.to_string())
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The role's name is none, the target could not be told, the output could not be written.
+pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
+    commands::text_json_or_yaml(global, "trust")?;
+    // Wrong usage is said before anything is read.
+    let name = RoleName::from_given(&args.role).map_err(|error| Stop::usage(error.to_string()))?;
+    let ui = Ui::new(global, true);
+    let http = aws::http_client().map_err(Stop::failed)?;
+    let calls = Calls::default();
+    let request = commands::request(global);
+    let resolved = target::resolve(&request, &http, global.request_timeout, &calls).await?;
+    let options = Options {
+        timeout: global.request_timeout,
+        use_exec: global.use_exec,
+    };
+    let (facts, reach) = ui
+        .progress(
+            "reading AWS and the cluster",
+            facts::gather(&resolved, &Ask::default(), &http, &options, &calls),
+        )
+        .await;
+    let side = Side {
+        facts: &facts,
+        reach: &reach,
+        timeout: global.request_timeout,
+        calls: &calls,
+    };
+    let report = side.answer(args, &name, &resolved).await?;
+    if global.verbose > 0 {
+        for call in calls.sorted() {
+            ui::err(&format!("  {} -> {}", call.call, call.answer));
+        }
+    }
+    let text = match global.output {
+        Output::Json => pretty(&report),
+        Output::Yaml => to_yaml(&report),
+        _ => render_text(&report, ui.style),
+    };
+    ui::out(&text)?;
+    Ok(match report.outcome() {
+        Outcome::Pass => Exit::Done,
+        Outcome::Fail => Exit::Failed,
+        Outcome::Unknown => Exit::Undecided,
+    })
+}
+
+/// What the reads need.
+struct Side<'a> {
+    facts: &'a Facts,
+    reach: &'a Reach,
+    timeout: Duration,
+    calls: &'a Calls,
+}
+
+impl Side<'_> {
+    async fn answer(&self, args: &Trust, name: &RoleName, resolved: &Resolved) -> Result<TrustReport, Stop> {
+        let facts = self.facts;
+        let cluster_account = facts
+            .cluster
+            .known()
+            .and_then(|cluster| cluster.account())
+            .or(facts.target.account.as_deref())
+            .and_then(|account| account.parse().ok());
+        let own_account = facts.caller.known().map(|caller| caller.account.clone());
+        // The role's account: its ARN's, else the credentials', where a name is looked up.
+        let given: Option<Arn> = if args.role.starts_with("arn:") {
+            Some(
+                args.role
+                    .parse()
+                    .map_err(|error: crate::arn::ArnError| Stop::usage(error.to_string()))?,
+            )
+        } else {
+            None
+        };
+        let account = given
+            .as_ref()
+            .map(|arn| arn.account.clone())
+            .or_else(|| own_account.clone())
+            .or_else(|| cluster_account.as_ref().map(ToString::to_string))
+            .ok_or_else(|| {
+                let why = facts.caller.observed.unknown().map(ToString::to_string).unwrap_or_default();
+                Stop::failed(format!(
+                    "the account of the role {name} is not known ({why})\n  fix: give its ARN, or credentials with --profile"
+                ))
+            })?;
+        let role = self.role(&account, name.as_str()).await;
+        let asked = given.clone().map_or_else(
+            || format!("arn:{}:iam::{account}:role/{name}", facts.target.partition),
+            |arn| crate::arn::canonical(&arn).unwrap_or(arn).to_string(),
+        );
+        // The ARN as IAM has it: a path that was left out or mistaken is put right, and said.
+        let role_arn: Arn = role
+            .known()
+            .map_or(asked.as_str(), |role| role.arn.as_str())
+            .parse()
+            .map_err(|error: crate::arn::ArnError| Stop::failed(error.to_string()))?;
+        let mut hints = Vec::new();
+        if given.is_some() && role_arn.to_string() != asked {
+            hints.push(format!(
+                "the role's ARN in IAM is {role_arn}, not {asked}: sts:AssumeRole and CDK take that one only"
+            ));
+        }
+        let subject = self.subject(args, &cluster_account, &account, &mut hints).await?;
+        let identity = if matches!(subject.who, Caller::SomeRole { .. }) {
+            Identity::Promised("the statement that CDK gives its handler's role".to_owned())
+        } else {
+            Identity::Simulated(self.identity(&subject, &role_arn, &args.session_name).await)
+        };
+        let request = Request {
+            session_name: Some(args.session_name.clone()),
+            external_id: args.external_id.clone(),
+            ..Request::default()
+        };
+        let question = Question {
+            subject: &subject,
+            role_arn: &role_arn,
+            role: &role,
+            identity: &identity,
+            request: &request,
+        };
+        let mut report = TrustReport::new(&question, trust::judge(&question));
+        if trust::advice::is_itself(&question) == trust::kleene::Tri::True {
+            hints.push("the principal is a session of this role already: it need not assume it".to_owned());
+        }
+        report.verdict.hints.splice(0..0, hints);
+        if args.cdk {
+            report.cdk = Some(cdk::judge(&CdkQuestion {
+                role_arn: &role_arn,
+                cluster: &facts.target.cluster,
+                cluster_account: cluster_account.as_ref(),
+                mapping: &self.mapping(&role_arn, &role),
+                handler: &subject.who,
+                trust: &report.verdict,
+            }));
+        }
+        if args.try_it {
+            report.tried = Some(self.try_it(args, &role_arn, resolved).await);
+        }
+        Ok(report.with_flags(&crate::checks::target::aws_flags(facts), &facts.target.own_flags))
+    }
+
+    /// Reads a role of that account, if the credentials are of it.
+    async fn role(&self, account: &str, name: &str) -> Observed<iam::Role> {
+        if let Some(unknown) = self.cannot_ask_iam_of(account) {
+            return Observed::Unknown(unknown);
+        }
+        let client = aws_sdk_iam::Client::new(&self.reach.session.config);
+        iam::get_role(
+            &client,
+            &self.facts.target.partition,
+            name,
+            self.timeout,
+            self.calls,
+        )
+        .await
+        .observed
+    }
+
+    /// IAM answers for the credentials' own account only.
+    fn cannot_ask_iam_of(&self, account: &str) -> Option<Unknown> {
+        if let Err(unknown) = &self.reach.session.credentials {
+            return Some(unknown.clone());
+        }
+        match &self.facts.caller.observed {
+            Observed::Unknown(unknown) => Some(unknown.clone()),
+            Observed::Known(caller) if caller.account != account => Some(Unknown::not_asked(format!(
+                "it is in account {account}, the credentials are of {}: ask with --profile of that account",
+                caller.account
+            ))),
+            _ => None,
+        }
+    }
+
+    async fn subject(
+        &self,
+        args: &Trust,
+        cluster_account: &Option<crate::arn::AccountId>,
+        role_account: &str,
+        hints: &mut Vec<String>,
+    ) -> Result<Subject, Stop> {
+        let facts = self.facts;
+        let not_asked = || Observed::Unknown(Unknown::not_asked("it is no role"));
+        let who = match (&args.principal, args.cdk) {
+            (Some(who), _) => who.clone(),
+            (None, true) => {
+                let account = match cluster_account {
+                    Some(account) => account.clone(),
+                    None => role_account
+                        .parse()
+                        .map_err(|error: crate::arn::ArnError| Stop::failed(error.to_string()))?,
+                };
+                return Ok(Subject {
+                    who: Caller::SomeRole {
+                        partition: crate::arn::Partition::of_region(&facts.target.region),
+                        account,
+                    },
+                    role: Observed::Unknown(Unknown::not_asked("it is not there yet")),
+                    id: None,
+                });
+            }
+            (None, false) => match &facts.caller.observed {
+                Observed::Known(caller) => caller
+                    .arn
+                    .parse()
+                    .map_err(|error: crate::arn::ArnError| Stop::failed(error.to_string()))?,
+                Observed::Unknown(unknown) => {
+                    return Err(Stop::failed(format!(
+                        "who the caller is could not be read: {unknown}\n  fix: name the principal with --principal, or give \
+                         credentials with --profile"
+                    )));
+                }
+                Observed::Absent => return Err(Stop::failed("STS names no caller")),
+            },
+        };
+        let caller = facts.caller.known();
+        let is_caller = caller.is_some_and(|caller| caller.arn == who.arn().to_string());
+        let id = caller
+            .filter(|_| is_caller)
+            .and_then(|caller| caller.user_id.split(':').next())
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned);
+        let role = match who.role_name() {
+            None => not_asked(),
+            Some(_) if is_caller => facts.caller_role.observed.clone(),
+            Some(name) => self.role(&who.arn().account, name).await,
+        };
+        let who = match (&who, role.known().and_then(|role| role.arn.parse::<Arn>().ok())) {
+            (PrincipalArn::Role(given), Some(real)) if *given != real => {
+                hints.push(format!("the principal's ARN in IAM is {real}, not {given}"));
+                PrincipalArn::Role(real)
+            }
+            _ => who,
+        };
+        Ok(Subject {
+            who: Caller::Known(who),
+            role,
+            id,
+        })
+    }
+
+    /// What the principal's own policies say.
+    async fn identity(&self, subject: &Subject, role: &Arn, session_name: &str) -> Observed<iam::Simulation> {
+        let Caller::Known(who) = &subject.who else {
+            return Observed::Unknown(Unknown::not_asked("the principal is not known yet"));
+        };
+        if let Some(unknown) = self.cannot_ask_iam_of(&who.arn().account) {
+            return Observed::Unknown(unknown);
+        }
+        let source = match who {
+            PrincipalArn::User(arn) => arn.to_string(),
+            PrincipalArn::Role(_) | PrincipalArn::Session { .. } => match &subject.role {
+                Observed::Known(role) => role.arn.clone(),
+                Observed::Absent => return Observed::Absent,
+                Observed::Unknown(unknown) => {
+                    return Observed::Unknown(Unknown {
+                        detail: format!(
+                            "the simulator wants the full ARN of the role, which could not be read: {unknown}"
+                        ),
+                        ..unknown.clone()
+                    });
+                }
+            },
+            PrincipalArn::Root(_) | PrincipalArn::FederatedUser(_) => {
+                return Observed::Unknown(Unknown::not_asked("the simulator takes users and roles only"));
+            }
+        };
+        let client = aws_sdk_iam::Client::new(&self.reach.session.config);
+        iam::simulate(
+            &client,
+            &source,
+            trust::ACTION,
+            &role.to_string(),
+            &[("sts:RoleSessionName", session_name)],
+            self.timeout,
+            self.calls,
+        )
+        .await
+        .observed
+    }
+
+    fn mapping(&self, role_arn: &Arn, role: &Observed<iam::Role>) -> Mapping {
+        match mappings(self.facts) {
+            Some(found) => mapping::of_role(
+                &found.cluster(),
+                role_arn,
+                existence(role),
+                found.unread.map(ToString::to_string),
+            ),
+            None => Mapping::Unread {
+                why: self.facts.cluster.observed.unknown().map_or_else(
+                    || "the cluster was not found".to_owned(),
+                    |unknown| format!("the cluster's authentication mode: {unknown}"),
+                ),
+            },
+        }
+    }
+
+    /// The one proof: sts:AssumeRole as the caller, a token made of what it gives, and a SelfSubjectReview with that.
+    async fn try_it(&self, args: &Trust, role: &Arn, resolved: &Resolved) -> Tried {
+        let mut tried = Tried {
+            assumed: Outcome::Unknown,
+            error: None,
+            session_arn: None,
+            username: None,
+            groups: Vec::new(),
+            cluster_error: None,
+        };
+        if let Err(unknown) = &self.reach.session.credentials {
+            tried.error = Some(unknown.to_string());
+            return tried;
+        }
+        let call = format!("sts:AssumeRole {role}");
+        let answer = aws_sdk_sts::Client::new(&self.reach.session.config)
+            .assume_role()
+            .role_arn(role.to_string())
+            .role_session_name(&args.session_name)
+            .set_external_id(args.external_id.clone())
+            // The shortest that STS gives.
+            .duration_seconds(900)
+            .send()
+            .await;
+        let found = match answer {
+            Ok(answer) => {
+                tried.session_arn = answer.assumed_role_user.map(|user| user.arn);
+                answer.credentials
+            }
+            Err(error) => {
+                let grant = Grant::Iam {
+                    action: trust::ACTION.to_owned(),
+                    resource: role.to_string(),
+                };
+                let unknown = aws::failure(&error, grant, self.timeout).unknown;
+                self.calls.record(&call, unknown.to_string());
+                // A denial is an answer; an endpoint that cannot be reached is none.
+                if matches!(unknown.why, Why::Denied { .. }) {
+                    tried.assumed = Outcome::Fail;
+                }
+                tried.error = Some(unknown.to_string());
+                return tried;
+            }
+        };
+        self.calls.record(&call, "assumed");
+        tried.assumed = Outcome::Pass;
+        let Some(found) = found else {
+            tried.cluster_error = Some("the answer of STS holds no credentials".to_owned());
+            return tried;
+        };
+        let credentials = aws_credential_types::Credentials::new(
+            found.access_key_id,
+            found.secret_access_key,
+            Some(found.session_token),
+            None,
+            "trust-try",
+        );
+        match self.whoami(&credentials, resolved).await {
+            Ok(user) => {
+                tried.username = Some(user.username);
+                tried.groups = user.groups;
+            }
+            Err(why) => tried.cluster_error = Some(why),
+        }
+        tried
+    }
+
+    async fn whoami(
+        &self,
+        credentials: &aws_credential_types::Credentials,
+        resolved: &Resolved,
+    ) -> Result<access::KubernetesUser, String> {
+        let region = resolved
+            .exec
+            .as_ref()
+            .and_then(|exec| exec.region())
+            .unwrap_or(&resolved.target.region);
+        let cluster = resolved
+            .exec
+            .as_ref()
+            .and_then(|exec| exec.cluster.as_deref())
+            .unwrap_or(&resolved.target.cluster);
+        let bearer = token::eks_token(credentials, region, cluster, std::time::SystemTime::now())?;
+        let mut config = resolved.config.clone().ok_or_else(|| {
+            resolved
+                .config_error
+                .clone()
+                .unwrap_or_else(|| "the kubeconfig entry cannot be used".to_owned())
+        })?;
+        // Whatever else the kubeconfig's user has would be taken in the token's place.
+        config.auth_info = kube::config::AuthInfo::default();
+        kubernetes::authenticate(&mut config, &Authentication::Token(bearer))
+            .map_err(|unknown| unknown.to_string())?;
+        let api = Api::new(config, self.timeout).map_err(|unknown| unknown.to_string())?;
+        match access::whoami(&api, self.calls).await.observed {
+            Observed::Known(user) => Ok(user),
+            Observed::Absent => Err("the cluster names no user".to_owned()),
+            Observed::Unknown(unknown) => Err(unknown.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        trust: Trust,
+    }
+
+    #[test]
+    fn the_command_line() {
+        let parse = |args: &[&str]| Line::try_parse_from([&["trust"], args].concat()).map(|line| line.trust);
+        let plain = parse(&["kubectl"]).unwrap();
+        assert_eq!(plain.session_name, "EKSGetTokenAuth");
+        assert!(!plain.cdk && !plain.try_it && plain.principal.is_none());
+        let who = parse(&[
+            "kubectl",
+            "--principal",
+            "arn:aws:iam::111122223333:role/a",
+            "--cdk",
+        ])
+        .unwrap();
+        assert_eq!(who.principal.unwrap().kind(), "role");
+        for (args, part) in [
+            (&[][..], "<ROLE>"),
+            (&["a", "--principal", "111122223333"], "is no ARN"),
+            (
+                &["a", "--principal", "arn:aws:iam::111122223333:group/a"],
+                "a group only carries policies",
+            ),
+            (&["a", "--try", "--cdk"], "cannot be used with"),
+            (
+                &["a", "--try", "--principal", "arn:aws:iam::111122223333:role/a"],
+                "cannot be used with",
+            ),
+        ] {
+            let error = parse(args).unwrap_err().to_string();
+            assert!(error.contains(part), "{args:?}: {error}");
+        }
+    }
+}

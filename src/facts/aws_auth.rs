@@ -1,0 +1,92 @@
+//! The ConfigMap kube-system/aws-auth, as it is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::calls::Calls;
+use crate::kubernetes::{Api, Refusal};
+use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+
+/// The ConfigMap's data and who wrote it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsAuth {
+    /// `data`, every key as it is.
+    pub data: BTreeMap<String, String>,
+    /// The field managers that wrote it, with the time: `eks 2026-01-02T03:04:05Z`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub managers: Vec<String>,
+}
+
+/// The permission it needs.
+pub fn grant() -> Grant {
+    Grant::Rbac {
+        verb: "get".to_owned(),
+        group: String::new(),
+        resource: "configmaps".to_owned(),
+        namespace: Some("kube-system".to_owned()),
+        name: Some("aws-auth".to_owned()),
+    }
+}
+
+/// Reads the ConfigMap.
+pub async fn read(api: &Api, calls: &Calls) -> Fact<AwsAuth> {
+    let grant = grant();
+    let call = grant.action();
+    let observed = match api
+        .get("/api/v1/namespaces/kube-system/configmaps/aws-auth", &grant)
+        .await
+    {
+        Ok(value) => parse(&value),
+        Err(Refusal::NotFound) => Observed::Absent,
+        Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
+            Why::Unusable,
+            format!(
+                "the answer to {call} was 404 without a Kubernetes status: the server is no Kubernetes API"
+            ),
+        )),
+        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
+    };
+    calls.observed(&call, &observed);
+    Fact::new(call, observed)
+}
+
+fn parse(value: &Value) -> Observed<AwsAuth> {
+    if value.get("kind").and_then(Value::as_str) != Some("ConfigMap") {
+        return Observed::Unknown(Unknown::new(
+            Why::Unusable,
+            "the answer to get configmaps/aws-auth is no ConfigMap",
+        ));
+    }
+    let data = match value.get("data") {
+        None | Some(Value::Null) => BTreeMap::new(),
+        Some(Value::Object(data)) => data
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect(),
+        Some(_) => {
+            return Observed::Unknown(Unknown::new(
+                Why::Unusable,
+                "the ConfigMap aws-auth has data that is no map",
+            ));
+        }
+    };
+    let managers = value
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|field| {
+            let manager = field.get("manager")?.as_str()?;
+            let time = field
+                .get("time")
+                .and_then(Value::as_str)
+                .unwrap_or("at an unknown time");
+            Some(format!("{manager} {time}"))
+        })
+        .take(20)
+        .collect();
+    Observed::Known(AwsAuth { data, managers })
+}

@@ -1,0 +1,328 @@
+//! Facts for tests of pure parts: a cluster where everything is good, to be damaged one thing at a time.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::authenticator::AuthenticationMode;
+use crate::observed::{DeniedBy, Why};
+
+/// The account of the fixture.
+pub const ACCOUNT: &str = "111122223333";
+
+/// IAM's trust policy of the service-linked role.
+pub const SPOT_TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"spot.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+
+/// A known fact.
+pub fn known<T>(call: &str, value: T) -> Fact<T> {
+    Fact::new(call, Observed::Known(value))
+}
+
+/// A denied IAM action.
+pub fn denied<T>(action: &str) -> Fact<T> {
+    let grant = Grant::Iam {
+        action: action.to_owned(),
+        resource: "*".to_owned(),
+    };
+    Fact::new(
+        action,
+        Observed::Unknown(Unknown::denied(DeniedBy::MissingAllow, "", grant)),
+    )
+}
+
+/// A fact that could not be read because nothing answered.
+pub fn unreachable<T>(call: &str) -> Fact<T> {
+    Fact::new(
+        call,
+        Observed::Unknown(Unknown::new(Why::Unreachable, "Connection refused")),
+    )
+}
+
+/// An absent fact.
+pub fn absent<T>(call: &str) -> Fact<T> {
+    Fact::new(call, Observed::Absent)
+}
+
+/// An ordinary role.
+pub fn role(name: &str) -> iam::Role {
+    iam::Role {
+        name: name.to_owned(),
+        path: "/".to_owned(),
+        arn: format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
+        id: "AROAEXAMPLE".to_owned(),
+        created: Some(Timestamp::UNIX_EPOCH),
+        trust: SPOT_TRUST.replace("spot.", "ec2."),
+        boundary: None,
+    }
+}
+
+/// The service-linked role.
+pub fn spot_role() -> iam::Role {
+    iam::Role {
+        path: crate::spot_trust::PATH.to_owned(),
+        arn: spot_role_arn("aws", ACCOUNT),
+        trust: SPOT_TRUST.to_owned(),
+        ..role(SPOT_ROLE)
+    }
+}
+
+/// Everything is good: cluster `demo`, Karpenter not there yet, `demo-node` in IAM.
+pub fn healthy() -> Facts {
+    let server = "https://ABC.gr7.eu-west-1.eks.amazonaws.com";
+    let caller = sts::Caller {
+        arn: format!("arn:aws:sts::{ACCOUNT}:assumed-role/Admin/alice"),
+        account: ACCOUNT.to_owned(),
+        user_id: "AROAADMIN:alice".to_owned(),
+    };
+    let node_role = NodeRole {
+        named_by: NamedBy::Convention,
+        given: "demo-node".to_owned(),
+        name: "demo-node".to_owned(),
+        instance_profile: None,
+        os: NodeOs::Linux,
+        role: known("iam:GetRole demo-node", role("demo-node")),
+    };
+    Facts {
+        format: FORMAT.to_owned(),
+        version: "0.0.0".to_owned(),
+        gathered_at: Timestamp::UNIX_EPOCH,
+        ask: Ask::default(),
+        target: Target {
+            context: "demo".to_owned(),
+            cluster: "demo".to_owned(),
+            region: "eu-west-1".to_owned(),
+            partition: "aws".to_owned(),
+            account: None,
+            server: server.to_owned(),
+            profile: None,
+            role_arn: None,
+            certificate_authority_sha256: None,
+            own_flags: " --context demo".to_owned(),
+            clues: Vec::new(),
+            disagreements: Vec::new(),
+        },
+        caller: known("sts:GetCallerIdentity", caller),
+        caller_role: known("iam:GetRole Admin", role("Admin")),
+        caller_may_create: Fact::not_asked("iam:SimulatePrincipalPolicy", "the role is not missing"),
+        cluster: known(
+            "eks:DescribeCluster demo",
+            eks::Cluster {
+                name: "demo".to_owned(),
+                arn: format!("arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/demo"),
+                status: "ACTIVE".to_owned(),
+                endpoint: Some(server.to_owned()),
+                version: Some("1.34".to_owned()),
+                platform_version: Some("eks.12".to_owned()),
+                authentication_mode: AuthenticationMode::ConfigMap,
+                authentication_mode_stated: true,
+                oidc_issuer: Some("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC".to_owned()),
+                certificate_authority_sha256: None,
+                auto_mode: false,
+                role_arn: None,
+                auto_mode_node_role: None,
+                created: Some(Timestamp::UNIX_EPOCH),
+                public_endpoint: Some(true),
+            },
+        ),
+        access_entries: absent("eks:ListAccessEntries demo"),
+        spot_role: known("iam:GetRole AWSServiceRoleForEC2Spot", spot_role()),
+        spot_role_policies: known(
+            "iam:ListAttachedRolePolicies AWSServiceRoleForEC2Spot",
+            vec!["arn:aws:iam::aws:policy/aws-service-role/AWSEC2SpotServiceRolePolicy".to_owned()],
+        ),
+        kubernetes_user: known(
+            "create selfsubjectreviews.authentication.k8s.io",
+            access::KubernetesUser {
+                username: "admin".to_owned(),
+                groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+                canonical_arn: None,
+            },
+        ),
+        aws_auth: known(
+            "get configmaps/aws-auth in kube-system",
+            aws_auth::AwsAuth {
+                data: [(
+                    "mapRoles".to_owned(),
+                    format!(
+                        "- rolearn: arn:aws:iam::{ACCOUNT}:role/demo-node\n  username: system:node:{{{{EC2PrivateDNSName}}}}\n  groups: [system:bootstrappers, system:nodes]\n- rolearn: arn:aws:iam::{ACCOUNT}:role/Admin\n  username: admin\n  groups: [system:masters]\n"
+                    ),
+                )]
+                .into(),
+                managers: Vec::new(),
+            },
+        ),
+        pools: karpenter::Pools {
+            node_pools: absent("list nodepools.karpenter.sh"),
+            node_classes: absent("list ec2nodeclasses.karpenter.k8s.aws"),
+        },
+        node_roles: known("iam:GetRole demo-node", vec![node_role]),
+        controller: controller::Controller {
+            deployments: known("list deployments.apps", karpenter::List::default()),
+            ..controller::Controller::not_asked(&Ask::default())
+        },
+        traces: traces::Traces {
+            events: known(
+                "list events",
+                traces::Events {
+                    sample_oldest: at("1969-12-31T23:10:00Z"),
+                    ..traces::Events::default()
+                },
+            ),
+            claims: absent("list nodeclaims.karpenter.sh"),
+            nodes: Fact::not_asked("list nodes", "there is no node pool and no node claim"),
+        },
+        spot_quotas: vec![quota(SpotQuota::Standard, 32.0)],
+        may_install: known(
+            "create selfsubjectaccessreviews.authorization.k8s.io",
+            vec![install::Review {
+                needed: install::Needed::everything(),
+                allowed: true,
+            }],
+        ),
+        calls: Vec::new(),
+    }
+}
+
+/// A time; the fixture's facts were gathered at 1970-01-01T00:00:00Z.
+pub fn at(text: &str) -> Option<Timestamp> {
+    Some(text.parse().expect("a good time"))
+}
+
+/// A quota in vCPUs.
+pub fn quota(quota: SpotQuota, vcpus: f64) -> quotas::QuotaFact {
+    quotas::QuotaFact {
+        quota,
+        vcpus: known(&quotas::call(quota), vcpus),
+    }
+}
+
+/// A NodePool `NAME` of v1 with these requirements.
+pub fn node_pool(name: &str, requirements: serde_json::Value) -> NodePool {
+    let item = serde_json::json!({
+        "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name},
+        "spec": {"template": {"spec": {
+            "requirements": requirements,
+            "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"}
+        }}}
+    });
+    NodePool::from_json(&item, None).expect("a good pool")
+}
+
+/// The requirement on the capacity type.
+pub fn capacity_type(values: &[&str]) -> serde_json::Value {
+    serde_json::json!([{"key": "karpenter.sh/capacity-type", "operator": "In", "values": values}])
+}
+
+/// Puts node pools there.
+pub fn with_pools(facts: &mut Facts, pools: Vec<NodePool>) {
+    facts.pools.node_pools = known(
+        "list nodepools.karpenter.sh",
+        karpenter::List {
+            items: pools,
+            broken: Vec::new(),
+        },
+    );
+}
+
+/// The controller's role: IRSA for kube-system/karpenter.
+pub fn controller_role() -> iam::Role {
+    let issuer = "oidc.eks.eu-west-1.amazonaws.com/id/ABC";
+    iam::Role {
+        trust: serde_json::json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow",
+            "Principal": {"Federated": format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{issuer}")},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {
+                format!("{issuer}:sub"): "system:serviceaccount:kube-system:karpenter",
+                format!("{issuer}:aud"): "sts.amazonaws.com"
+            }}
+        }]})
+        .to_string(),
+        ..role("demo-karpenter")
+    }
+}
+
+/// Karpenter 1.8 runs well: IRSA, a pool that says nothing about the capacity type, one spot node that has joined.
+pub fn with_karpenter() -> Facts {
+    let mut facts = healthy();
+    with_pools(&mut facts, vec![node_pool("general", serde_json::json!([]))]);
+    let deployment = serde_json::json!({
+        "metadata": {"name": "karpenter", "namespace": "kube-system"},
+        "spec": {"replicas": 2, "template": {"spec": {
+            "serviceAccountName": "karpenter",
+            "containers": [{"name": "controller", "image": "public.ecr.aws/karpenter/controller:1.8.1",
+                            "env": [{"name": "CLUSTER_NAME", "value": "demo"}]}]
+        }}},
+        "status": {"readyReplicas": 2}
+    });
+    let account = serde_json::json!({"metadata": {"name": "karpenter", "namespace": "kube-system",
+        "annotations": {"eks.amazonaws.com/role-arn": controller_role().arn}}});
+    facts.controller = controller::Controller {
+        deployments: known(
+            "list deployments.apps",
+            karpenter::List {
+                items: vec![Deployment::from_json(&deployment).expect("a good Deployment")],
+                broken: Vec::new(),
+            },
+        ),
+        service_account: known(
+            "get serviceaccounts/karpenter in kube-system",
+            crate::karpenter::objects::ServiceAccount::from_json(&account).expect("a good account"),
+        ),
+        pods: known(
+            "list pods in kube-system",
+            controller::ControllerPods {
+                total: 2,
+                on_fargate: 0,
+            },
+        ),
+        associations: known("eks:ListPodIdentityAssociations demo", Vec::new()),
+        association: absent("eks:ListPodIdentityAssociations demo"),
+        addon: absent("eks:DescribeAddon demo eks-pod-identity-agent"),
+        agent_pods: absent("get daemonsets.apps/eks-pod-identity-agent in kube-system"),
+        oidc_provider: known(
+            "iam:GetOpenIDConnectProvider",
+            iam::OidcProvider {
+                arn: format!("arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
+                audiences: vec!["sts.amazonaws.com".to_owned()],
+            },
+        ),
+        role: known("iam:GetRole demo-karpenter", controller_role()),
+        may_create: Fact::not_asked("iam:SimulatePrincipalPolicy", "the role is not missing"),
+    };
+    let mut claims = ClaimFold::new(Timestamp::UNIX_EPOCH);
+    claims.add_json(&claim(
+        "general-aaaaa",
+        serde_json::json!([{"type": "Launched", "status": "True"}, {"type": "Registered", "status": "True"}]),
+    ));
+    facts.traces.claims = known("list nodeclaims.karpenter.sh", claims);
+    let mut nodes = NodeFold::default();
+    nodes.add_json(&node("general", "spot"));
+    facts.traces.nodes = known("list nodes", nodes);
+    facts.may_install = Fact::not_asked("create selfsubjectaccessreviews", "Karpenter is installed");
+    facts
+}
+
+/// A NodeClaim of the pool `general`, an hour old.
+pub fn claim(name: &str, conditions: serde_json::Value) -> serde_json::Value {
+    serde_json::json!({
+        "metadata": {"name": name, "creationTimestamp": "1969-12-31T23:00:00Z",
+                     "labels": {"karpenter.sh/nodepool": "general"}},
+        "spec": {"nodeClassRef": {"name": "default"}},
+        "status": {"conditions": conditions}
+    })
+}
+
+/// A Node of a pool.
+pub fn node(pool: &str, capacity_type: &str) -> serde_json::Value {
+    serde_json::json!({"metadata": {"name": "n", "labels":
+        {"karpenter.sh/nodepool": pool, "karpenter.sh/capacity-type": capacity_type}}})
+}
+
+/// A warning Event about the NodeClaim `general-aaaaa`.
+pub fn event(reason: &str, message: &str, last_seen: &str) -> serde_json::Value {
+    serde_json::json!({
+        "metadata": {"name": "e", "namespace": "default"},
+        "involvedObject": {"kind": "NodeClaim", "name": "general-aaaaa"},
+        "reason": reason, "message": message, "type": "Warning", "lastTimestamp": last_seen, "count": 3
+    })
+}

@@ -1,0 +1,162 @@
+//! What `whois` reads: how the cluster maps principals, and what IAM says about them. Nothing of Karpenter's.
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::*;
+
+/// How many roles are read at a time: IAM's read rate is shared by the whole account.
+const AT_ONCE: usize = 16;
+
+/// Whom it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// The identity that the cluster's token has.
+    Me,
+    /// The role of this name (without its path).
+    Role(String),
+    /// A principal that IAM is not asked about.
+    Other,
+    /// Every principal of the cluster.
+    Everybody,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Mappings {
+    /// The AWS credentials.
+    pub caller: Fact<sts::Caller>,
+    /// The identity of the cluster's token, where it is another one and was asked for.
+    pub token_caller: Option<Fact<sts::Caller>>,
+    /// The access key id of that identity.
+    pub access_key_id: Option<String>,
+    /// The cluster.
+    pub cluster: Fact<eks::Cluster>,
+    /// Its access entries.
+    pub access_entries: Fact<Vec<AccessEntry>>,
+    /// kube-system/aws-auth.
+    pub aws_auth: Fact<aws_auth::AwsAuth>,
+    /// Who the cluster takes the token's identity for.
+    pub kubernetes_user: Fact<access::KubernetesUser>,
+    /// The roles that IAM was asked about, by name.
+    pub roles: BTreeMap<String, Fact<iam::Role>>,
+    /// Every call that was made.
+    pub calls: Vec<Call>,
+}
+
+/// Reads them, concurrently.
+pub async fn gather(
+    resolved: &Resolved,
+    about: &About,
+    http: &SharedHttpClient,
+    options: &Options,
+    calls: &Calls,
+) -> Mappings {
+    let (session, token_session) = sessions(resolved, http, options, calls).await;
+    let api = connect_resolved(resolved, &token_session, options, calls);
+    let aws = Aws {
+        session: &session,
+        target: &resolved.target,
+        timeout: options.timeout,
+        calls,
+    };
+    // The exec entry's role, or its own profile: then the token is not the credentials'.
+    let another = resolved.target.role_arn.is_some() || resolved.identity != resolved.token_identity;
+    let token_aws = Aws {
+        session: &token_session,
+        ..aws
+    };
+    let caller = async {
+        match about {
+            About::Me if another => {
+                let (caller, token_caller) = join!(aws.caller(), token_aws.caller());
+                let role = role_behind(&aws, &token_caller).await;
+                (caller, Some(token_caller), role)
+            }
+            About::Me => {
+                let caller = aws.caller().await;
+                let role = role_behind(&aws, &caller).await;
+                (caller, None, role)
+            }
+            _ => (aws.caller().await, None, None),
+        }
+    };
+    let asked = async {
+        match about {
+            About::Role(name) => Some((name.clone(), aws.role(name).await)),
+            _ => None,
+        }
+    };
+    let entries = async {
+        let entries = aws.access_entries().await;
+        let roles = match about {
+            About::Everybody => roles_of(&aws, entries.known().map(Vec::as_slice).unwrap_or_default()).await,
+            _ => Vec::new(),
+        };
+        (entries, roles)
+    };
+    let kubernetes = async {
+        match api.await {
+            Ok(api) => join!(access::whoami(&api, calls), aws_auth::read(&api, calls)),
+            Err(unknown) => (
+                Fact::new(access::grant().action(), Observed::Unknown(unknown.clone())),
+                Fact::new(aws_auth::grant().action(), Observed::Unknown(unknown)),
+            ),
+        }
+    };
+    let (
+        (caller, token_caller, mine),
+        asked,
+        cluster,
+        (mut access_entries, of_entries),
+        (kubernetes_user, aws_auth),
+    ) = join!(caller, asked, aws.cluster(), entries, kubernetes);
+    // Asked beside DescribeCluster and not after it; in mode CONFIG_MAP there are none, whatever the answer was.
+    if cluster
+        .known()
+        .is_some_and(|cluster| !cluster.authentication_mode.uses_entries())
+    {
+        access_entries.observed = Observed::Absent;
+    }
+    Mappings {
+        access_key_id: token_session
+            .credentials
+            .as_ref()
+            .ok()
+            .map(|credentials| credentials.access_key_id().to_owned()),
+        caller,
+        token_caller,
+        cluster,
+        access_entries,
+        aws_auth,
+        kubernetes_user,
+        roles: mine.into_iter().chain(asked).chain(of_entries).collect(),
+        calls: calls.sorted(),
+    }
+}
+
+async fn role_behind(aws: &Aws<'_>, caller: &Fact<sts::Caller>) -> Option<(String, Fact<iam::Role>)> {
+    let name = arn::assumed_role_name(&caller.known()?.arn)?;
+    let role = aws.role(&name).await;
+    Some((name, role))
+}
+
+/// The roles that access entries name, each read once; an entry outlives its role without a sign.
+async fn roles_of(aws: &Aws<'_>, entries: &[AccessEntry]) -> Vec<(String, Fact<iam::Role>)> {
+    let mut names: Vec<String> = entries
+        .iter()
+        .filter(|entry| entry.principal_arn.contains(":role/"))
+        .map(|entry| arn::role_name(&entry.principal_arn))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    stream::iter(names)
+        .map(|name| async move {
+            let role = aws.role(&name).await;
+            (name, role)
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}

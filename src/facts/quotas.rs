@@ -1,0 +1,76 @@
+//! The quotas on spot vCPUs (Service Quotas).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::calls::Calls;
+use crate::aws;
+use crate::karpenter::instances::SpotQuota;
+use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+
+/// One quota as it stands in the account and region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaFact {
+    /// Which.
+    pub quota: SpotQuota,
+    /// Its value in vCPUs.
+    pub vcpus: Fact<f64>,
+}
+
+/// The permission that reading a quota needs.
+pub fn grant(partition: &str, region: &str, quota: SpotQuota) -> Grant {
+    Grant::Iam {
+        action: "servicequotas:GetServiceQuota".to_owned(),
+        resource: format!("arn:{partition}:servicequotas:{region}:*:ec2/{}", quota.code()),
+    }
+}
+
+/// The name of the call.
+pub fn call(quota: SpotQuota) -> String {
+    format!("servicequotas:GetServiceQuota ec2 {}", quota.code())
+}
+
+/// Reads one quota.
+pub async fn get(
+    client: &aws_sdk_servicequotas::Client,
+    partition: &str,
+    region: &str,
+    quota: SpotQuota,
+    timeout: Duration,
+    calls: &Calls,
+) -> QuotaFact {
+    let name = call(quota);
+    let answer = client
+        .get_service_quota()
+        .service_code("ec2")
+        .quota_code(quota.code())
+        .send()
+        .await;
+    let observed = match answer {
+        Ok(answer) => match answer.quota.and_then(|found| found.value) {
+            Some(value) if value.is_finite() => Observed::Known(value),
+            _ => Observed::Unknown(Unknown::new(
+                Why::Unusable,
+                format!("the answer to {name} holds no value"),
+            )),
+        },
+        Err(error) => {
+            let failure = aws::failure(&error, grant(partition, region, quota), timeout);
+            if failure.is_not_found() {
+                Observed::Absent
+            } else {
+                Observed::Unknown(failure.unknown)
+            }
+        }
+    };
+    match &observed {
+        Observed::Known(value) => calls.record(&name, format!("{value} vCPUs")),
+        other => calls.observed(&name, other),
+    }
+    QuotaFact {
+        quota,
+        vcpus: Fact::new(name, observed),
+    }
+}

@@ -1,0 +1,174 @@
+//! Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?
+//!
+//! Data goes one way: flags -> [`target`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`target`] reads the
+//! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
+
+/// ARNs, partitions and role names.
+pub mod arn;
+/// Who the cluster takes a principal for; mirrors EKS's rules. Pure.
+pub mod authenticator;
+/// The rim towards AWS: sessions, and what an SDK error means.
+pub mod aws;
+/// CAPT's WorkspaceTemplates: does the NodePool wait for the role?
+pub mod capt;
+/// The checks and their one registry. Pure.
+pub mod checks;
+/// Every verb and flag.
+pub mod cli;
+/// One file a verb, thin.
+pub mod commands;
+/// Running exec credential plugins as configured.
+pub mod exec_plugin;
+/// The exit codes of the contract.
+pub mod exit;
+/// Everything that is read, gathered concurrently.
+pub mod facts;
+/// Helm: install, upgrade, the gate.
+pub mod helm;
+/// Karpenter's objects and its requirement algebra. Pure.
+pub mod karpenter;
+/// The rim towards the Kubernetes API.
+pub mod kubernetes;
+/// Known, absent, or unknown with the reason.
+pub mod observed;
+/// IAM policy documents. Pure.
+pub mod policy;
+/// The permissions the program needs, in one table.
+pub mod policy_print;
+/// Findings, verdict and the renderers. Pure.
+pub mod report;
+/// Words for commands that people paste into a shell.
+pub mod shell;
+/// The one write.
+pub mod spot_role;
+/// Is a role of the name the service-linked role? Pure.
+pub mod spot_trust;
+/// Kube context -> target.
+pub mod target;
+/// The EKS token, made in process.
+pub mod token;
+/// May principal P assume role R. Pure.
+pub mod trust;
+/// The terminal: stdout, stderr, the question, the spinner.
+pub mod ui;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use cli::{Cli, Verb};
+use commands::Stop;
+use exit::Exit;
+
+/// The futures of everything that is read at once are large; an unoptimised build needs more than a main thread's 8 MiB.
+const STACK: usize = 64 * 1024 * 1024;
+
+/// Runs the program with these arguments; the first is the name it was called by.
+pub fn run(args: Vec<OsString>) -> Exit {
+    std::thread::scope(|scope| {
+        let spawned = std::thread::Builder::new()
+            .name("main".to_owned())
+            .stack_size(STACK)
+            .spawn_scoped(scope, || run_here(args.clone()));
+        match spawned.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(exit)) => exit,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            // No thread to be had: the stack at hand is enough for a release build.
+            Err(_) => run_here(args.clone()),
+        }
+    })
+}
+
+fn run_here(args: Vec<OsString>) -> Exit {
+    let called_as = called_as(args.first());
+    if let Some((before, verb, words)) = commands::raw::split(&args) {
+        return ended(commands::raw::run(before, verb, words, &called_as));
+    }
+    let command = Cli::command().bin_name(called_as);
+    let cli = match command
+        .try_get_matches_from(args)
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
+    {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with 0, wrong usage to stderr with 2.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+        }
+    };
+    ended(dispatch(&cli))
+}
+
+fn ended(result: Result<Exit, Stop>) -> Exit {
+    result.unwrap_or_else(|stop| {
+        if !stop.message.is_empty() {
+            ui::err(&format!("error: {}", stop.message));
+        }
+        stop.exit
+    })
+}
+
+/// `kubectl capt-spot` or `helm capt-spot`, as the person typed it; or the file's own name.
+fn called_as(argv0: Option<&OsString>) -> String {
+    if std::env::var_os("HELM_PLUGIN_NAME").is_some() {
+        return "helm capt-spot".to_owned();
+    }
+    let stem = argv0
+        .and_then(|name| std::path::Path::new(name).file_stem())
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if stem.is_empty() || stem == "kubectl-capt_spot" {
+        "kubectl capt-spot".to_owned()
+    } else {
+        stem
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
+    let global = &cli.global;
+    match &cli.verb {
+        Verb::Explain(args) => commands::explain::run(args, global),
+        Verb::Policy(args) => commands::policy::run(args, global),
+        Verb::Completion(args) => commands::completion::run(args),
+        Verb::Schema => {
+            ui::out(&report::json::schema())?;
+            Ok(Exit::Done)
+        }
+        Verb::Template(command) => {
+            commands::template::run(command, global, || block_on(commands::capt::fetch(global)))
+        }
+        Verb::Hook(args) => commands::hook::run(args, global),
+        Verb::Gate(args) => block_on(commands::gate::run(args, global)),
+        // Taken before clap: see commands::raw.
+        Verb::Install(_) | Verb::Upgrade(_) => Err(Stop::usage("name the release and the chart")),
+        Verb::Trust(args) => block_on(commands::trust::run(args, global)),
+        Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),
+        Verb::Whois(args) => commands::whois::run(args, global),
+        Verb::CreateRole(args) => block_on(commands::create_role::run(args, global)),
+    }
+}
+
+/// Runs `work` on this thread, until it is done or Ctrl-C.
+///
+/// # Errors
+/// What `work` says, or that it was interrupted.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Stop::failed(format!("the program could not start: {error}")))?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(Stop { message: String::new(), exit: Exit::Interrupted }),
+            result = work => result,
+        }
+    });
+    // Names being resolved on a helper thread, or a question still open, must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}

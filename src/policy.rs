@@ -1,0 +1,1166 @@
+//! IAM policy documents: read leniently, as values that can be judged. Pure.
+//!
+//! IAM sends documents URL-encoded (RFC 3986), people and tools write them plainly; elements may be a single string or a
+//! list, `Statement` an object or a list. What IAM would not have accepted is kept beside the statement as a
+//! [`Statement::problems`] entry, so that a judge can refuse to build on it.
+//!
+//! Sources: IAM user guide, "Grammar of the IAM JSON policy language", "AWS JSON policy elements: Principal",
+//! "IAM JSON policy elements: Condition operators".
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::arn::shown;
+
+/// IAM's own limits are far below (10,240 characters without white space); a longer text is no policy document.
+pub const LONGEST_DOCUMENT: usize = 256 * 1024;
+
+/// Why a text is no policy document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Nothing but white space.
+    #[error("the policy document is empty")]
+    Empty,
+    /// Longer than [`LONGEST_DOCUMENT`].
+    #[error("the policy document has {0} bytes, more than IAM ever stores")]
+    TooLong(usize),
+    /// URL-encoded bytes that are no UTF-8.
+    #[error("the policy document is URL-encoded and not UTF-8 underneath")]
+    Encoding,
+    /// Not JSON.
+    #[error("the policy document is not JSON: {message} (line {line}, column {column})")]
+    Json {
+        /// What the JSON parser says.
+        message: String,
+        /// Line, from 1, of the decoded text.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// JSON, but no object.
+    #[error("the policy document is not a JSON object, but {0}")]
+    NotAnObject(&'static str),
+    /// `Statement` is neither an object nor a list of objects.
+    #[error("the policy document's Statement holds {0} where a statement should be")]
+    NotAStatement(&'static str),
+}
+
+/// A policy document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyDocument {
+    /// `2012-10-17`; missing means `2008-10-17`, which knows no policy variables.
+    pub version: Option<String>,
+    /// `Id`, which nothing depends on.
+    pub id: Option<String>,
+    /// In the order of the document.
+    pub statements: Vec<Statement>,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Place in the document, from 0.
+    pub index: usize,
+    /// `Sid`
+    pub sid: Option<String>,
+    /// `Allow` or `Deny`. None: missing or misspelt, and in [`Self::problems`].
+    pub effect: Option<Effect>,
+    /// `Principal` or `NotPrincipal`.
+    pub who: Who,
+    /// `Action` or `NotAction`.
+    pub actions: Names,
+    /// `Resource` or `NotResource`; a trust policy has none.
+    pub resources: Names,
+    /// Every operator, key and its values; all of them must hold.
+    pub conditions: Vec<Condition>,
+    /// What IAM would not have accepted.
+    pub problems: Vec<String>,
+}
+
+/// What a statement does where it applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Allows.
+    Allow,
+    /// Denies, whatever else allows.
+    Deny,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "Allow",
+            Self::Deny => "Deny",
+        })
+    }
+}
+
+/// Whom a statement is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Any of these.
+    Principal(Vec<Principal>),
+    /// Everybody but these.
+    NotPrincipal(Vec<Principal>),
+    /// The document doesn't say (identity-based policies never do).
+    Unsaid,
+}
+
+/// One entry of `Principal`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Principal {
+    /// `"*"`, or `{"AWS": "*"}`, which is the same.
+    Anyone,
+    /// `{"AWS": ...}`: an ARN, an account id, or the unique id of something deleted.
+    Aws(String),
+    /// `{"Service": ...}`
+    Service(String),
+    /// `{"Federated": ...}`: a SAML or OIDC provider.
+    Federated(String),
+    /// `{"CanonicalUser": ...}`, of S3.
+    CanonicalUser(String),
+    /// A key that IAM doesn't know, or a bare string other than `*`.
+    Other {
+        /// The key; empty for a bare string.
+        kind: String,
+        /// The value.
+        value: String,
+    },
+}
+
+impl Principal {
+    fn new(kind: &str, value: String) -> Self {
+        match kind {
+            "AWS" if value == "*" => Self::Anyone,
+            "AWS" => Self::Aws(value),
+            "Service" => Self::Service(value),
+            "Federated" => Self::Federated(value),
+            "CanonicalUser" => Self::CanonicalUser(value),
+            _ => Self::Other {
+                kind: kind.to_owned(),
+                value,
+            },
+        }
+    }
+
+    fn key_and_value(&self) -> (&str, &str) {
+        match self {
+            Self::Anyone => ("AWS", "*"),
+            Self::Aws(value) => ("AWS", value),
+            Self::Service(value) => ("Service", value),
+            Self::Federated(value) => ("Federated", value),
+            Self::CanonicalUser(value) => ("CanonicalUser", value),
+            Self::Other { kind, value } => (kind, value),
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("everybody (*)"),
+            Self::Aws(value) => f.write_str(value),
+            Self::Service(value) => write!(f, "the service {value}"),
+            Self::Federated(value) => write!(f, "the identity provider {value}"),
+            Self::CanonicalUser(value) => write!(f, "the canonical user {value}"),
+            Self::Other { kind, value } if kind.is_empty() => f.write_str(value),
+            Self::Other { kind, value } => write!(f, "{kind} {value}"),
+        }
+    }
+}
+
+/// Actions or resources, as patterns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// Any of these.
+    These(Vec<String>),
+    /// Everything but these (`NotAction`, `NotResource`).
+    AllBut(Vec<String>),
+    /// The document doesn't say.
+    Unsaid,
+}
+
+impl Names {
+    /// Whether an action is among them: `*` and `?`, in any case. None when the statement doesn't say.
+    pub fn has_action(&self, action: &str) -> Option<bool> {
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| action_matches(pattern, action));
+        match self {
+            Self::These(patterns) => Some(any(patterns)),
+            Self::AllBut(patterns) => Some(!any(patterns)),
+            Self::Unsaid => None,
+        }
+    }
+}
+
+/// One operator on one key: `"StringEquals": {"sts:ExternalId": ["a", "b"]}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The operator.
+    pub operator: Operator,
+    /// The key as written; keys are compared without regard to case.
+    pub key: String,
+    /// The values, numbers and booleans as their text.
+    pub values: Vec<String>,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ", self.operator, self.key)?;
+        match self.values.as_slice() {
+            [] => f.write_str("(nothing)"),
+            [one] => f.write_str(one),
+            all => write!(f, "one of {}", all.join(", ")),
+        }
+    }
+}
+
+/// A condition operator in its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// `ForAnyValue:` or `ForAllValues:`
+    pub set: Option<SetOperator>,
+    /// What is compared, and how.
+    pub comparison: Comparison,
+    /// `...IfExists`
+    pub if_exists: bool,
+}
+
+/// How the values of a key with several values count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetOperator {
+    /// One is enough; a missing key is false.
+    ForAnyValue,
+    /// All of them; a missing key is true.
+    ForAllValues,
+}
+
+/// The comparison of an operator. Negated ones are `negated`, so that the rule for missing keys is in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Comparison {
+    /// `StringEquals`, `StringNotEquals`
+    StringEquals {
+        /// `Not`
+        negated: bool,
+    },
+    /// `StringEqualsIgnoreCase`, `StringNotEqualsIgnoreCase`
+    StringEqualsIgnoreCase {
+        /// `Not`
+        negated: bool,
+    },
+    /// `StringLike`, `StringNotLike`
+    StringLike {
+        /// `Not`
+        negated: bool,
+    },
+    /// `ArnEquals` and `ArnLike`, which are the same; `ArnNotEquals`, `ArnNotLike`
+    Arn {
+        /// `Not`
+        negated: bool,
+        /// Written as `ArnLike`.
+        like: bool,
+    },
+    /// `Bool`
+    Bool,
+    /// `Null`: whether the key is missing.
+    Null,
+    /// `Numeric...`, `Date...`, `IpAddress`, `BinaryEquals` and whatever is new: known by name only.
+    Other {
+        /// The name without prefix and `IfExists`.
+        name: String,
+        /// Whether the name says `Not`: a missing key then matches.
+        negated: bool,
+    },
+}
+
+impl Comparison {
+    /// Whether it holds for what does not match; then it also holds for a key that is missing.
+    pub fn negated(&self) -> bool {
+        match self {
+            Self::StringEquals { negated }
+            | Self::StringEqualsIgnoreCase { negated }
+            | Self::StringLike { negated }
+            | Self::Arn { negated, .. }
+            | Self::Other { negated, .. } => *negated,
+            Self::Bool | Self::Null => false,
+        }
+    }
+}
+
+impl Operator {
+    /// Reads an operator's name; every name is one, unknown ones as [`Comparison::Other`].
+    pub fn parse(text: &str) -> Self {
+        let (set, rest) = match text.split_once(':') {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case("ForAnyValue") => {
+                (Some(SetOperator::ForAnyValue), rest)
+            }
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case("ForAllValues") => {
+                (Some(SetOperator::ForAllValues), rest)
+            }
+            _ => (None, text),
+        };
+        let lower = rest.to_ascii_lowercase();
+        let (name, if_exists) = match lower.strip_suffix("ifexists") {
+            Some(name) => (name, true),
+            None => (lower.as_str(), false),
+        };
+        let comparison = match name {
+            "stringequals" => Comparison::StringEquals { negated: false },
+            "stringnotequals" => Comparison::StringEquals { negated: true },
+            "stringequalsignorecase" => Comparison::StringEqualsIgnoreCase { negated: false },
+            "stringnotequalsignorecase" => Comparison::StringEqualsIgnoreCase { negated: true },
+            "stringlike" => Comparison::StringLike { negated: false },
+            "stringnotlike" => Comparison::StringLike { negated: true },
+            "arnequals" => Comparison::Arn {
+                negated: false,
+                like: false,
+            },
+            "arnlike" => Comparison::Arn {
+                negated: false,
+                like: true,
+            },
+            "arnnotequals" => Comparison::Arn {
+                negated: true,
+                like: false,
+            },
+            "arnnotlike" => Comparison::Arn {
+                negated: true,
+                like: true,
+            },
+            "bool" => Comparison::Bool,
+            "null" if !if_exists => Comparison::Null,
+            _ => {
+                let length = name.len();
+                Comparison::Other {
+                    name: rest.get(..length).unwrap_or(rest).to_owned(),
+                    negated: matches!(name, "numericnotequals" | "datenotequals" | "notipaddress"),
+                }
+            }
+        };
+        Self {
+            set,
+            comparison,
+            if_exists,
+        }
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.set {
+            Some(SetOperator::ForAnyValue) => f.write_str("ForAnyValue:")?,
+            Some(SetOperator::ForAllValues) => f.write_str("ForAllValues:")?,
+            None => {}
+        }
+        f.write_str(match &self.comparison {
+            Comparison::StringEquals { negated: false } => "StringEquals",
+            Comparison::StringEquals { negated: true } => "StringNotEquals",
+            Comparison::StringEqualsIgnoreCase { negated: false } => "StringEqualsIgnoreCase",
+            Comparison::StringEqualsIgnoreCase { negated: true } => "StringNotEqualsIgnoreCase",
+            Comparison::StringLike { negated: false } => "StringLike",
+            Comparison::StringLike { negated: true } => "StringNotLike",
+            Comparison::Arn {
+                negated: false,
+                like: false,
+            } => "ArnEquals",
+            Comparison::Arn {
+                negated: false,
+                like: true,
+            } => "ArnLike",
+            Comparison::Arn {
+                negated: true,
+                like: false,
+            } => "ArnNotEquals",
+            Comparison::Arn {
+                negated: true,
+                like: true,
+            } => "ArnNotLike",
+            Comparison::Bool => "Bool",
+            Comparison::Null => "Null",
+            Comparison::Other { name, .. } => name,
+        })?;
+        if self.if_exists {
+            f.write_str("IfExists")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The JSON of a document, URL-encoded or not; for whoever wants to change it and nothing else of it.
+pub fn decode(text: &str) -> Result<Value, PolicyError> {
+    if text.len() > LONGEST_DOCUMENT {
+        return Err(PolicyError::TooLong(text.len()));
+    }
+    let trimmed = text.trim_start_matches('\u{feff}').trim();
+    if trimmed.is_empty() {
+        return Err(PolicyError::Empty);
+    }
+    // Plain JSON may hold a percent sign in a value; only what cannot be JSON is decoded.
+    let decoded = if trimmed.starts_with('%') {
+        percent_encoding::percent_decode_str(trimmed)
+            .decode_utf8()
+            .map_err(|_| PolicyError::Encoding)?
+    } else {
+        std::borrow::Cow::Borrowed(trimmed)
+    };
+    if decoded.trim().is_empty() {
+        return Err(PolicyError::Empty);
+    }
+    serde_json::from_str(&decoded).map_err(|error| PolicyError::Json {
+        // The parser's own message ends with the place, which is said separately.
+        message: error
+            .to_string()
+            .split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
+impl PolicyDocument {
+    /// Reads a document, URL-encoded or not.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        Self::from_value(&decode(text)?)
+    }
+
+    /// Reads a document that is JSON already.
+    pub fn from_value(value: &Value) -> Result<Self, PolicyError> {
+        let Value::Object(document) = value else {
+            return Err(PolicyError::NotAnObject(kind_of(value)));
+        };
+        let found: Vec<&Value> = match document.get("Statement") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(all)) => all.iter().collect(),
+            Some(one) => vec![one],
+        };
+        let mut statements = Vec::with_capacity(found.len());
+        for (index, statement) in found.into_iter().enumerate() {
+            match statement {
+                Value::Object(statement) => statements.push(read_statement(index, statement)),
+                other => return Err(PolicyError::NotAStatement(kind_of(other))),
+            }
+        }
+        let text = |key: &str| document.get(key).and_then(Value::as_str).map(str::to_owned);
+        Ok(Self {
+            version: text("Version"),
+            id: text("Id"),
+            statements,
+        })
+    }
+
+    /// Whether `${...}` in condition values are variables: only in version 2012-10-17.
+    pub fn has_variables(&self) -> bool {
+        self.version.as_deref() == Some("2012-10-17")
+    }
+
+    /// The document as JSON, single values as single strings.
+    pub fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        if let Some(version) = &self.version {
+            out.insert("Version".to_owned(), json!(version));
+        }
+        if let Some(id) = &self.id {
+            out.insert("Id".to_owned(), json!(id));
+        }
+        let statements: Vec<Value> = self.statements.iter().map(Statement::to_value).collect();
+        out.insert("Statement".to_owned(), Value::Array(statements));
+        Value::Object(out)
+    }
+}
+
+impl Statement {
+    /// `statement 2 ("AllowAdmins")`, as people count: from 1.
+    pub fn name(&self) -> String {
+        match &self.sid {
+            Some(sid) if !sid.is_empty() => format!("statement {} ({})", self.index + 1, shown(sid)),
+            _ => format!("statement {}", self.index + 1),
+        }
+    }
+
+    /// The statement as JSON.
+    pub fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        if let Some(sid) = &self.sid {
+            out.insert("Sid".to_owned(), json!(sid));
+        }
+        if let Some(effect) = self.effect {
+            out.insert("Effect".to_owned(), json!(effect.to_string()));
+        }
+        match &self.who {
+            Who::Principal(who) => out.insert("Principal".to_owned(), principals_value(who)),
+            Who::NotPrincipal(who) => out.insert("NotPrincipal".to_owned(), principals_value(who)),
+            Who::Unsaid => None,
+        };
+        for (key, not_key, names) in [
+            ("Action", "NotAction", &self.actions),
+            ("Resource", "NotResource", &self.resources),
+        ] {
+            match names {
+                Names::These(all) => out.insert(key.to_owned(), one_or_list(all)),
+                Names::AllBut(all) => out.insert(not_key.to_owned(), one_or_list(all)),
+                Names::Unsaid => None,
+            };
+        }
+        if !self.conditions.is_empty() {
+            let mut block = Map::new();
+            for condition in &self.conditions {
+                let keys = block
+                    .entry(condition.operator.to_string())
+                    .or_insert_with(|| Value::Object(Map::new()));
+                if let Value::Object(keys) = keys {
+                    keys.insert(condition.key.clone(), one_or_list(&condition.values));
+                }
+            }
+            out.insert("Condition".to_owned(), Value::Object(block));
+        }
+        Value::Object(out)
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn one_or_list(all: &[String]) -> Value {
+    match all {
+        [one] => json!(one),
+        all => json!(all),
+    }
+}
+
+fn principals_value(who: &[Principal]) -> Value {
+    if let [Principal::Anyone] = who {
+        return json!("*");
+    }
+    if let [Principal::Other { kind, value }] = who
+        && kind.is_empty()
+    {
+        return json!(value);
+    }
+    let mut by_kind: Map<String, Value> = Map::new();
+    for principal in who {
+        let (kind, value) = principal.key_and_value();
+        match by_kind.entry(kind).or_insert_with(|| json!([])) {
+            Value::Array(values) => values.push(json!(value)),
+            _ => continue,
+        }
+    }
+    for values in by_kind.values_mut() {
+        if let Value::Array(all) = values
+            && let [one] = all.as_slice()
+        {
+            *values = one.clone();
+        }
+    }
+    Value::Object(by_kind)
+}
+
+fn read_statement(index: usize, from: &Map<String, Value>) -> Statement {
+    let mut problems = Vec::new();
+    for key in from.keys() {
+        if !matches!(
+            key.as_str(),
+            "Sid"
+                | "Effect"
+                | "Principal"
+                | "NotPrincipal"
+                | "Action"
+                | "NotAction"
+                | "Resource"
+                | "NotResource"
+                | "Condition"
+        ) {
+            problems.push(format!("{} is no element of a statement", shown(key)));
+        }
+    }
+    let sid = match from.get("Sid") {
+        Some(Value::String(sid)) => Some(sid.clone()),
+        None => None,
+        Some(other) => {
+            problems.push(format!("Sid is {}", kind_of(other)));
+            None
+        }
+    };
+    let effect = match from.get("Effect") {
+        Some(Value::String(effect)) if effect == "Allow" => Some(Effect::Allow),
+        Some(Value::String(effect)) if effect == "Deny" => Some(Effect::Deny),
+        Some(Value::String(effect)) => {
+            problems.push(format!(
+                "Effect is {}, which is neither Allow nor Deny",
+                shown(effect)
+            ));
+            None
+        }
+        Some(other) => {
+            problems.push(format!("Effect is {}", kind_of(other)));
+            None
+        }
+        None => {
+            problems.push("Effect is missing".to_owned());
+            None
+        }
+    };
+    let who = match (from.get("Principal"), from.get("NotPrincipal")) {
+        (None, None) => Who::Unsaid,
+        (Some(who), None) => Who::Principal(read_principals("Principal", who, &mut problems)),
+        (None, Some(who)) => Who::NotPrincipal(read_principals("NotPrincipal", who, &mut problems)),
+        (Some(who), Some(_)) => {
+            problems.push("Principal and NotPrincipal are both there".to_owned());
+            Who::Principal(read_principals("Principal", who, &mut problems))
+        }
+    };
+    let mut names = |key: &str, not_key: &str| match (from.get(key), from.get(not_key)) {
+        (None, None) => Names::Unsaid,
+        (Some(names), None) => Names::These(read_strings(key, names, &mut problems)),
+        (None, Some(names)) => Names::AllBut(read_strings(not_key, names, &mut problems)),
+        (Some(names), Some(_)) => {
+            problems.push(format!("{key} and {not_key} are both there"));
+            Names::These(read_strings(key, names, &mut problems))
+        }
+    };
+    let actions = names("Action", "NotAction");
+    let resources = names("Resource", "NotResource");
+    let conditions = match from.get("Condition") {
+        None => Vec::new(),
+        Some(Value::Object(block)) => read_conditions(block, &mut problems),
+        Some(other) => {
+            problems.push(format!("Condition is {}", kind_of(other)));
+            Vec::new()
+        }
+    };
+    Statement {
+        index,
+        sid,
+        effect,
+        who,
+        actions,
+        resources,
+        conditions,
+        problems,
+    }
+}
+
+fn read_principals(element: &str, from: &Value, problems: &mut Vec<String>) -> Vec<Principal> {
+    match from {
+        Value::String(text) if text == "*" => vec![Principal::Anyone],
+        Value::String(text) => {
+            problems.push(format!(
+                "{element} is {}: only \"*\" may stand there without a kind",
+                shown(text)
+            ));
+            vec![Principal::new("", text.clone())]
+        }
+        Value::Object(kinds) => {
+            let mut all = Vec::new();
+            for (kind, values) in kinds {
+                if !matches!(kind.as_str(), "AWS" | "Service" | "Federated" | "CanonicalUser") {
+                    problems.push(format!("{} is no kind of principal", shown(kind)));
+                }
+                for value in read_strings(element, values, problems) {
+                    all.push(Principal::new(kind, value));
+                }
+            }
+            all
+        }
+        other => {
+            problems.push(format!("{element} is {}", kind_of(other)));
+            Vec::new()
+        }
+    }
+}
+
+fn read_strings(element: &str, from: &Value, problems: &mut Vec<String>) -> Vec<String> {
+    let all = match from {
+        Value::Array(all) => all.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let mut out = Vec::with_capacity(all.len());
+    for value in all {
+        match value {
+            Value::String(text) => out.push(text.clone()),
+            // AWS itself writes account ids and condition values unquoted at times.
+            Value::Number(number) => out.push(number.to_string()),
+            Value::Bool(value) => out.push(value.to_string()),
+            other => problems.push(format!("{element} holds {}", kind_of(other))),
+        }
+    }
+    out
+}
+
+fn read_conditions(block: &Map<String, Value>, problems: &mut Vec<String>) -> Vec<Condition> {
+    let mut out = Vec::new();
+    for (name, keys) in block {
+        let operator = Operator::parse(name);
+        let Value::Object(keys) = keys else {
+            problems.push(format!("the condition {} is {}", shown(name), kind_of(keys)));
+            continue;
+        };
+        for (key, values) in keys {
+            out.push(Condition {
+                operator: operator.clone(),
+                key: key.clone(),
+                values: read_strings("Condition", values, problems),
+            });
+        }
+    }
+    out
+}
+
+/// Whether an action pattern of a policy has the action: `*` is any characters, `?` any one, case is ignored
+/// (IAM user guide, "IAM JSON policy elements: Action").
+pub fn action_matches(pattern: &str, action: &str) -> bool {
+    glob(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase())
+}
+
+/// IAM's wildcards: `*` is any number of characters, `?` exactly one; everything else is itself, case included.
+///
+/// Time is at most the product of the lengths, space is constant.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let (mut p, mut t) = (pattern, text);
+    // Where to go on after the last star: the pattern behind it, and the text from where it is tried again.
+    let mut star: Option<(&str, &str)> = None;
+    loop {
+        let mut left = p.chars();
+        match (left.next(), t.chars().next()) {
+            (Some('*'), _) => {
+                p = left.as_str();
+                star = Some((p, t));
+            }
+            (Some(want), Some(have)) if want == '?' || want == have => {
+                p = left.as_str();
+                t = rest(t);
+            }
+            (None, None) => return true,
+            _ => match star {
+                Some((after, from)) if !from.is_empty() => {
+                    t = rest(from);
+                    p = after;
+                    star = Some((p, t));
+                }
+                _ => return false,
+            },
+        }
+    }
+}
+
+fn rest(text: &str) -> &str {
+    let mut chars = text.chars();
+    chars.next();
+    chars.as_str()
+}
+
+/// `ArnLike`: each of the six parts is matched by itself, so that a star does not reach across a colon. None when the
+/// pattern has fewer than six parts: then it is no ARN, and nothing is said about how IAM takes it.
+pub fn arn_glob(pattern: &str, arn: &str) -> Option<bool> {
+    let patterns: Vec<&str> = pattern.splitn(6, ':').collect();
+    if patterns.len() < 6 {
+        return None;
+    }
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    Some(
+        parts.len() == 6
+            && patterns
+                .iter()
+                .zip(&parts)
+                .all(|(pattern, part)| glob(pattern, part)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> PolicyDocument {
+        PolicyDocument::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_form_of_one_statement_is_the_same() {
+        let want = parse(
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["111122223333"]},"Action":["sts:AssumeRole"]}]}"#,
+        );
+        let object = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}}"#;
+        let encoded =
+            percent_encoding::utf8_percent_encode(object, percent_encoding::NON_ALPHANUMERIC).to_string();
+        for text in [
+            object,
+            &encoded,
+            &format!("\n  {object}\n"),
+            &format!("\u{feff}{object}"),
+            // An account id that somebody wrote as a number.
+            &object.replace("\"111122223333\"", "111122223333"),
+        ] {
+            assert_eq!(parse(text), want, "{text}");
+        }
+        assert_eq!(want.statements[0].problems, Vec::<String>::new());
+        assert!(want.has_variables());
+    }
+
+    #[test]
+    fn a_percent_sign_in_plain_json_stays() {
+        let document = parse(
+            r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"a%20b"}}}}"#,
+        );
+        assert_eq!(document.statements[0].conditions[0].values, ["a%20b"]);
+        assert!(!document.has_variables());
+    }
+
+    #[test]
+    fn what_is_no_document_says_why() {
+        for (text, want) in [
+            ("", "the policy document is empty"),
+            (" \n", "the policy document is empty"),
+            ("%20%0A", "the policy document is empty"),
+            (
+                "%FF%FE",
+                "the policy document is URL-encoded and not UTF-8 underneath",
+            ),
+            (
+                "{\n \"Statement\": [}",
+                "the policy document is not JSON: expected value (line 2, column 16)",
+            ),
+            ("[]", "the policy document is not a JSON object, but a list"),
+            ("null", "the policy document is not a JSON object, but null"),
+            (
+                r#"{"Statement":["x"]}"#,
+                "the policy document's Statement holds a string where a statement should be",
+            ),
+            (
+                r#"{"Statement":7}"#,
+                "the policy document's Statement holds a number where a statement should be",
+            ),
+        ] {
+            assert_eq!(
+                PolicyDocument::parse(text).unwrap_err().to_string(),
+                want,
+                "{text}"
+            );
+        }
+        assert_eq!(
+            PolicyDocument::parse(&" ".repeat(LONGEST_DOCUMENT + 1)),
+            Err(PolicyError::TooLong(LONGEST_DOCUMENT + 1))
+        );
+        // A deep nest is refused, not recursed into.
+        assert!(matches!(
+            PolicyDocument::parse(&"{\"a\":".repeat(10_000)),
+            Err(PolicyError::Json { .. })
+        ));
+    }
+
+    #[test]
+    fn documents_without_statements_are_documents() {
+        for text in [
+            "{}",
+            r#"{"Version":"2012-10-17"}"#,
+            r#"{"Statement":[]}"#,
+            r#"{"Statement":null}"#,
+        ] {
+            assert_eq!(parse(text).statements, []);
+        }
+    }
+
+    #[test]
+    fn a_hundred_statements_keep_their_places() {
+        let all: Vec<Value> = (0..100)
+            .map(|n| json!({"Sid": format!("S{n}"), "Effect": "Allow", "Action": "sts:AssumeRole"}))
+            .collect();
+        let document = PolicyDocument::from_value(&json!({"Statement": all})).unwrap();
+        assert_eq!(document.statements.len(), 100);
+        assert_eq!(document.statements[99].name(), "statement 100 (\"S99\")");
+    }
+
+    #[test]
+    fn every_form_of_principal() {
+        let who = |json: Value| {
+            let document = PolicyDocument::from_value(
+                &json!({"Statement": {"Effect": "Allow", "Action": "*", "Principal": json}}),
+            )
+            .unwrap();
+            let statement = document.statements.into_iter().next().unwrap();
+            match statement.who {
+                Who::Principal(who) => (who, statement.problems),
+                other => panic!("{other:?}"),
+            }
+        };
+        let none = Vec::<String>::new();
+        assert_eq!(who(json!("*")), (vec![Principal::Anyone], none.clone()));
+        assert_eq!(who(json!({"AWS": "*"})), (vec![Principal::Anyone], none.clone()));
+        assert_eq!(who(json!({"AWS": []})), (vec![], none.clone()));
+        assert_eq!(
+            who(
+                json!({"AWS": ["111122223333", "AROAEXAMPLE"], "Service": "ec2.amazonaws.com", "Federated": "cognito-identity.amazonaws.com", "CanonicalUser": "abc"})
+            ),
+            (
+                vec![
+                    Principal::Aws("111122223333".into()),
+                    Principal::Aws("AROAEXAMPLE".into()),
+                    Principal::Service("ec2.amazonaws.com".into()),
+                    Principal::Federated("cognito-identity.amazonaws.com".into()),
+                    Principal::CanonicalUser("abc".into()),
+                ],
+                none
+            )
+        );
+        // A star is everybody only as an AWS principal.
+        assert_eq!(who(json!({"Service": "*"})).0, [Principal::Service("*".into())]);
+        assert_eq!(
+            who(json!("arn:aws:iam::111122223333:root")).1,
+            ["Principal is \"arn:aws:iam::111122223333:root\": only \"*\" may stand there without a kind"]
+        );
+        assert_eq!(who(json!({"aws": "*"})).1, ["\"aws\" is no kind of principal"]);
+        assert_eq!(who(json!(["*"])).1, ["Principal is a list"]);
+    }
+
+    #[test]
+    fn what_iam_would_refuse_is_kept_beside_the_statement() {
+        for (statement, want) in [
+            (json!({"Action": "*"}), "Effect is missing"),
+            (
+                json!({"Effect": "allow"}),
+                "Effect is \"allow\", which is neither Allow nor Deny",
+            ),
+            (json!({"Effect": true}), "Effect is a boolean"),
+            (json!({"Effect": "Allow", "Sid": 1}), "Sid is a number"),
+            (
+                json!({"Effect": "Allow", "Action": "*", "NotAction": "*"}),
+                "Action and NotAction are both there",
+            ),
+            (
+                json!({"Effect": "Allow", "Principal": "*", "NotPrincipal": "*"}),
+                "Principal and NotPrincipal are both there",
+            ),
+            (
+                json!({"Effect": "Allow", "Actions": "*"}),
+                "\"Actions\" is no element of a statement",
+            ),
+            (
+                json!({"Effect": "Allow", "Action": {"a": 1}}),
+                "Action holds an object",
+            ),
+            (json!({"Effect": "Allow", "Condition": []}), "Condition is a list"),
+            (
+                json!({"Effect": "Allow", "Condition": {"Bool": "true"}}),
+                "the condition \"Bool\" is a string",
+            ),
+            (
+                json!({"Effect": "Allow", "Condition": {"Bool": {"a": [null]}}}),
+                "Condition holds null",
+            ),
+        ] {
+            let document = PolicyDocument::from_value(&json!({"Statement": statement})).unwrap();
+            assert_eq!(document.statements[0].problems, [want], "{statement}");
+        }
+    }
+
+    #[test]
+    fn operators_in_their_parts() {
+        for (text, set, name, if_exists, negated) in [
+            ("StringEquals", None, "StringEquals", false, false),
+            ("stringequals", None, "StringEquals", false, false),
+            (
+                "StringNotEqualsIfExists",
+                None,
+                "StringNotEqualsIfExists",
+                true,
+                true,
+            ),
+            (
+                "ForAnyValue:StringLike",
+                Some(SetOperator::ForAnyValue),
+                "ForAnyValue:StringLike",
+                false,
+                false,
+            ),
+            (
+                "ForAllValues:ArnNotLikeIfExists",
+                Some(SetOperator::ForAllValues),
+                "ForAllValues:ArnNotLikeIfExists",
+                true,
+                true,
+            ),
+            ("ArnEquals", None, "ArnEquals", false, false),
+            ("BoolIfExists", None, "BoolIfExists", true, false),
+            ("Null", None, "Null", false, false),
+            // There is no NullIfExists; what it would mean is not known.
+            ("NullIfExists", None, "NullIfExists", true, false),
+            ("NotIpAddress", None, "NotIpAddress", false, true),
+            ("DateGreaterThan", None, "DateGreaterThan", false, false),
+            ("Sun:Moon", None, "Sun:Moon", false, false),
+        ] {
+            let operator = Operator::parse(text);
+            assert_eq!(operator.set, set, "{text}");
+            assert_eq!(operator.to_string(), name, "{text}");
+            assert_eq!(operator.if_exists, if_exists, "{text}");
+            assert_eq!(operator.comparison.negated(), negated, "{text}");
+        }
+        assert!(matches!(
+            Operator::parse("NullIfExists").comparison,
+            Comparison::Other { .. }
+        ));
+    }
+
+    #[test]
+    fn wildcards_as_iam_has_them() {
+        for (pattern, text, want) in [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("?", "", false),
+            ("?", "é", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("*ab", "aab", true),
+            ("**a**", "bab", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            // Nothing else is special.
+            ("[a-z]", "b", false),
+            ("a.c", "abc", false),
+            ("A", "a", false),
+        ] {
+            assert_eq!(glob(pattern, text), want, "{pattern} {text}");
+        }
+        for (pattern, want) in [
+            ("sts:AssumeRole", true),
+            ("STS:assumerole", true),
+            ("sts:Assume*", true),
+            ("sts:*", true),
+            ("*", true),
+            ("s?s:AssumeRole", true),
+            ("*:AssumeRole", true),
+            ("sts:AssumeRoleWithWebIdentity", false),
+            ("sts:Get*", false),
+            ("iam:*", false),
+            ("sts", false),
+        ] {
+            assert_eq!(action_matches(pattern, "sts:AssumeRole"), want, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_star_in_an_arn_does_not_reach_across_a_colon() {
+        // The example of the IAM user guide ("Amazon Resource Name (ARN) condition operators").
+        let value = "arn:aws:someservice:us-east-2:999999999999:store/abc:111122223333:finance/document.txt";
+        assert_eq!(
+            arn_glob("arn:aws:someservice:*:111122223333:finance/*", value),
+            Some(false)
+        );
+        assert!(glob("arn:aws:someservice:*:111122223333:finance/*", value));
+        for (pattern, want) in [
+            ("arn:aws:iam::111122223333:role/*", Some(true)),
+            ("arn:*:iam::111122223333:role/team/demo", Some(true)),
+            ("arn:aws:iam::*:role/demo", Some(false)),
+            ("arn:aws:iam::111122223333:role/?eam/demo", Some(true)),
+            ("*", None),
+            ("arn:aws:iam:*", None),
+        ] {
+            assert_eq!(
+                arn_glob(pattern, "arn:aws:iam::111122223333:role/team/demo"),
+                want,
+                "{pattern}"
+            );
+        }
+    }
+
+    /// JSON that resembles a policy closely enough to reach every branch.
+    fn policyish() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![
+            Just("*".to_owned()),
+            Just("Allow".to_owned()),
+            Just("sts:AssumeRole".to_owned()),
+            Just("arn:aws:iam::111122223333:root".to_owned()),
+            "\\PC{0,8}",
+        ];
+        let leaf = prop_oneof![
+            text.prop_map(Value::String),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i32>().prop_map(|n| json!(n)),
+            Just(Value::Null),
+        ];
+        let keys = prop::sample::select(vec![
+            "Statement",
+            "Version",
+            "Id",
+            "Sid",
+            "Effect",
+            "Principal",
+            "NotPrincipal",
+            "Action",
+            "NotAction",
+            "Resource",
+            "Condition",
+            "AWS",
+            "Service",
+            "StringLike",
+            "Null",
+            "aws:PrincipalArn",
+            "X",
+        ]);
+        leaf.prop_recursive(6, 64, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::vec((keys.clone(), inner), 0..6).prop_map(|all| {
+                    Value::Object(
+                        all.into_iter()
+                            .map(|(key, value)| (key.to_owned(), value))
+                            .collect(),
+                    )
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,60}|[%0-9A-F{}\"]{0,60}") {
+            let _ = PolicyDocument::parse(&text);
+        }
+
+        #[test]
+        fn what_was_read_is_written_and_read_again_the_same(
+            statements in prop::collection::vec(policyish(), 0..4),
+            whole in policyish(),
+        ) {
+            for value in [json!({"Version": "2012-10-17", "Statement": statements}), whole] {
+                let Ok(document) = PolicyDocument::from_value(&value) else { continue };
+                let again = PolicyDocument::from_value(&document.to_value()).unwrap();
+                // Problems name what was dropped, so they are not there again.
+                let bare = |mut document: PolicyDocument| {
+                    for statement in &mut document.statements {
+                        statement.problems.clear();
+                        // Operators of one name are one block; keys given twice are one key, the last.
+                        statement.conditions.sort_by_key(ToString::to_string);
+                        if let Who::Principal(who) | Who::NotPrincipal(who) = &mut statement.who { who.sort() }
+                    }
+                    document
+                };
+                prop_assert_eq!(bare(again), bare(document));
+            }
+        }
+
+        #[test]
+        fn globs_agree_with_a_plain_recursion(pattern in "[ab*?]{0,8}", text in "[ab]{0,8}") {
+            fn plain(pattern: &[u8], text: &[u8]) -> bool {
+                match (pattern.split_first(), text.split_first()) {
+                    (None, None) => true,
+                    (Some((b'*', rest)), _) => plain(rest, text) || (!text.is_empty() && plain(pattern, &text[1..])),
+                    (Some((p, rest)), Some((t, more))) => (*p == b'?' || p == t) && plain(rest, more),
+                    _ => false,
+                }
+            }
+            prop_assert_eq!(glob(&pattern, &text), plain(pattern.as_bytes(), text.as_bytes()));
+        }
+    }
+}

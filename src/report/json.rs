@@ -1,0 +1,52 @@
+//! The report as JSON and YAML, and its published schema.
+
+use super::Report;
+
+/// JSON, two spaces, a line end last.
+pub fn json(report: &Report) -> String {
+    pretty(report)
+}
+
+/// Any value as JSON that is safe on a terminal: serde_json escapes ASCII's control characters, this also those beyond
+/// ASCII and the marks that turn text around. They can only stand inside strings, where an escape means the same.
+pub fn pretty(value: &impl serde::Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut out = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c.is_ascii() || super::sanitize::harmless(c) {
+            out.push(c);
+        } else {
+            let mut units = [0_u16; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out.push('\n');
+    out
+}
+
+/// YAML of the same shape.
+pub fn yaml(report: &Report) -> String {
+    to_yaml(report)
+}
+
+/// The JSON Schema of the report.
+pub fn schema() -> String {
+    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(Report)).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Any value as YAML that is safe on a terminal. JSON is YAML: where a text holds marks that turn text around, which the YAML
+/// writer leaves as they are, the document is JSON with those marks escaped.
+pub fn to_yaml(value: &impl serde::Serialize) -> String {
+    let mut text = serde_yaml::to_string(value).unwrap_or_default();
+    if !text.chars().all(|c| c == '\n' || super::sanitize::harmless(c)) {
+        return pretty(value);
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}

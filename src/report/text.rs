@@ -1,0 +1,295 @@
+//! The report as a person reads it: grouped, a symbol and a word for each status, every remedy with its commands.
+//!
+//! Understandable without colour and without Unicode; commands are never wrapped, so that they can be pasted.
+
+use anstyle::{AnsiColor, Style as Ansi};
+
+use super::sanitize::{line, short_line};
+use super::{Finding, Report, Verdict};
+use crate::checks::{Group, Status};
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Colours, as ANSI escapes.
+    pub color: bool,
+    /// Symbols beyond ASCII.
+    pub unicode: bool,
+    /// Columns to wrap at.
+    pub width: usize,
+    /// Where each value came from.
+    pub verbose: bool,
+}
+
+impl Style {
+    /// No colour, ASCII, 80 columns: what a pipe gets, but for Unicode.
+    pub const PLAIN: Self = Self {
+        color: false,
+        unicode: false,
+        width: 80,
+        verbose: false,
+    };
+
+    /// Wraps text in a style.
+    pub fn paint(self, ansi: Ansi, text: &str) -> String {
+        if self.color {
+            format!("{}{text}{}", ansi.render(), ansi.render_reset())
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn symbol(self, status: Status) -> &'static str {
+        match (status, self.unicode) {
+            (Status::Pass, true) => "✓",
+            (Status::Pass, false) => "+",
+            (Status::Warn, _) => "!",
+            (Status::Fail, true) => "✗",
+            (Status::Fail, false) => "x",
+            (Status::Unknown, _) => "?",
+            (Status::Skip, _) => "-",
+        }
+    }
+}
+
+/// Bold.
+pub fn bold() -> Ansi {
+    Ansi::new().bold()
+}
+
+/// Faint, for what may be passed over.
+pub fn dim() -> Ansi {
+    Ansi::new().dimmed()
+}
+
+fn ansi(status: Status) -> Ansi {
+    // The eight basic colours follow the terminal's own theme, dark or light.
+    match status {
+        Status::Pass => AnsiColor::Green.on_default(),
+        Status::Warn => AnsiColor::Yellow.on_default(),
+        Status::Fail => AnsiColor::Red.on_default().bold(),
+        Status::Unknown => AnsiColor::Magenta.on_default(),
+        Status::Skip => Ansi::new().dimmed(),
+    }
+}
+
+/// Wraps `text` at the style's width, the first line after `first`, the others after `indent` blanks.
+pub fn wrap(style: Style, first: usize, indent: usize, text: &str) -> String {
+    let width = style.width.clamp(40, 140);
+    let initial = " ".repeat(first);
+    let rest = " ".repeat(indent);
+    let options = textwrap::Options::new(width)
+        .initial_indent(&initial)
+        .subsequent_indent(&rest)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::fill(text, options).trim_start().to_owned()
+}
+
+/// The whole report.
+pub fn render(report: &Report, style: Style) -> String {
+    let mut out = String::new();
+    header(report, style, &mut out);
+    let mut said: Vec<(&str, &str)> = Vec::new();
+    for group in Group::ALL {
+        let findings: Vec<&Finding> = report
+            .checks
+            .iter()
+            .filter(|finding| finding.group == group)
+            .collect();
+        if findings.is_empty() {
+            continue;
+        }
+        out.push('\n');
+        out.push_str(&style.paint(bold(), group.title()));
+        out.push('\n');
+        for finding in findings {
+            one(finding, style, &mut said, &mut out);
+        }
+    }
+    out.push('\n');
+    footer(report, style, &mut out);
+    out
+}
+
+fn header(report: &Report, style: Style, out: &mut String) {
+    let target = &report.target;
+    let account = target.account.as_deref().unwrap_or("unknown");
+    out.push_str(&style.paint(bold(), &line(&target.cluster)));
+    out.push_str(&format!("  {}, account {}", line(&target.region), line(account)));
+    if let Some(version) = &target.version {
+        out.push_str(&format!(", Kubernetes {}", line(version)));
+    }
+    out.push('\n');
+    let mut row = |name: &str, value: &str| {
+        out.push_str(&style.paint(dim(), &format!("  {name:<8} ")));
+        out.push_str(&short_line(value));
+        out.push('\n');
+    };
+    row("context", &target.context);
+    row("caller", report.caller.arn.as_deref().unwrap_or("unknown"));
+    if let Some(user) = &report.caller.kubernetes_user {
+        row("as user", user);
+    }
+    if let Some(mode) = &target.authentication_mode {
+        row("mode", mode);
+    }
+}
+
+/// Columns of a finding: `  ✓ pass     ` and then the text.
+const TEXT_COLUMN: usize = 12;
+
+/// From this width on, a short text stands beside the check's id; below, the two would make a jagged page.
+const WIDE: usize = 110;
+
+/// Columns of a check's id, where the text stands beside it.
+const ID_COLUMN: usize = 23;
+
+/// `said` holds the reasons for not knowing that the report has given already, each with the finding that gave it.
+fn one<'a>(finding: &'a Finding, style: Style, said: &mut Vec<(&'a str, &'a str)>, out: &mut String) {
+    let status = format!("{} {:<7}", style.symbol(finding.status), finding.status.word());
+    out.push_str("  ");
+    out.push_str(&style.paint(ansi(finding.status), &status));
+    out.push(' ');
+    out.push_str(&style.paint(bold(), &finding.id));
+    let first = finding
+        .reason
+        .as_deref()
+        .and_then(|reason| said.iter().find(|(given, _)| *given == reason));
+    let message = match (first, &finding.reason) {
+        (Some((_, id)), Some(reason)) => finding
+            .message
+            .replace(reason.as_str(), &format!("the same reason as {id}")),
+        _ => finding.message.clone(),
+    };
+    let message = short_line(&message);
+    // Where the terminal is wide enough, what fits stands on the check's own line.
+    let beside = TEXT_COLUMN + ID_COLUMN + textwrap::core::display_width(&message) <= style.width;
+    if style.width >= WIDE && beside && finding.id.len() < ID_COLUMN {
+        out.push_str(&" ".repeat(ID_COLUMN - finding.id.len()));
+        out.push_str(&message);
+    } else {
+        out.push('\n');
+        out.push_str(&" ".repeat(TEXT_COLUMN));
+        out.push_str(&wrap(style, TEXT_COLUMN, TEXT_COLUMN, &message));
+    }
+    out.push('\n');
+    let repeated = first.is_some();
+    if let (Some(reason), false) = (&finding.reason, repeated) {
+        said.push((reason, &finding.id));
+    }
+    if let (Some(remedy), false) = (&finding.remedy, repeated) {
+        let text = format!("fix: {}", short_line(&remedy.text));
+        out.push_str(&" ".repeat(TEXT_COLUMN));
+        out.push_str(&wrap(style, TEXT_COLUMN, TEXT_COLUMN + 5, &text));
+        out.push('\n');
+        for command in &remedy.commands {
+            // A command of several lines (a YAML entry to paste) keeps them.
+            for part in command.lines() {
+                out.push_str(&" ".repeat(TEXT_COLUMN + 5));
+                out.push_str(&style.paint(AnsiColor::Cyan.on_default(), &line(part)));
+                out.push('\n');
+            }
+        }
+    }
+    if style.verbose {
+        for (call, told) in &finding.sources {
+            let text = format!("from: {}: {}", short_line(call), short_line(told));
+            out.push_str(&" ".repeat(TEXT_COLUMN));
+            out.push_str(&style.paint(dim(), &wrap(style, TEXT_COLUMN, TEXT_COLUMN + 6, &text)));
+            out.push('\n');
+        }
+        if matches!(finding.status, Status::Fail | Status::Warn) {
+            out.push_str(&" ".repeat(TEXT_COLUMN));
+            out.push_str(&style.paint(dim(), &format!("docs: {}", line(&finding.docs))));
+            out.push('\n');
+        }
+    }
+}
+
+fn footer(report: &Report, style: Style, out: &mut String) {
+    let cluster = line(&report.target.cluster);
+    let named = |status: Status| -> String {
+        let ids: Vec<&str> = report
+            .checks
+            .iter()
+            .filter(|finding| finding.status == status)
+            .map(|finding| finding.id.as_str())
+            .collect();
+        ids.join(", ")
+    };
+    let (head, colour, sentence) = match report.verdict {
+        Verdict::Ready if report.summary.warn > 0 => (
+            "ready",
+            Status::Pass,
+            format!(
+                "Karpenter can get spot capacity on {cluster}; look at {}",
+                named(Status::Warn)
+            ),
+        ),
+        Verdict::Ready => (
+            "ready",
+            Status::Pass,
+            format!("Karpenter can get spot capacity on {cluster}"),
+        ),
+        Verdict::NotReady if report.summary.fail == 0 => (
+            "not ready",
+            Status::Fail,
+            format!("--strict: {} counts as a failure", named(Status::Warn)),
+        ),
+        Verdict::NotReady => (
+            "not ready",
+            Status::Fail,
+            format!(
+                "Karpenter will not work with spot on {cluster} as it is: {}",
+                named(Status::Fail)
+            ),
+        ),
+        Verdict::Undecided => (
+            "undecided",
+            Status::Unknown,
+            format!(
+                "nothing failed, but something needed could not be told: {}",
+                undecided_names(report)
+            ),
+        ),
+    };
+    let text = format!("{head}: {sentence}");
+    let wrapped = wrap(style, 0, 2, &text);
+    match wrapped.strip_prefix(head) {
+        Some(rest) => {
+            out.push_str(&style.paint(ansi(colour).bold(), head));
+            out.push_str(rest);
+        }
+        None => out.push_str(&wrapped),
+    }
+    out.push('\n');
+    let s = report.summary;
+    out.push_str(&style.paint(
+        dim(),
+        &format!(
+            "{} pass, {} warn, {} fail, {} unknown, {} skip",
+            s.pass, s.warn, s.fail, s.unknown, s.skip
+        ),
+    ));
+    out.push('\n');
+    if s.fail + s.warn > 0 && !style.verbose {
+        out.push_str(&style.paint(dim(), "more on a check: kubectl capt-spot explain CHECK"));
+        out.push('\n');
+    }
+}
+
+fn undecided_names(report: &Report) -> String {
+    let ids: Vec<&str> = report
+        .checks
+        .iter()
+        .filter(|finding| finding.status == Status::Unknown)
+        .map(|finding| finding.id.as_str())
+        .collect();
+    if ids.is_empty() {
+        "what the chosen checks rest on (see the skipped ones)".to_owned()
+    } else {
+        ids.join(", ")
+    }
+}

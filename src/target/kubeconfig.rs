@@ -1,0 +1,209 @@
+//! Reading kubeconfig files: `--kubeconfig`, else every file of `KUBECONFIG`, else `~/.kube/config`, else the pod's
+//! own service account. Merged as kubectl does: missing files are passed over, the first file to set a name wins.
+
+use std::path::{Path, PathBuf};
+
+use kube::config::{AuthInfo, Cluster, Kubeconfig};
+
+use super::TargetError;
+
+/// One context of the kubeconfig with what it names, looked up.
+#[derive(Debug, Clone)]
+pub struct KubeContext {
+    /// Name of the context; `in-cluster` inside a pod.
+    pub name: String,
+    /// Name of its cluster entry.
+    pub cluster_name: String,
+    /// The cluster entry.
+    pub cluster: Cluster,
+    /// Name of its user entry.
+    pub user_name: Option<String>,
+    /// The user entry, empty when the context names none.
+    pub user: AuthInfo,
+    /// The context's namespace.
+    pub namespace: Option<String>,
+    /// Whether this is the pod's own service account.
+    pub in_cluster: bool,
+}
+
+/// Where kubeconfig files are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// `--kubeconfig`.
+    pub flag: Option<PathBuf>,
+    /// `KUBECONFIG`, a list of files.
+    pub env: Option<std::ffi::OsString>,
+    /// The home folder.
+    pub home: Option<PathBuf>,
+    /// Whether the pod's own service account may stand in (KUBERNETES_SERVICE_HOST is set).
+    pub in_pod: bool,
+}
+
+impl Sources {
+    /// From the flag and this process's environment.
+    pub fn from_env(flag: Option<&Path>) -> Self {
+        Self {
+            flag: flag.map(Path::to_path_buf),
+            env: std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()),
+            home: std::env::home_dir(),
+            in_pod: std::env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+        }
+    }
+
+    /// The files to read, in order.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        if let Some(path) = &self.flag {
+            return vec![path.clone()];
+        }
+        if let Some(list) = &self.env {
+            return std::env::split_paths(list)
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect();
+        }
+        self.home
+            .iter()
+            .map(|home| home.join(".kube").join("config"))
+            .collect()
+    }
+}
+
+/// The merged kubeconfig, or nothing when no file exists and the pod's own account stands in.
+///
+/// # Errors
+/// A file that cannot be read or parsed, or no file at all outside a pod.
+pub fn load(sources: &Sources) -> Result<Option<Kubeconfig>, TargetError> {
+    let paths = sources.paths();
+    let mut merged: Option<Kubeconfig> = None;
+    for path in &paths {
+        // kubectl passes over missing files of the KUBECONFIG list, but not a missing --kubeconfig.
+        if !path.exists() {
+            continue;
+        }
+        let bad = |detail: String| TargetError::BadKubeconfig {
+            path: path.display().to_string(),
+            detail,
+        };
+        let text = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+        if String::from_utf8_lossy(&text).trim().is_empty() {
+            continue;
+        }
+        let config = Kubeconfig::read_from(path).map_err(|error| bad(one_line(&error)))?;
+        merged = Some(match merged {
+            None => config,
+            Some(before) => before.merge(config).map_err(|error| bad(one_line(&error)))?,
+        });
+    }
+    match merged {
+        Some(config) => Ok(Some(config)),
+        None if sources.in_pod && sources.flag.is_none() => Ok(None),
+        None => {
+            let tried: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            Err(TargetError::NoKubeconfig {
+                tried: if tried.is_empty() {
+                    "~/.kube/config".to_owned()
+                } else {
+                    tried.join(", ")
+                },
+            })
+        }
+    }
+}
+
+/// An error chain as one line; the YAML parser's picture of the place is cut down to its first line.
+fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = inner.source();
+    }
+    let text = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("unreadable")
+        .to_owned();
+    // A secret could stand on the line the parser complains about; only its first line, the message, is kept.
+    text.chars().take(300).collect()
+}
+
+/// Looks a context up, with its cluster and user.
+///
+/// # Errors
+/// The context, its cluster or its user does not exist.
+pub fn context(config: &Kubeconfig, wanted: Option<&str>) -> Result<KubeContext, TargetError> {
+    let known = || {
+        let names: Vec<&str> = config.contexts.iter().map(|c| c.name.as_str()).take(20).collect();
+        if names.is_empty() {
+            "no contexts at all".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    let name = match wanted
+        .map(str::to_owned)
+        .or_else(|| config.current_context.clone())
+    {
+        Some(name) if !name.is_empty() => name,
+        _ => return Err(TargetError::NoCurrentContext { known: known() }),
+    };
+    let entry = config
+        .contexts
+        .iter()
+        .find(|c| c.name == name)
+        .and_then(|c| c.context.clone())
+        .ok_or_else(|| TargetError::NoSuchContext {
+            context: name.clone(),
+            known: known(),
+        })?;
+    let cluster = config
+        .clusters
+        .iter()
+        .find(|c| c.name == entry.cluster)
+        .and_then(|c| c.cluster.clone())
+        .ok_or_else(|| TargetError::Dangling {
+            context: name.clone(),
+            kind: "cluster",
+            name: entry.cluster.clone(),
+        })?;
+    let user_name = entry.user.clone().filter(|user| !user.is_empty());
+    let user = match &user_name {
+        None => AuthInfo::default(),
+        Some(user) => config
+            .auth_infos
+            .iter()
+            .find(|u| u.name == *user)
+            .map(|u| u.auth_info.clone().unwrap_or_default())
+            .ok_or_else(|| TargetError::Dangling {
+                context: name.clone(),
+                kind: "user",
+                name: user.clone(),
+            })?,
+    };
+    Ok(KubeContext {
+        name,
+        cluster_name: entry.cluster,
+        cluster,
+        user_name,
+        user,
+        namespace: entry.namespace,
+        in_cluster: false,
+    })
+}
+
+/// The pod's own service account as a context.
+pub fn in_cluster_context() -> KubeContext {
+    KubeContext {
+        name: "in-cluster".to_owned(),
+        cluster_name: "in-cluster".to_owned(),
+        cluster: Cluster::default(),
+        user_name: None,
+        user: AuthInfo::default(),
+        namespace: None,
+        in_cluster: true,
+    }
+}

@@ -1,0 +1,250 @@
+//! `trust --cdk`: can CDK's `kubectlRoleArn` be this role? One answer from three: mapped, trusted, in the right account.
+//!
+//! From CDK's `aws-eks/lib/kubectl-provider.ts`: for an imported cluster the handler's role (`kubectlLambdaRole`, or one
+//! that CDK makes) gets an Allow for `sts:AssumeRole` on the role and runs `aws eks update-kubeconfig --role-arn`; the
+//! role's trust policy it cannot change. So the trust in `:root` that CDK's README asks for is sufficient and not needed.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::arn::{AccountId, Arn};
+
+use super::kleene::Tri;
+use super::principal::Caller;
+use super::{Outcome, TrustVerdict};
+
+/// What the cluster makes of the role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapping {
+    /// It rules the cluster: `system:masters`, or AmazonEKSClusterAdminPolicy for the whole cluster.
+    Rules {
+        /// From where: `aws-auth mapRoles[2], line 7`, `access entry`.
+        from: String,
+    },
+    /// It is somebody, with less power.
+    Less {
+        /// From where.
+        from: String,
+        /// Its groups and policies, in words.
+        has: String,
+    },
+    /// It is nobody to the cluster.
+    Nobody {
+        /// Why, in words.
+        why: String,
+    },
+    /// It could not be told.
+    Unread {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// The whole question.
+#[derive(Debug, Clone, Copy)]
+pub struct CdkQuestion<'a> {
+    /// The role.
+    pub role_arn: &'a Arn,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// The cluster's account; none when not known.
+    pub cluster_account: Option<&'a AccountId>,
+    /// What the cluster makes of the role.
+    pub mapping: &'a Mapping,
+    /// Who is to assume it: the handler's role, or [`Caller::SomeRole`] of the account where CDK is to make it.
+    pub handler: &'a Caller,
+    /// Whether that may.
+    pub trust: &'a TrustVerdict,
+}
+
+/// One of the three.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// `mapped`, `trusted`, `right-account`
+    pub part: String,
+    /// Whether it is good.
+    pub outcome: Outcome,
+    /// What was found.
+    pub message: String,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CdkAnswer {
+    /// In one word.
+    pub outcome: Outcome,
+    /// In a sentence.
+    pub message: String,
+    /// Mapped, trusted, in the right account.
+    pub parts: Vec<Part>,
+    /// The line for the stack.
+    pub line: String,
+    /// The lines around it, in TypeScript.
+    pub stack: String,
+    /// What to do, where something is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// A text in single quotes of TypeScript.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("'");
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if crate::report::sanitize::harmless(c) => out.push(c),
+            c => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// Judges it.
+pub fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
+    let role = question.role_arn;
+    let mapped = match question.mapping {
+        Mapping::Rules { from } => (Tri::True, format!("it rules the cluster, by {from}")),
+        Mapping::Less { from, has } => (
+            Tri::False,
+            format!(
+                "the cluster knows it, by {from}, but as {has}: CDK needs system:masters or AmazonEKSClusterAdminPolicy for the whole cluster"
+            ),
+        ),
+        Mapping::Nobody { why } => (Tri::False, format!("the cluster takes it for nobody: {why}")),
+        Mapping::Unread { why } => (
+            Tri::Unknown,
+            format!("whether the cluster knows it could not be read: {why}"),
+        ),
+    };
+    let trusted = match question.trust.outcome {
+        Outcome::Pass => Tri::True,
+        Outcome::Fail => Tri::False,
+        Outcome::Unknown => Tri::Unknown,
+    };
+    let account = match question.cluster_account {
+        None => (Tri::Unknown, "the cluster's account is not known".to_owned()),
+        Some(account) if account.as_str() == role.account => {
+            (Tri::True, format!("it is in the cluster's account, {account}"))
+        }
+        Some(account) => (
+            Tri::False,
+            format!(
+                "it is in account {}, the cluster in {account}: is the ARN from another environment? CDK's handler runs beside \
+                 the cluster",
+                role.account
+            ),
+        ),
+    };
+    let parts = vec![
+        part("mapped", mapped),
+        part("trusted", (trusted, question.trust.message.clone())),
+        part("right-account", account),
+    ];
+    let outcome = Tri::all(parts.iter().map(|part| match part.outcome {
+        Outcome::Pass => Tri::True,
+        Outcome::Fail => Tri::False,
+        Outcome::Unknown => Tri::Unknown,
+    }));
+    let missing: Vec<&str> = parts
+        .iter()
+        .filter(|part| part.outcome != Outcome::Pass)
+        .map(|part| part.part.as_str())
+        .collect();
+    let message = match outcome {
+        Tri::True => format!("{role} can be CDK's kubectlRoleArn for {}", question.cluster),
+        Tri::False => format!(
+            "{role} cannot be CDK's kubectlRoleArn for {} as things are: {}",
+            question.cluster,
+            missing.join(", ")
+        ),
+        Tri::Unknown => format!(
+            "whether {role} can be CDK's kubectlRoleArn for {} can't be told: {}",
+            question.cluster,
+            missing.join(", ")
+        ),
+    };
+    CdkAnswer {
+        outcome: outcome.into(),
+        message,
+        line: format!("kubectlRoleArn: {},", quoted(&role.to_string())),
+        stack: stack(question),
+        remedy: remedy(question, &parts),
+        parts,
+    }
+}
+
+fn part(name: &str, (holds, message): (Tri, String)) -> Part {
+    Part {
+        part: name.to_owned(),
+        outcome: holds.into(),
+        message,
+    }
+}
+
+fn stack(question: &CdkQuestion<'_>) -> String {
+    let mut out = format!(
+        "const cluster = eks.Cluster.fromClusterAttributes(this, 'Cluster', {{\n  clusterName: {},\n  kubectlRoleArn: {},\n",
+        quoted(question.cluster),
+        quoted(&question.role_arn.to_string())
+    );
+    // A Lambda function runs as a role; a person who asks about themselves is not the handler.
+    if let Caller::Known(who @ crate::arn::PrincipalArn::Role(_)) = question.handler {
+        out.push_str(&format!(
+            "  kubectlLambdaRole: iam.Role.fromRoleArn(this, 'KubectlHandlerRole', {}),\n",
+            quoted(&who.arn().to_string())
+        ));
+    }
+    out.push_str("});\n");
+    out
+}
+
+fn remedy(question: &CdkQuestion<'_>, parts: &[Part]) -> Option<String> {
+    let mut all = Vec::new();
+    let is_bad = |name: &str| {
+        parts
+            .iter()
+            .any(|part| part.part == name && part.outcome != Outcome::Pass)
+    };
+    if is_bad("mapped") {
+        all.push(match question.mapping {
+            Mapping::Unread { .. } => "Let the mapping be read (see the message).".to_owned(),
+            _ => format!(
+                "Map it. Where the cluster uses access entries: an entry for {} of type STANDARD, and AmazonEKSClusterAdminPolicy \
+                 with cluster scope. In aws-auth: its ARN without the path, and the group system:masters.",
+                question.role_arn
+            ),
+        });
+    }
+    if is_bad("trusted") {
+        all.push(match question.handler {
+            Caller::SomeRole { .. } if question.trust.outcome == Outcome::Unknown => {
+                "CDK makes the handler's role at deployment, so that nobody can name it before. Make a role for the handler \
+                 yourself (trusted by lambda.amazonaws.com), give it to the cluster as kubectlLambdaRole, name it in the trust \
+                 policy, and ask again with --principal."
+                    .to_owned()
+            }
+            Caller::SomeRole { .. } => {
+                "The trust policy names nobody that CDK's handler could be. Make a role for the handler yourself (trusted by \
+                 lambda.amazonaws.com), give it to the cluster as kubectlLambdaRole, name it in the trust policy, and ask again \
+                 with --principal. Trusting the whole account works too, and lets in everybody there whose own policies allow \
+                 it (CVE-2023-35165)."
+                    .to_owned()
+            }
+            Caller::Known(_) => question
+                .trust
+                .remedy
+                .as_ref()
+                .map_or_else(|| "See what could not be seen.".to_owned(), |remedy| remedy.text.clone()),
+        });
+    }
+    if is_bad("right-account") && question.cluster_account.is_some() {
+        all.push("Take a role of the cluster's account.".to_owned());
+    }
+    (!all.is_empty()).then(|| all.join(" "))
+}

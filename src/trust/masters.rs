@@ -1,0 +1,332 @@
+//! `masters-trust`: the roles that rule the cluster. Does each exist, can anything assume it, can the caller? Pure.
+//!
+//! A role rules the cluster when aws-auth maps it to `system:masters`, or an access entry gives it
+//! AmazonEKSClusterAdminPolicy with cluster scope (entries cannot carry `system:` groups).
+
+use serde_json::{Value, json};
+
+use crate::arn::{Arn, Partition, PrincipalArn};
+use crate::checks::Judgement;
+use crate::facts::iam::Role;
+use crate::observed::{Observed, Unknown};
+use crate::policy::{Effect, PolicyDocument, Principal, Statement, Who};
+
+use super::kleene::Tri;
+use super::principal::is_unique_id;
+use super::{Outcome, TrustVerdict};
+
+/// Where a role's power over the cluster comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Power {
+    /// A line of aws-auth that gives `system:masters`.
+    AwsAuth {
+        /// `mapRoles` (or `mapUsers`, where a role's ARN works too).
+        key: String,
+        /// Its place in the list, from 0.
+        index: usize,
+        /// Its line in the value, from 1.
+        line: Option<usize>,
+    },
+    /// An access entry with AmazonEKSClusterAdminPolicy for the whole cluster.
+    AccessEntry,
+}
+
+impl Power {
+    fn words(&self) -> String {
+        match self {
+            Self::AwsAuth { key, index, line } => match line {
+                Some(line) => format!("aws-auth {key}[{index}], line {line}"),
+                None => format!("aws-auth {key}[{index}]"),
+            },
+            Self::AccessEntry => "access entry".to_owned(),
+        }
+    }
+}
+
+/// One role that rules the cluster, with what was found out about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Master {
+    /// The ARN as it is mapped.
+    pub arn: String,
+    /// Where its power comes from.
+    pub power: Power,
+    /// The role in IAM.
+    pub role: Observed<Role>,
+    /// Whether the caller may assume it; none when nobody asked.
+    pub caller: Option<TrustVerdict>,
+    /// Whether the caller is a session of it.
+    pub is_caller: bool,
+}
+
+/// Who can assume a role, by its trust policy alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assumable {
+    /// Whether anything can.
+    pub by_anything: Tri,
+    /// Whom the trust policy lets in, in its order, each once.
+    pub by: Vec<String>,
+    /// Ids of deleted principals in it.
+    pub dead: Vec<String>,
+}
+
+/// Looks through every Allow for somebody who is there: principals by sts:AssumeRole, services, and identity providers
+/// through the two other forms of it. `home` is the role's partition.
+pub fn assumable(document: &PolicyDocument, home: Partition) -> Assumable {
+    let mut by: Vec<String> = Vec::new();
+    let mut dead: Vec<String> = Vec::new();
+    let mut anything = Tri::False;
+    for statement in &document.statements {
+        if statement.effect != Some(Effect::Allow) {
+            continue;
+        }
+        let entries = match &statement.who {
+            Who::Principal(entries) => entries,
+            Who::NotPrincipal(_) | Who::Unsaid => {
+                anything = anything.or(Tri::Unknown);
+                continue;
+            }
+        };
+        for entry in entries {
+            if let Principal::Aws(id) = entry
+                && is_unique_id(id)
+            {
+                if !dead.contains(id) {
+                    dead.push(id.clone());
+                }
+                continue;
+            }
+            if !is_somebody(entry, home) || !lets_in(statement, entry) {
+                continue;
+            }
+            anything = anything.or(if statement.problems.is_empty() {
+                Tri::True
+            } else {
+                Tri::Unknown
+            });
+            let words = if statement.conditions.is_empty() {
+                entry.to_string()
+            } else {
+                format!("{entry} (under conditions)")
+            };
+            if !by.contains(&words) {
+                by.push(words);
+            }
+        }
+    }
+    if denies_everybody(document) {
+        anything = Tri::False;
+        by.clear();
+    }
+    Assumable {
+        by_anything: anything,
+        by,
+        dead,
+    }
+}
+
+/// Whether the statement's actions are the one by which this kind of principal gets in.
+fn lets_in(statement: &Statement, entry: &Principal) -> bool {
+    let has = |action: &str| statement.actions.has_action(action) == Some(true);
+    match entry {
+        Principal::Federated(_) => has("sts:AssumeRoleWithSAML") || has("sts:AssumeRoleWithWebIdentity"),
+        _ => has(super::ACTION),
+    }
+}
+
+fn is_somebody(entry: &Principal, home: Partition) -> bool {
+    match entry {
+        Principal::Anyone | Principal::Service(_) | Principal::Federated(_) => true,
+        Principal::Aws(text) => {
+            text.parse::<crate::arn::AccountId>().is_ok()
+                || text
+                    .parse::<PrincipalArn>()
+                    .is_ok_and(|who| who.arn().partition == home && !text.contains(['*', '?']))
+        }
+        Principal::CanonicalUser(_) | Principal::Other { .. } => false,
+    }
+}
+
+fn denies_everybody(document: &PolicyDocument) -> bool {
+    document.statements.iter().any(|statement| {
+        statement.effect == Some(Effect::Deny)
+            && statement.problems.is_empty()
+            && statement.conditions.is_empty()
+            && [
+                super::ACTION,
+                "sts:AssumeRoleWithSAML",
+                "sts:AssumeRoleWithWebIdentity",
+            ]
+            .iter()
+            .all(|action| statement.actions.has_action(action) == Some(true))
+            && matches!(&statement.who, Who::Principal(who) if who.contains(&Principal::Anyone))
+    })
+}
+
+/// How one master fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fares {
+    Well,
+    Gone,
+    NobodyCan(Vec<String>),
+    Unreadable(String),
+    Unread(Unknown),
+}
+
+fn fares(master: &Master) -> (Fares, Vec<String>) {
+    match &master.role {
+        Observed::Absent => (Fares::Gone, Vec::new()),
+        Observed::Unknown(unknown) => (Fares::Unread(unknown.clone()), Vec::new()),
+        Observed::Known(role) => {
+            let home = role
+                .arn
+                .parse::<Arn>()
+                .map_or(Partition::Aws, |arn| arn.partition);
+            match PolicyDocument::parse(&role.trust) {
+                Err(error) => (Fares::Unreadable(error.to_string()), Vec::new()),
+                Ok(document) => {
+                    let found = assumable(&document, home);
+                    match found.by_anything {
+                        Tri::False => (Fares::NobodyCan(found.dead), Vec::new()),
+                        Tri::True => (Fares::Well, found.by),
+                        Tri::Unknown => (
+                            Fares::Unreadable(
+                                "its trust policy has statements that IAM would refuse".to_owned(),
+                            ),
+                            found.by,
+                        ),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Judges all of them. `incomplete` names what could not be read of the mappings themselves (aws-auth, access entries).
+pub fn judge(masters: &[Master], incomplete: &[String]) -> Judgement {
+    if masters.is_empty() {
+        return if incomplete.is_empty() {
+            Judgement::skip(
+                "no role is mapped to system:masters, and no access entry has AmazonEKSClusterAdminPolicy for the whole cluster \
+                 (a cluster's creator in mode CONFIG_MAP rules it unseen)",
+            )
+        } else {
+            Judgement::undecided(format!(
+                "which roles rule the cluster could not be read: {}",
+                incomplete.join("; ")
+            ))
+        };
+    }
+    let mut wrong = Vec::new();
+    let mut unread = Vec::new();
+    let mut good = Vec::new();
+    let mut commands = Vec::new();
+    let mut evidence: Vec<Value> = Vec::new();
+    let mut grant = None;
+    for master in masters {
+        let (found, by) = fares(master);
+        let named = format!("{} ({})", master.arn, master.power.words());
+        let caller = if master.is_caller {
+            "is the caller"
+        } else {
+            match &master.caller {
+                None => "not asked",
+                Some(verdict) => match verdict.outcome {
+                    Outcome::Pass => "yes",
+                    Outcome::Fail => "no",
+                    Outcome::Unknown => "unknown",
+                },
+            }
+        };
+        evidence.push(json!({
+            "arn": master.arn,
+            "from": master.power.words(),
+            "exists": match &master.role {
+                Observed::Known(_) => json!(true),
+                Observed::Absent => json!(false),
+                Observed::Unknown(_) => Value::Null,
+            },
+            "assumableBy": by,
+            "caller": caller,
+        }));
+        match found {
+            Fares::Well => good.push(format!("{named}{}", caller_words(master))),
+            Fares::Gone => {
+                wrong.push(format!(
+                    "{named} does not exist: its mapping gives nobody anything, and gives the cluster to whoever makes a role of \
+                     that name"
+                ));
+                commands.extend(unmap(master));
+            }
+            Fares::NobodyCan(dead) => {
+                let dead = if dead.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (it names {}, deleted)", dead.join(", "))
+                };
+                wrong.push(format!(
+                    "{named} exists, and its trust policy lets nobody assume it{dead}"
+                ));
+                commands.push(format!(
+                    "kubectl capt-spot trust {}",
+                    crate::shell::quote(&master.arn)
+                ));
+            }
+            Fares::Unreadable(why) => unread.push(format!("{named}: {why}")),
+            Fares::Unread(unknown) => {
+                grant = grant.or_else(|| unknown.grant.clone());
+                unread.push(format!("{named} could not be read: {unknown}"));
+            }
+        }
+    }
+    unread.extend(incomplete.iter().cloned());
+    let mut judgement = if !wrong.is_empty() {
+        Judgement::warn(sentences(&wrong, &unread)).remedy(
+            "Take the dead mappings out, or make the roles again and let somebody assume them.",
+            commands,
+        )
+    } else if !unread.is_empty() {
+        let mut judgement = Judgement::undecided(sentences(&unread, &good));
+        if let Some(grant) = &grant {
+            judgement = judgement
+                .evidence("denied", grant.action())
+                .evidence("grant", grant.statement())
+                .remedy(
+                    crate::policy_print::grant_remedy(grant),
+                    crate::policy_print::grant_commands(grant),
+                );
+        }
+        judgement
+    } else {
+        Judgement::pass(good.join("; "))
+    };
+    judgement = judgement.evidence("roles", evidence);
+    judgement
+}
+
+fn sentences(first: &[String], then: &[String]) -> String {
+    let mut all = first.join("; ");
+    if !then.is_empty() {
+        all.push_str("; ");
+        all.push_str(&then.join("; "));
+    }
+    all
+}
+
+fn caller_words(master: &Master) -> &'static str {
+    if master.is_caller {
+        return ": the caller is a session of it";
+    }
+    match master.caller.as_ref().map(|verdict| verdict.outcome) {
+        Some(Outcome::Pass) => ": it exists, and the caller may assume it",
+        Some(Outcome::Fail) => ": it exists and can be assumed, but not by the caller",
+        Some(Outcome::Unknown) => ": it exists and can be assumed; whether by the caller can't be told",
+        None => ": it exists and can be assumed",
+    }
+}
+
+fn unmap(master: &Master) -> Option<String> {
+    match &master.power {
+        Power::AwsAuth { .. } => Some("kubectl edit configmap aws-auth -n kube-system".to_owned()),
+        Power::AccessEntry => None,
+    }
+}
