@@ -1,0 +1,211 @@
+//! `create-role` as a user runs it: the one write, and everything that keeps it from happening.
+
+use capt_spot_standin::{Because, Fault, scenario};
+
+use crate::support::program::Stage;
+
+const CREATE: &str = "iam:CreateServiceLinkedRole";
+
+fn has_role(stage: &Stage) -> bool {
+    stage.standin.world(|world| {
+        world
+            .account(scenario::ACCOUNT)
+            .role("AWSServiceRoleForEC2Spot")
+            .is_some()
+    })
+}
+
+#[test]
+fn it_creates_once_and_says_so() {
+    let stage = Stage::fresh();
+    let ran = stage.run(&["create-role", "--yes"]).expect(0);
+    assert!(
+        ran.stdout
+            .starts_with("Created arn:aws:iam::111122223333:role/aws-service-role/spot.amazonaws.com/"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stderr.contains("account  111122223333") && ran.stderr.contains("cluster  demo"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(stage.writes(), [CREATE]);
+    let call = stage.standin.writes().remove(0);
+    assert_eq!(call.parameter("AWSServiceName"), Some("spot.amazonaws.com"));
+    assert_eq!(
+        (call.parameter("Description"), call.parameter("CustomSuffix")),
+        (None, None)
+    );
+    let ran = stage.run(&["create-role", "--yes"]).expect(0);
+    assert!(ran.stdout.contains("exists already"), "{}", ran.stdout);
+    assert_eq!(stage.writes(), [CREATE], "done already: nothing is written again");
+    stage.preflight(&[]).expect(0);
+}
+
+#[test]
+fn nobody_there_and_no_yes_is_an_error_that_says_what_to_do() {
+    let stage = Stage::fresh();
+    let ran = stage.run(&["create-role"]).expect(2);
+    assert!(ran.stderr.contains("--yes"), "{}", ran.stderr);
+    assert_eq!(stage.writes(), [""; 0]);
+    let ran = stage.run(&["create-role", "--dry-run", "--yes"]).expect(0);
+    assert!(ran.stdout.contains("would be created"), "{}", ran.stdout);
+    assert_eq!(stage.writes(), [""; 0]);
+}
+
+#[test]
+fn preflight_with_yes_creates_and_judges_again() {
+    let stage = Stage::fresh();
+    let ran = stage.preflight(&["--yes"]).expect(0);
+    assert_eq!(ran.json()["verdict"], "ready");
+    assert_eq!(stage.writes(), [CREATE]);
+    assert!(ran.stderr.contains("Created arn:"), "{}", ran.stderr);
+    stage.preflight(&["--yes"]).expect(0);
+    assert_eq!(stage.writes(), [CREATE]);
+}
+
+#[test]
+fn another_account_than_expected_is_refused() {
+    let stage = Stage::fresh();
+    let ran = stage
+        .run(&["create-role", "--yes", "--expect-account", "444455556666"])
+        .expect(1);
+    assert!(
+        ran.stderr.contains("444455556666") && ran.stderr.contains("111122223333"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(stage.writes(), [""; 0]);
+    stage
+        .run(&["create-role", "--yes", "--expect-account", "4444"])
+        .expect(2);
+    stage
+        .run(&["create-role", "--yes", "--expect-account", scenario::ACCOUNT])
+        .expect(0);
+    assert!(has_role(&stage));
+}
+
+#[test]
+fn a_denial_names_caller_action_and_who_denies_and_prints_the_statement() {
+    for (because, says) in [
+        (Because::NoIdentityPolicy, "no policy of the caller allows it"),
+        (Because::NoServiceControlPolicy, "service control policy"),
+        (Because::ServiceControlPolicy(None), "service control policy"),
+        (Because::NoPermissionsBoundary, "permissions boundary"),
+    ] {
+        let stage = Stage::fresh();
+        stage.standin.world(|world| {
+            let account = world.account(scenario::ACCOUNT);
+            account
+                .access_keys
+                .get_mut(scenario::ACCESS_KEY)
+                .expect("the caller")
+                .deny_because(CREATE, because.clone());
+        });
+        let ran = stage.run(&["create-role", "--yes"]).expect(1);
+        assert!(ran.stderr.contains(says), "{because:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr
+                .contains("user/platform-admin may not call iam:CreateServiceLinkedRole"),
+            "{}",
+            ran.stderr
+        );
+        assert!(
+            ran.stderr
+                .contains(r#""iam:AWSServiceName":"spot.amazonaws.com""#),
+            "{}",
+            ran.stderr
+        );
+        assert!(!has_role(&stage));
+    }
+}
+
+#[test]
+fn iam_shows_it_late() {
+    let stage = Stage::fresh();
+    stage
+        .standin
+        .world(|world| world.account(scenario::ACCOUNT).reads_until_visible = 3);
+    stage.run(&["create-role", "--yes"]).expect(0);
+    assert_eq!(stage.writes(), [CREATE]);
+}
+
+#[test]
+fn two_people_at_once_both_succeed() {
+    let stage = Stage::fresh();
+    let codes: Vec<i32> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| stage.run(&["create-role", "--yes"]).code))
+            .collect();
+        runs.into_iter().map(|run| run.join().expect("a run")).collect()
+    });
+    assert_eq!(codes, [0, 0, 0, 0]);
+    assert!(has_role(&stage));
+}
+
+#[test]
+fn taken_in_the_meantime_is_success_after_reading_it_again() {
+    // Both texts that AWS has for it: the role is there by the time of the call, but the first look does not show it.
+    let invalid_input = "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error><Type>Sender</Type><Code>InvalidInput</Code><Message>Service role name AWSServiceRoleForEC2Spot has been taken in this account, please try a different suffix.</Message></Error><RequestId>0</RequestId></ErrorResponse>";
+    let exists = invalid_input.replace("InvalidInput", "EntityAlreadyExists");
+    for body in [invalid_input.to_owned(), exists] {
+        let stage = Stage::fresh();
+        let reply = Fault::Reply {
+            status: 400,
+            content_type: "text/xml".to_owned(),
+            body,
+        };
+        stage.standin.fault("iam:CreateServiceLinkedRole*", reply);
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| stage.run(&["create-role", "--yes"]));
+            while !stage.standin.actions().iter().any(|action| action == CREATE) {
+                std::thread::yield_now();
+            }
+            stage.standin.world(|world| {
+                world.account(scenario::ACCOUNT).add_spot_role();
+            });
+            let ran = run.join().expect("a run").expect(0);
+            assert!(ran.stdout.contains("somebody else created it"), "{}", ran.stdout);
+        });
+    }
+}
+
+#[test]
+fn a_bad_suffix_is_not_taken_for_success() {
+    let stage = Stage::fresh();
+    let body = "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error><Type>Sender</Type><Code>InvalidInput</Code><Message>Custom suffix is not allowed for spot.amazonaws.com</Message></Error><RequestId>0</RequestId></ErrorResponse>";
+    let reply = Fault::Reply {
+        status: 400,
+        content_type: "text/xml".to_owned(),
+        body: body.to_owned(),
+    };
+    stage.standin.fault("iam:CreateServiceLinkedRole*", reply);
+    let ran = stage.run(&["create-role", "--yes"]).expect(1);
+    assert!(
+        ran.stderr.contains("Custom suffix is not allowed"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn the_account_is_verified_again_right_before_the_call() {
+    let stage = Stage::fresh();
+    stage.run(&["create-role", "--yes"]).expect(0);
+    let actions = stage.standin.actions();
+    let create = actions
+        .iter()
+        .position(|action| action == CREATE)
+        .expect("the write");
+    assert_eq!(actions[create - 1], "sts:GetCallerIdentity", "{actions:?}");
+    // The second look at the identity fails: nothing is written.
+    let stage = Stage::fresh();
+    stage
+        .standin
+        .fault("sts:GetCallerIdentity*", Fault::proxy_page(403))
+        .after(1);
+    let ran = stage.run(&["create-role", "--yes"]).expect(1);
+    assert!(ran.stderr.contains("right before the call"), "{}", ran.stderr);
+    assert_eq!(stage.writes(), [""; 0]);
+}

@@ -1,0 +1,758 @@
+//! As a plugin of real helm 3 and 4, against a real API server and the stand-ins of AWS: what a blocked install leaves
+//! behind, what a good one does, and what reaches helm.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use capt_spot_standin::{Addon, Endpoint, Fault, PodIdentity, World, pod_identity_trust, scenario};
+use serde_json::{Value, json};
+
+use crate::support::program::{BINARY, Ran, Stage};
+use crate::support::testbed::{ApiServer, Request, Testbed, User, output, run_with_stdin, succeed};
+
+/// Both majors, by the test bed's names.
+const HELMS: [&str; 2] = ["helm3", "helm4"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn chart() -> PathBuf {
+    root().join("tests/charts/karpenter")
+}
+
+/// What `make dist` makes, out of the binary under test; made once.
+fn dist() -> &'static Path {
+    static DIST: OnceLock<tempfile::TempDir> = OnceLock::new();
+    DIST.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        make_dist(&folder.path().join("dist"));
+        folder
+    })
+    .path()
+}
+
+/// The binary under test without its debug information, which takes most of the time to pack.
+fn stripped(folder: &Path) -> PathBuf {
+    let copy = folder.join("stripped");
+    let strip = Command::new("strip").arg("-o").arg(&copy).arg(BINARY).status();
+    if strip.is_ok_and(|status| status.success()) {
+        copy
+    } else {
+        PathBuf::from(BINARY)
+    }
+}
+
+fn make_dist(out: &Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new("python3");
+    command
+        .arg(root().join("packaging/dist.py"))
+        .arg("--binary")
+        .arg(format!("{}={}", platform("/"), stripped(folder.path()).display()))
+        .arg("--out")
+        .arg(out)
+        .env("SOURCE_DATE_EPOCH", "1700000000");
+    succeed(output(command));
+}
+
+fn platform(between: &str) -> String {
+    let system = if cfg!(target_os = "macos") {
+        "darwin"
+    } else {
+        "linux"
+    };
+    let arch = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    format!("{system}{between}{arch}")
+}
+
+/// Pod Identity for the service account that the chart makes in kube-system.
+fn controller_identity(world: &mut World) {
+    let account = world.account(scenario::ACCOUNT);
+    account.role_mut("demo-karpenter").trust = pod_identity_trust();
+    let role = account.iam_arn("role/demo-karpenter");
+    let cluster = world.cluster(scenario::CLUSTER);
+    cluster
+        .pod_identities
+        .push(PodIdentity::new("kube-system", "karpenter", &role));
+    cluster
+        .addons
+        .push(Addon::new("eks-pod-identity-agent", "v1.3.9-eksbuild.3"));
+}
+
+/// A real API server that AWS (the stand-ins) knows as the cluster `demo`, and a user with helm and the plugin.
+struct Cluster {
+    stage: Stage,
+    server: ApiServer,
+    bed: Testbed,
+    /// How much was written before the tests began.
+    before: usize,
+}
+
+impl Cluster {
+    fn start(mut world: World) -> Option<Self> {
+        let bed = Testbed::require(&["kube-apiserver", "kubectl", "helm3", "helm4"])?;
+        let server = ApiServer::start(&bed);
+        world.cluster(scenario::CLUSTER).endpoint = Endpoint::Is(server.url().to_owned());
+        controller_identity(&mut world);
+        // The one thing of the scenario's cluster that the verdict rests on.
+        let aws_auth = world
+            .kubernetes(scenario::CLUSTER)
+            .get("v1", "configmaps", "kube-system", "aws-auth")
+            .map(|object| {
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "data": object["data"],
+                                 "metadata": {"name": "aws-auth", "namespace": "kube-system"}})
+            })
+            .expect("the scenario has it");
+        server.apply(&aws_auth.to_string());
+        let arn = format!(
+            "arn:aws:eks:{}:{}:cluster/{}",
+            scenario::REGION,
+            scenario::ACCOUNT,
+            scenario::CLUSTER
+        );
+        let stage = Stage::new(world);
+        stage.write_kubeconfig_text(&server.kubeconfig(&arn, server.token(User::Admin)));
+        let before = server.writes_of(User::Admin).len();
+        Some(Self {
+            stage,
+            server,
+            bed,
+            before,
+        })
+    }
+
+    /// Every write to the cluster since the start, by the server's audit log.
+    fn written(&self) -> Vec<Request> {
+        self.server.writes_of(User::Admin).split_off(self.before)
+    }
+
+    /// Helm in this user's environment, with a data folder of its own that the plugin is installed in.
+    fn helm(&self, helm: &str, args: &[&str]) -> Command {
+        let data = self.stage.home.path().join(helm);
+        if !data.exists() {
+            std::fs::create_dir(&data).expect("a folder");
+            let mut install = self.plain_helm(helm);
+            install
+                .args(["plugin", "install"])
+                .arg(dist().join("dist/helm-plugin/capt-spot"));
+            succeed(output(install));
+        }
+        let mut command = self.plain_helm(helm);
+        command.args(args);
+        command
+    }
+
+    fn plain_helm(&self, helm: &str) -> Command {
+        let mut command = self.bed.command(helm, self.stage.home.path());
+        command
+            .envs(self.stage.environment())
+            .env("HELM_DATA_HOME", self.stage.home.path().join(helm))
+            .current_dir(self.stage.home.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, helm: &str, args: &[&str]) -> Ran {
+        Ran::from(&self.helm(helm, args).output().expect("helm starts"))
+    }
+
+    /// `helm capt-spot install karpenter CHART -n kube-system --set settings.clusterName=demo` and more.
+    fn install(&self, helm: &str, more: &[&str]) -> Ran {
+        let chart = chart().display().to_string();
+        let line = ["capt-spot", "install", "karpenter", &chart, "-n", "kube-system"];
+        self.run(helm, &[&line[..], more].concat())
+    }
+
+    fn get(&self, args: &[&str]) -> String {
+        let mut kubectl = self.server.kubectl(User::Admin);
+        kubectl.args(args);
+        succeed(output(kubectl))
+    }
+
+    fn releases(&self) -> String {
+        self.get(&["get", "secrets", "-A", "-l", "owner=helm", "-o", "name"])
+    }
+
+    fn uninstall(&self, helm: &str) {
+        succeed(output(
+            self.helm(helm, &["uninstall", "karpenter", "-n", "kube-system"]),
+        ));
+    }
+}
+
+const GOOD: [&str; 2] = ["--set", "settings.clusterName=demo"];
+
+#[test]
+fn a_blocked_install_writes_nothing_and_says_why() {
+    let Some(cluster) = Cluster::start(scenario::fresh_account_karpenter_on_fargate()) else {
+        return;
+    };
+    for helm in HELMS {
+        for more in [
+            &[][..],
+            &["--create-namespace", "-n", "brand-new"],
+            &["--wait", "--atomic"],
+            &["--dry-run=client"],
+            &["--dry-run=server", "--yes"],
+        ] {
+            let ran = cluster.install(helm, &[&GOOD[..], more].concat());
+            assert_eq!(ran.code, 1, "{helm} {more:?}\n{}\n{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.stdout, "", "{helm} {more:?}");
+            assert!(ran.stderr.contains("spot-role-exists"), "{}", ran.stderr);
+            assert!(
+                ran.stderr.contains("nothing was written to the cluster"),
+                "{}",
+                ran.stderr
+            );
+        }
+    }
+    assert_eq!(cluster.written(), [], "of the cluster");
+    assert_eq!(
+        cluster.stage.writes(),
+        [""; 0],
+        "of AWS, not even with --yes in a dry run"
+    );
+}
+
+#[test]
+fn a_chart_for_another_cluster_is_blocked() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    for helm in HELMS {
+        let ran = cluster
+            .install(helm, &["--set", "settings.clusterName=other"])
+            .expect(1);
+        assert!(ran.stderr.contains("cluster-matches-chart"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("other"), "{}", ran.stderr);
+    }
+    assert_eq!(cluster.written(), []);
+}
+
+#[test]
+fn a_good_install_is_helms_own_and_so_is_the_upgrade() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let home = cluster.stage.home.path();
+    std::fs::write(
+        home.join("my values.yaml"),
+        "replicas: 3\nsettings: {clusterName: demo}\n",
+    )
+    .expect("written");
+    std::fs::write(home.join("note"), "from a file").expect("written");
+    for helm in HELMS {
+        let ran = cluster
+            .install(
+                helm,
+                &[
+                    "-f",
+                    "my values.yaml",
+                    "--set-file",
+                    "note=note",
+                    "--version",
+                    "1.6.0",
+                    "--timeout=2m",
+                    "-o",
+                    "json",
+                ],
+            )
+            .expect(0);
+        let release: Value = serde_json::from_str(&ran.stdout).expect("helm's JSON and nothing else");
+        assert_eq!(release["info"]["status"], "deployed");
+        let deployment = cluster.get(&[
+            "get",
+            "deployment",
+            "karpenter",
+            "-n",
+            "kube-system",
+            "-o",
+            "json",
+        ]);
+        let deployment: Value = serde_json::from_str(&deployment).expect("JSON");
+        assert_eq!(deployment["spec"]["replicas"], 3);
+        let note = &deployment["spec"]["template"]["metadata"]["annotations"]["capt-spot.test/note"];
+        assert_eq!(note, "from a file");
+
+        // The name is taken: helm's own refusal and exit code.
+        let ran = cluster.install(helm, &GOOD).expect(1);
+        assert!(
+            ran.stderr.contains("a name that is still in use"),
+            "{}",
+            ran.stderr
+        );
+
+        // No value is given: helm takes the release's own, and so does the preflight.
+        let chart = chart().display().to_string();
+        let upgrade = ["capt-spot", "upgrade", "karpenter", &chart, "-n", "kube-system"];
+        let ran = cluster.run(helm, &upgrade).expect(0);
+        assert!(ran.stdout.contains("has been upgraded"), "{}", ran.stdout);
+        let history = cluster
+            .run(helm, &["history", "karpenter", "-n", "kube-system", "-o", "json"])
+            .expect(0);
+        assert_eq!(history.json().as_array().map(Vec::len), Some(2));
+        // With other values it is judged by those.
+        let other = [
+            &upgrade[..],
+            &["--reuse-values", "--set", "settings.clusterName=other"],
+        ]
+        .concat();
+        let ran = cluster.run(helm, &other).expect(1);
+        assert!(ran.stderr.contains("cluster-matches-chart"), "{}", ran.stderr);
+        cluster.uninstall(helm);
+
+        // upgrade --install where nothing is.
+        let ran = cluster
+            .run(helm, &[&upgrade[..], &["--install"], &GOOD[..]].concat())
+            .expect(0);
+        assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+        cluster.uninstall(helm);
+    }
+    assert_eq!(cluster.stage.writes(), [""; 0]);
+}
+
+#[test]
+fn the_missing_role_is_created_with_yes_and_then_helm_runs() {
+    let Some(cluster) = Cluster::start(scenario::fresh_account_karpenter_on_fargate()) else {
+        return;
+    };
+    let ran = cluster
+        .install("helm4", &[&GOOD[..], &["--yes"]].concat())
+        .expect(0);
+    assert!(
+        ran.stderr
+            .contains("Created arn:aws:iam::111122223333:role/aws-service-role/"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+    assert_eq!(cluster.stage.writes(), ["iam:CreateServiceLinkedRole"]);
+}
+
+#[test]
+fn forced_it_installs_and_says_so() {
+    let Some(cluster) = Cluster::start(scenario::fresh_account_karpenter_on_fargate()) else {
+        return;
+    };
+    for helm in HELMS {
+        let ran = cluster
+            .install(helm, &[&GOOD[..], &["--force-install"]].concat())
+            .expect(0);
+        assert!(
+            ran.stderr
+                .contains("INSTALLING ALTHOUGH THE CLUSTER IS NOT READY"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+        cluster.uninstall(helm);
+    }
+    assert_eq!(cluster.stage.writes(), [""; 0]);
+}
+
+#[test]
+fn what_helm_refuses_it_says_once_with_its_own_code() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    for helm in HELMS {
+        for (more, says) in [
+            (&["--set", "failWith=this chart is odd"][..], "this chart is odd"),
+            (&["--no-such-flag"], "unknown flag: --no-such-flag"),
+        ] {
+            let ran = cluster.install(helm, more).expect(1);
+            assert_eq!(
+                ran.stderr.matches(says).count(),
+                1,
+                "{helm} {more:?}\n{}",
+                ran.stderr
+            );
+            assert_eq!(ran.stdout, "");
+        }
+        let repo = ["karpenter", "--repo", "http://127.0.0.1:1/", "--version", "1.6.0"];
+        let ran = cluster
+            .run(
+                helm,
+                &[&["capt-spot", "install", "karpenter"][..], &repo].concat(),
+            )
+            .expect(1);
+        assert!(ran.stderr.contains("127.0.0.1:1"), "{}", ran.stderr);
+        let ran = cluster
+            .run(helm, &["capt-spot", "install", "--node-role"])
+            .expect(2);
+        assert!(ran.stderr.contains("--node-role needs a value"), "{}", ran.stderr);
+        let ran = cluster.run(helm, &["capt-spot", "install", "--help"]).expect(0);
+        assert!(
+            ran.stdout.contains("helm capt-spot install RELEASE CHART"),
+            "{}",
+            ran.stdout
+        );
+    }
+    assert_eq!(cluster.written(), []);
+}
+
+#[test]
+fn values_on_standard_input_reach_the_preflight_and_helm() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let chart = chart().display().to_string();
+    for helm in HELMS {
+        let line = [
+            "capt-spot",
+            "install",
+            "karpenter",
+            &chart,
+            "-n",
+            "kube-system",
+            "-f",
+            "-",
+        ];
+        let values = "replicas: 5\nsettings: {clusterName: demo}\n";
+        let ran = Ran::from(&run_with_stdin(cluster.helm(helm, &line), values)).expect(0);
+        assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+        let replicas = [
+            "get",
+            "deployment",
+            "karpenter",
+            "-n",
+            "kube-system",
+            "-o",
+            "jsonpath={.spec.replicas}",
+        ];
+        assert_eq!(cluster.get(&replicas), "5");
+        cluster.uninstall(helm);
+    }
+}
+
+#[test]
+fn helm_bin_that_leads_nowhere_and_a_relative_one() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let chart = chart().display().to_string();
+    let line = [
+        "install",
+        "karpenter",
+        &chart,
+        "-n",
+        "kube-system",
+        "--set",
+        "settings.clusterName=demo",
+    ];
+    let ran = Ran::from(
+        &cluster
+            .stage
+            .command(&line)
+            .env("HELM_BIN", "./nowhere")
+            .output()
+            .expect("starts"),
+    )
+    .expect(1);
+    assert!(ran.stderr.contains("HELM_BIN says ./nowhere"), "{}", ran.stderr);
+    assert_eq!(cluster.written(), []);
+
+    // Not under helm at all: kubectl capt-spot install, with kubectl's --context.
+    let folder = cluster.stage.home.path().join("a folder");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::copy(cluster.bed.path("helm4"), folder.join("helm")).expect("copied");
+    let arn = "arn:aws:eks:eu-west-1:111122223333:cluster/demo";
+    let line = [&line[..], &["--context", arn]].concat();
+    let ran = Ran::from(
+        &cluster
+            .stage
+            .command(&line)
+            .env("HELM_BIN", "a folder/helm")
+            .output()
+            .expect("starts"),
+    )
+    .expect(0);
+    assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_chart_that_is_not_karpenter_is_judged_by_the_rest() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let chart = cluster.stage.home.path().join("other");
+    std::fs::create_dir_all(chart.join("templates")).expect("a folder");
+    std::fs::write(
+        chart.join("Chart.yaml"),
+        "apiVersion: v2\nname: other\nversion: 1.0.0\n",
+    )
+    .expect("written");
+    std::fs::write(
+        chart.join("templates/a.yaml"),
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n",
+    )
+    .expect("written");
+    for helm in HELMS {
+        let ran = cluster
+            .run(helm, &["capt-spot", "install", "other", "./other"])
+            .expect(0);
+        assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+        succeed(output(cluster.helm(helm, &["uninstall", "other"])));
+    }
+}
+
+#[test]
+fn the_hooks_manifest_is_taken_by_the_api_server() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let ran = cluster
+        .stage
+        .run(&[
+            "hook",
+            "--cluster-name",
+            "demo",
+            "--role-arn",
+            "arn:aws:iam::111122223333:role/capt-spot",
+        ])
+        .expect(0);
+    cluster.server.apply(&ran.stdout);
+    let job = cluster.get(&[
+        "get",
+        "job",
+        "capt-spot-preflight",
+        "-n",
+        "kube-system",
+        "-o",
+        "json",
+    ]);
+    let job: Value = serde_json::from_str(&job).expect("JSON");
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "capt-spot-preflight");
+    assert_eq!(pod["containers"][0]["args"][0], "preflight");
+    // Its service account may read what the preflight reads, and create nothing.
+    let can = |verb: &str, what: &str| {
+        let mut kubectl = cluster.server.kubectl(User::Admin);
+        kubectl.args([
+            "auth",
+            "can-i",
+            verb,
+            what,
+            "-n",
+            "kube-system",
+            "--as",
+            "system:serviceaccount:kube-system:capt-spot-preflight",
+        ]);
+        output(kubectl).status.success()
+    };
+    assert!(can("get", "configmaps/aws-auth"));
+    assert!(!can("create", "configmaps"));
+    assert!(!can("get", "secrets"));
+}
+
+#[test]
+fn the_post_renderer_passes_bytes_on_or_nothing() {
+    let Some(cluster) = Cluster::start(scenario::fresh_account_karpenter_on_fargate()) else {
+        return;
+    };
+    let chart_text = "---\n# Source: x\napiVersion: v1\r\nkind: ConfigMap\nmetadata: {name: a}\n\n";
+    let report = cluster.stage.home.path().join("report.txt");
+    let gate = || cluster.stage.command(&["gate", "--report", "report.txt"]);
+    let ran = Ran::from(&run_with_stdin(gate(), chart_text)).expect(1);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("spot-role-exists"), "{}", ran.stderr);
+    let written = std::fs::read_to_string(&report).expect("a report");
+    assert!(written.contains("spot-role-exists"), "{written}");
+
+    // Real helm stops on it: helm 3 takes a path, helm 4 the name of a plugin.
+    let post_renderers = [("helm3", BINARY), ("helm4", "capt-spot-gate")];
+    for (helm, post_renderer) in post_renderers {
+        let mut install = cluster.plain_helm("helm4");
+        install
+            .args(["plugin", "install"])
+            .arg(dist().join("dist/helm-postrenderer/capt-spot-gate"));
+        if helm == "helm4" {
+            succeed(output(install));
+        }
+        let chart = chart().display().to_string();
+        let mut line = vec![
+            "install",
+            "karpenter",
+            &chart,
+            "--skip-crds",
+            "--post-renderer",
+            post_renderer,
+        ];
+        if helm == "helm3" {
+            line.extend(["--post-renderer-args", "gate"]);
+        }
+        line.extend(GOOD);
+        let ran = Ran::from(&cluster.helm(helm, &line).output().expect("helm starts")).expect(1);
+        assert_eq!(cluster.releases(), "", "{}", ran.stderr);
+    }
+
+    cluster.stage.standin.world(|world| {
+        world.account(scenario::ACCOUNT).add_spot_role();
+    });
+    let ran = Ran::from(&run_with_stdin(gate(), chart_text)).expect(0);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (chart_text, ""));
+    for (helm, post_renderer) in post_renderers {
+        let chart = chart().display().to_string();
+        let mut line = vec![
+            "install",
+            "karpenter",
+            &chart,
+            "-n",
+            "kube-system",
+            "--post-renderer",
+            post_renderer,
+        ];
+        if helm == "helm3" {
+            line.extend(["--post-renderer-args", "gate"]);
+        }
+        line.extend(GOOD);
+        let ran = Ran::from(&cluster.helm(helm, &line).output().expect("helm starts")).expect(0);
+        assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+        cluster.uninstall(helm);
+    }
+}
+
+#[test]
+fn completion_through_helm() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    for helm in HELMS {
+        let ran = cluster.run(helm, &["__complete", "capt-spot", "pref"]).expect(0);
+        assert!(ran.stdout.starts_with("preflight\t"), "{}", ran.stdout);
+        let ran = cluster
+            .run(helm, &["__complete", "capt-spot", "install", "--force-i"])
+            .expect(0);
+        assert!(ran.stdout.starts_with("--force-install\t"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn what_dist_makes_is_the_same_twice_and_krew_takes_it() {
+    let Some(bed) = Testbed::require(&["krew", "validate-krew-manifest"]) else {
+        return;
+    };
+    let again = tempfile::tempdir().expect("a folder");
+    make_dist(&again.path().join("dist"));
+    let (one, two) = (dist().join("dist"), again.path().join("dist"));
+    let sums = std::fs::read_to_string(one.join("checksums.txt")).expect("checksums");
+    assert_eq!(
+        sums,
+        std::fs::read_to_string(two.join("checksums.txt")).expect("checksums")
+    );
+    let archive = sums
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .find(|(_, name)| name.starts_with("kubectl-capt_spot_v") && name.ends_with(".tar.gz"))
+        .expect("an archive");
+    assert!(
+        archive.1.ends_with(&format!("_{}.tar.gz", platform("_"))),
+        "{}",
+        archive.1
+    );
+    let manifest = std::fs::read_to_string(one.join("capt-spot.yaml")).expect("a manifest");
+    assert!(
+        manifest.contains(&format!("sha256: {}\n", archive.0)),
+        "{manifest}"
+    );
+
+    let home = tempfile::tempdir().expect("a home");
+    let mut validate = bed.command("validate-krew-manifest", home.path());
+    validate
+        .arg("-manifest")
+        .arg(one.join("capt-spot.yaml"))
+        .arg("-skip-install");
+    succeed(output(validate));
+
+    let mut krew = bed.command("krew", home.path());
+    krew.arg("install")
+        .arg(format!("--manifest={}", one.join("capt-spot.yaml").display()))
+        .arg(format!("--archive={}", one.join(archive.1).display()))
+        .env("KREW_ROOT", home.path().join("krew"));
+    succeed(output(krew));
+    let mut installed = Command::new(home.path().join("krew/bin/kubectl-capt_spot"));
+    installed.arg("--version");
+    let version = succeed(output(installed));
+    assert_eq!(version.trim(), concat!("capt-spot ", env!("CARGO_PKG_VERSION")));
+}
+
+/// Sends SIGINT to one process, as Ctrl-C does to each of a group.
+fn interrupt(child: &std::process::Child) {
+    let mut kill = Command::new("kill");
+    kill.args(["-INT", &child.id().to_string()]);
+    succeed(output(kill));
+}
+
+#[test]
+fn ctrl_c_while_checking_leaves_nothing() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let temporary = tempfile::tempdir().expect("a folder");
+    let chart = chart().display().to_string();
+    let line = [&["install", "karpenter", &chart, "--yes"][..], &GOOD].concat();
+    let (asked, heard) = std::sync::mpsc::channel();
+    cluster
+        .stage
+        .standin
+        .change_on("sts:GetCallerIdentity", 1, move |_| {
+            let _ = asked.send(());
+        });
+    cluster.stage.standin.fault("iam:GetRole", Fault::Hang);
+    let child = cluster
+        .stage
+        .command(&[&line[..], &["--request-timeout", "0"]].concat())
+        .env("HELM_BIN", cluster.bed.path("helm4"))
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    heard.recv().expect("AWS is asked");
+    interrupt(&child);
+    let ran = Ran::from(&child.wait_with_output().expect("it ends")).expect(130);
+    assert_eq!(ran.stdout, "");
+    assert_eq!(cluster.written(), []);
+    assert_eq!(cluster.stage.writes(), [""; 0]);
+    let left = std::fs::read_dir(temporary.path()).expect("readable").count();
+    assert_eq!(left, 0, "temporary files stay behind");
+}
+
+#[test]
+fn ctrl_c_while_helm_works_is_helms() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let chart = chart().display().to_string();
+    // Nothing runs pods here, so helm waits until it is told to stop.
+    let line = [
+        &["install", "karpenter", &chart, "-n", "kube-system", "--wait"][..],
+        &GOOD,
+    ]
+    .concat();
+    let child = cluster
+        .stage
+        .command(&line)
+        .env("HELM_BIN", cluster.bed.path("helm3"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    while cluster
+        .get(&["get", "deployments", "-n", "kube-system", "-o", "name"])
+        .is_empty()
+    {}
+    interrupt(&child);
+    let ran = Ran::from(&child.wait_with_output().expect("it ends")).expect(1);
+    assert!(
+        ran.stderr.contains("Error: INSTALLATION FAILED"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -1,0 +1,21 @@
+//! The program as a user runs it.
+
+mod authenticator_oracle;
+mod bad_input;
+mod capt_live;
+mod create_role;
+mod e2e;
+mod e2e_authenticator;
+mod e2e_create_role;
+mod e2e_outage;
+mod e2e_rbac;
+mod helm;
+mod karpenter;
+mod policy;
+mod preflight;
+mod pty;
+mod readme;
+mod support;
+mod template;
+mod testbed;
+mod trust;

@@ -1,0 +1,462 @@
+//! `preflight` as a user runs it: the main job, the accounts, the reports.
+
+use capt_spot_standin::{AuthenticationMode, Because, Decision, Fault, Role, Simulated, scenario};
+use serde_json::Value;
+
+use crate::support::program::Stage;
+
+const ROLE: &str = "AWSServiceRoleForEC2Spot";
+
+#[test]
+fn a_fresh_account_is_not_ready_and_says_what_to_run() {
+    let stage = Stage::fresh();
+    let ran = stage.run(&["preflight"]).expect(1);
+    assert!(
+        ran.stdout.contains("has no role AWSServiceRoleForEC2Spot"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("kubectl capt-spot create-role"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("not ready"), "{}", ran.stdout);
+    assert_eq!(ran.stderr, "", "nothing is drawn on a pipe");
+    assert_eq!(
+        stage.writes(),
+        [""; 0],
+        "a preflight without a person writes nothing"
+    );
+    let report = stage.preflight(&[]).expect(1).json();
+    assert_eq!(report["apiVersion"], "capt-spot/v1");
+    assert_eq!(report["kind"], "PreflightReport");
+    assert_eq!(report["verdict"], "not-ready");
+    assert_eq!(report["target"]["cluster"], "demo");
+    assert_eq!(report["target"]["account"], scenario::ACCOUNT);
+    assert_eq!(report["target"]["authenticationMode"], "API_AND_CONFIG_MAP");
+    assert_eq!(report["caller"]["account"], scenario::ACCOUNT);
+}
+
+#[test]
+fn an_account_that_has_the_role_is_ready() {
+    let stage = Stage::healthy();
+    let ran = stage.preflight(&[]).expect(0);
+    assert_eq!(ran.json()["verdict"], "ready", "{}", ran.stdout);
+    for id in [
+        "cluster-found",
+        "endpoint-matches",
+        "same-account",
+        "spot-role-exists",
+        "spot-role-intact",
+        "node-role-known",
+    ] {
+        assert_eq!(ran.status(id), "pass", "{id}: {}", ran.message(id));
+    }
+    assert!(ran.json()["caller"]["kubernetesUser"].is_string());
+    assert_eq!(stage.writes(), [""; 0]);
+}
+
+#[test]
+fn every_authentication_mode_is_ready_when_everything_is_there() {
+    for mode in [
+        AuthenticationMode::ConfigMap,
+        AuthenticationMode::ApiAndConfigMap,
+        AuthenticationMode::Api,
+    ] {
+        let mut world = scenario::karpenter_on_fargate(mode);
+        world.account(scenario::ACCOUNT).add_spot_role();
+        let stage = Stage::new(world);
+        let ran = stage.preflight(&[]).expect(0);
+        assert_eq!(ran.json()["target"]["authenticationMode"], mode.as_str());
+    }
+}
+
+#[test]
+fn credentials_of_another_account_fail_once_and_nothing_is_written() {
+    let stage = Stage::new({
+        let mut world = scenario::fresh_account_karpenter_on_fargate();
+        let mut other = capt_spot_standin::Account::new("444455556666");
+        other.add_user("AKIAOTHEREXAMPLE0000", "somebody");
+        world.accounts.push(other);
+        world
+    });
+    let mut stage = stage;
+    stage.set("AWS_ACCESS_KEY_ID", "AKIAOTHEREXAMPLE0000");
+    let ran = stage.preflight(&["--yes"]).expect(1);
+    assert_eq!(ran.status("same-account"), "fail");
+    let report = ran.json();
+    let failed: Vec<&Value> = report["checks"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .filter(|c| c["status"] == "fail")
+        .collect();
+    assert_eq!(failed.len(), 1, "one cause is reported once: {failed:#?}");
+    assert_eq!(ran.status("spot-role-exists"), "skip");
+    assert_eq!(stage.run(&["create-role", "--yes"]).code, 1);
+    assert_eq!(stage.writes(), [""; 0]);
+    // Even when the check that failed is not chosen, the rest is no comfort.
+    assert_eq!(
+        stage.preflight(&["--only", "spot-role"]).expect(3).json()["verdict"],
+        "undecided"
+    );
+}
+
+#[test]
+fn an_ordinary_role_of_the_name_is_not_the_service_linked_role() {
+    let mut world = scenario::fresh_account_karpenter_on_fargate();
+    let impostor = Role::new(ROLE, capt_spot_standin::service_trust("ec2.amazonaws.com"));
+    world.account(scenario::ACCOUNT).roles.push(impostor);
+    let stage = Stage::new(world);
+    let ran = stage.preflight(&[]).expect(1);
+    assert_eq!(ran.status("spot-role-intact"), "fail");
+    assert!(
+        ran.message("spot-role-intact").contains("ordinary role"),
+        "{}",
+        ran.message("spot-role-intact")
+    );
+    let ran = stage.run(&["create-role", "--yes"]).expect(1);
+    assert!(
+        ran.stderr.contains("is not the service-linked role"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(stage.writes(), [""; 0]);
+}
+
+#[test]
+fn a_denied_read_is_unknown_and_leaves_the_others_alone() {
+    let rows = [
+        ("iam:GetRole", "spot-role-exists"),
+        ("eks:DescribeCluster", "cluster-found"),
+        ("iam:ListAttachedRolePolicies", "spot-role-intact"),
+    ];
+    for (action, check) in rows {
+        let stage = Stage::healthy();
+        stage.standin.world(|world| {
+            let account = world.account(scenario::ACCOUNT);
+            let identity = account
+                .access_keys
+                .get_mut(scenario::ACCESS_KEY)
+                .expect("the caller");
+            identity.deny_because(action, Because::NoIdentityPolicy);
+        });
+        let ran = stage.preflight(&[]).expect(3);
+        assert_eq!(ran.json()["verdict"], "undecided");
+        let finding = ran.check(check);
+        assert_eq!(finding["status"], "unknown", "{finding}");
+        assert!(
+            finding["message"].as_str().expect("a message").contains(action),
+            "{finding}"
+        );
+        assert!(
+            finding["evidence"]["grant"]
+                .as_str()
+                .expect("the grant")
+                .contains(action),
+            "{finding}"
+        );
+    }
+}
+
+#[test]
+fn the_simulator_decides_whether_the_missing_role_can_be_created() {
+    for (decision, status) in [
+        (Decision::Allowed, "pass"),
+        (Decision::ImplicitDeny, "fail"),
+        (Decision::ExplicitDeny, "fail"),
+    ] {
+        let stage = Stage::fresh();
+        stage.standin.world(|world| {
+            let simulated = Simulated::new("iam:CreateServiceLinkedRole", decision);
+            world.account(scenario::ACCOUNT).simulation = vec![simulated];
+        });
+        let ran = stage.preflight(&[]);
+        assert_eq!(
+            ran.status("spot-role-creatable"),
+            status,
+            "{decision:?}: {}",
+            ran.message("spot-role-creatable")
+        );
+        let asked = stage.standin.calls();
+        let asked = asked
+            .iter()
+            .find(|call| call.action == "iam:SimulatePrincipalPolicy")
+            .expect("the simulator was asked");
+        let context = format!("{:?}", asked.parameters);
+        assert!(
+            context.contains("iam:AWSServiceName") && context.contains("spot.amazonaws.com"),
+            "{context}"
+        );
+    }
+}
+
+#[test]
+fn throttled_calls_are_tried_again() {
+    let stage = Stage::healthy();
+    stage.standin.fault("iam:GetRole*", Fault::Throttled).times(1);
+    stage
+        .standin
+        .fault("kubernetes:get configmaps*", Fault::Throttled)
+        .times(1);
+    stage.preflight(&[]).expect(0);
+}
+
+#[test]
+fn what_is_no_answer_is_never_absent() {
+    // (calls, fault, the check that rests on them)
+    let html = Fault::proxy_page(404);
+    let rows = [
+        ("iam:GetRole*", html.clone(), "spot-role-exists"),
+        ("eks:DescribeCluster*", html.clone(), "cluster-found"),
+        ("kubernetes:list nodepools*", html.clone(), "pools-want-spot"),
+        ("iam:GetRole*", Fault::proxy_page(200), "spot-role-exists"),
+        ("iam:GetRole*", Fault::Truncated, "spot-role-exists"),
+        ("iam:GetRole*", Fault::Reset, "spot-role-exists"),
+        ("iam:GetRole*", Fault::Broken(500), "spot-role-exists"),
+        ("iam:GetRole*", Fault::Broken(503), "spot-role-exists"),
+        ("iam:GetRole*", Fault::Throttled, "spot-role-exists"),
+        ("sts:GetCallerIdentity*", html.clone(), "same-account"),
+        ("eks:DescribeCluster*", Fault::Truncated, "cluster-found"),
+        ("kubernetes:*", Fault::Truncated, "pools-want-spot"),
+        ("kubernetes:*", Fault::Broken(500), "pools-want-spot"),
+        ("kubernetes:*", html, "pools-want-spot"),
+    ];
+    for (pattern, fault, check) in rows {
+        let stage = Stage::healthy();
+        stage.standin.fault(pattern, fault.clone());
+        let ran = stage.preflight(&["--request-timeout", "5s"]);
+        assert_eq!(
+            ran.status(check),
+            "unknown",
+            "{pattern} {fault:?}: {}",
+            ran.message(check)
+        );
+        // An unread pool is advice that is missing; everything else here is needed.
+        if check != "pools-want-spot" {
+            assert_eq!(ran.json()["verdict"], "undecided", "{pattern} {fault:?}");
+            assert_eq!(ran.code, 3);
+        }
+        // The same fault in the way of the write.
+        stage.standin.world(|world| {
+            world
+                .account(scenario::ACCOUNT)
+                .roles
+                .retain(|role| role.name != ROLE)
+        });
+        if pattern.starts_with("iam") || pattern.starts_with("eks") || pattern.starts_with("sts") {
+            assert_eq!(
+                stage
+                    .run(&["create-role", "--yes", "--request-timeout", "5s"])
+                    .code,
+                1,
+                "{pattern} {fault:?}"
+            );
+            assert_eq!(stage.writes(), [""; 0], "{pattern} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_hangs_is_given_up_after_the_request_timeout() {
+    let stage = Stage::healthy();
+    stage.standin.fault("*", Fault::Hang);
+    let ran = stage.preflight(&["--request-timeout", "300ms"]).expect(3);
+    assert!(
+        ran.message("cluster-found").contains("--request-timeout"),
+        "{}",
+        ran.message("cluster-found")
+    );
+}
+
+#[test]
+fn selection_strictness_and_wrong_names() {
+    let stage = Stage::fresh();
+    let ran = stage.preflight(&["--skip", "spot-role"]).expect(0);
+    assert_eq!(ran.status("spot-role-exists"), "skip");
+    assert!(ran.message("spot-role-exists").contains("--skip"));
+    let ran = stage.preflight(&["--only", "target,node-role-known"]).expect(0);
+    let report = ran.json();
+    let groups: Vec<&str> = report["checks"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .map(|c| c["group"].as_str().expect("a group"))
+        .collect();
+    assert!(
+        groups
+            .iter()
+            .all(|group| *group == "target" || *group == "node-mapping"),
+        "{groups:?}"
+    );
+    let ran = stage.preflight(&["--only", "no-such-check"]).expect(2);
+    assert!(ran.stderr.contains("no-such-check"), "{}", ran.stderr);
+    let stage = Stage::healthy();
+    stage.write_kubeconfig_text(&tunnel(&stage));
+    assert_eq!(stage.preflight(&[]).expect(0).status("endpoint-matches"), "warn");
+    stage.preflight(&["--strict"]).expect(1);
+}
+
+/// The stage's kubeconfig with `localhost` for `127.0.0.1`: the same server under a name that EKS does not give it.
+fn tunnel(stage: &Stage) -> String {
+    std::fs::read_to_string(stage.kubeconfig())
+        .expect("the kubeconfig")
+        .replace("http://127.0.0.1", "http://localhost")
+}
+
+#[test]
+fn saved_facts_are_judged_the_same_without_any_network() {
+    for world in [
+        scenario::healthy(),
+        scenario::fresh_account_karpenter_on_fargate(),
+    ] {
+        let stage = Stage::new(world);
+        for format in ["text", "json", "yaml", "junit", "sarif", "markdown"] {
+            let file = stage.home.path().join("facts.json");
+            let file = file.to_str().expect("a path");
+            let live = stage.run(&["preflight", "-o", format, "--save", file]);
+            let saved = std::fs::read_to_string(file).expect("the facts");
+            for secret in [
+                "wJalr",
+                "k8s-aws-v1",
+                "X-Amz-Signature",
+                scenario::ACCESS_KEY,
+                scenario::ADMIN_TOKEN,
+            ] {
+                assert!(!saved.contains(secret), "{secret}");
+            }
+            stage.standin.clear_calls();
+            let offline = stage.run(&["preflight", "-o", format, "--from", file]);
+            assert_eq!(
+                (live.code, &live.stdout),
+                (offline.code, &offline.stdout),
+                "{format}"
+            );
+            assert_eq!(stage.standin.calls().len(), 0, "{format}");
+        }
+    }
+}
+
+#[test]
+fn masked_facts_hold_no_account_and_give_the_same_verdict() {
+    let stage = Stage::fresh();
+    let file = stage.home.path().join("facts.json");
+    let file = file.to_str().expect("a path");
+    let live = stage.preflight(&["--save", file, "--redact"]).expect(1);
+    let saved = std::fs::read_to_string(file).expect("the facts");
+    assert!(!saved.contains(scenario::ACCOUNT));
+    let offline = stage.preflight(&["--from", file]).expect(1);
+    assert_eq!(live.json()["summary"], offline.json()["summary"]);
+}
+
+#[test]
+fn saved_facts_that_are_not() {
+    let stage = Stage::healthy();
+    let file = stage.home.path().join("facts.json");
+    for (text, says) in [
+        ("", "holds no saved facts"),
+        ("<html>", "holds no saved facts"),
+        ("{}", "names no format"),
+        (r#"{"format":"capt-spot/facts/v99"}"#, "this program reads"),
+        (r#"{"format":"capt-spot/facts/v1"}"#, "holds no usable facts"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let ran = stage
+            .run(&["preflight", "--from", file.to_str().expect("a path")])
+            .expect(1);
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+    let ran = stage.run(&["preflight", "--from", "/nonexistent"]).expect(1);
+    assert!(ran.stderr.contains("/nonexistent"), "{}", ran.stderr);
+}
+
+#[test]
+fn waiting_ends_when_it_is_ready() {
+    let stage = Stage::fresh();
+    // The role appears after the first look.
+    stage.standin.fault("iam:GetRole*", Fault::Throttled).times(0);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| stage.preflight(&["--wait", "60s"]));
+        while !stage
+            .standin
+            .actions()
+            .iter()
+            .any(|action| action == "iam:GetRole")
+        {
+            std::thread::yield_now();
+        }
+        stage.standin.world(|world| {
+            world.account(scenario::ACCOUNT).add_spot_role();
+        });
+        waiting.join().expect("the run").expect(0);
+    });
+}
+
+#[test]
+fn several_contexts_in_one_run() {
+    let stage = Stage::healthy();
+    let ran = stage
+        .run(&["preflight", "--all-contexts", "-o", "json"])
+        .expect(0);
+    assert_eq!(ran.json()["kind"], "PreflightReportList");
+    assert_eq!(ran.json()["items"].as_array().expect("items").len(), 1);
+    let ran = stage.run(&["preflight", "--contexts", "nothing-*"]).expect(1);
+    assert!(ran.stderr.contains("no context"), "{}", ran.stderr);
+}
+
+#[test]
+fn verbose_shows_calls_and_answers_and_no_secret() {
+    let stage = Stage::healthy();
+    let ran = stage.run(&["preflight", "-v"]).expect(0);
+    for call in [
+        "sts:GetCallerIdentity -> found",
+        "iam:GetRole AWSServiceRoleForEC2Spot -> found",
+        "eks:DescribeCluster demo -> found",
+    ] {
+        assert!(ran.stderr.contains(call), "{call}\n{}", ran.stderr);
+    }
+    for secret in ["wJalr", "k8s-aws-v1", "X-Amz-Signature", scenario::ACCESS_KEY] {
+        assert!(
+            !ran.stderr.contains(secret) && !ran.stdout.contains(secret),
+            "{secret}"
+        );
+    }
+}
+
+#[test]
+fn the_token_names_the_cluster_and_the_exec_entry_s_identity() {
+    let stage = Stage::healthy();
+    stage.preflight(&[]).expect(0);
+    let tokens = stage
+        .standin
+        .world(|world| world.kubernetes(scenario::CLUSTER).eks_tokens.clone());
+    assert!(!tokens.is_empty());
+    for token in &tokens {
+        assert!(token.is_valid(), "{token:?}");
+    }
+}
+
+#[test]
+fn the_exec_plugin_runs_when_it_must() {
+    let mut stage = Stage::healthy();
+    let bin = stage.home.path().join("bin");
+    std::fs::create_dir(&bin).expect("a folder");
+    let script = "#!/bin/sh\necho ran >> \"$HOME/ran\"\necho '{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1beta1\",\"status\":{\"token\":\"admin-token\"}}'\n";
+    write_executable(&bin.join("aws"), script);
+    stage.set("PATH", &format!("{}:/usr/bin:/bin", bin.display()));
+    stage.preflight(&[]).expect(0);
+    assert!(
+        !stage.home.path().join("ran").exists(),
+        "no program is started when it need not be"
+    );
+    let ran = stage.preflight(&["--use-exec"]).expect(0);
+    assert!(stage.home.path().join("ran").exists(), "{}", ran.stderr);
+}
+
+/// Writes an executable file.
+fn write_executable(path: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).expect("written");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+}

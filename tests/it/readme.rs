@@ -1,0 +1,141 @@
+//! The README is true: its sample output is real output, its table of checks is the registry, the published schema is the
+//! generated one. `CAPT_SPOT_UPDATE=1 cargo test --test it readme` writes them anew.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::program::{Ran, Stage};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn updating() -> bool {
+    std::env::var_os("CAPT_SPOT_UPDATE").is_some()
+}
+
+/// Compares the part of the README between `<!-- output: NAME -->` and `<!-- end -->` with what it should be.
+#[track_caller]
+fn part(name: &str, want: &str) {
+    let path = root().join("README.md");
+    let readme = std::fs::read_to_string(&path).expect("the README");
+    let start = format!("<!-- output: {name} -->\n");
+    let from = readme.find(&start).expect("the marker") + start.len();
+    let to = from + readme[from..].find("<!-- end -->").expect("the end marker");
+    if updating() {
+        let updated = format!("{}{want}{}", &readme[..from], &readme[to..]);
+        std::fs::write(&path, updated).expect("the README is written");
+        return;
+    }
+    assert_eq!(
+        &readme[from..to],
+        want,
+        "CAPT_SPOT_UPDATE=1 cargo test --test it readme writes it anew"
+    );
+}
+
+/// The stand-in's port is another one in every run.
+fn without_port(text: &str, stage: &Stage) -> String {
+    let url = stage.standin.kubernetes_url("demo");
+    text.replace(&url, "http://127.0.0.1:40001")
+}
+
+fn explain(stage: &Stage) -> Vec<Value> {
+    let ran: Ran = stage.run(&["explain", "-o", "json"]).expect(0);
+    ran.json()["checks"].as_array().expect("checks").clone()
+}
+
+#[test]
+fn the_sample_output_is_real() {
+    let stage = Stage::fresh();
+    let ran = stage.run(&["preflight", "--no-input"]).expect(1);
+    part(
+        "preflight",
+        &format!("```text\n{}```\n", without_port(&ran.stdout, &stage)),
+    );
+}
+
+#[test]
+fn the_table_of_checks_is_the_registry() {
+    let stage = Stage::fresh();
+    let mut table = String::from("| check | group | what it says |\n|---|---|---|\n");
+    for check in explain(&stage) {
+        let text = |key: &str| check[key].as_str().expect("text").to_owned();
+        table.push_str(&format!(
+            "| [`{}`]({}) | {} | {} |\n",
+            text("id"),
+            text("docs"),
+            text("group"),
+            text("title")
+        ));
+    }
+    part("checks", &table);
+}
+
+#[test]
+fn the_published_schema_is_the_generated_one_and_real_reports_meet_it() {
+    let path = root().join("schemas/preflight-report.json");
+    let stage = Stage::fresh();
+    let generated = stage.run(&["schema"]).expect(0).stdout;
+    if updating() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&path, &generated).expect("the schema is written");
+    }
+    let published = std::fs::read_to_string(&path).expect("the schema");
+    assert_eq!(
+        published, generated,
+        "CAPT_SPOT_UPDATE=1 cargo test --test it readme writes it anew"
+    );
+    let schema: Value = serde_json::from_str(&published).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    for stage in [Stage::fresh(), Stage::healthy()] {
+        let report = stage.preflight(&[]).json();
+        let errors: Vec<String> = validator
+            .iter_errors(&report)
+            .map(|error| error.to_string())
+            .collect();
+        assert_eq!(errors, Vec::<String>::new());
+        let mut damaged = report.clone();
+        damaged["verdict"] = "perhaps".into();
+        assert!(!validator.is_valid(&damaged), "the schema can tell");
+    }
+}
+
+#[test]
+fn yaml_is_the_same_report() {
+    let stage = Stage::healthy();
+    let file = stage.home.path().join("facts.json");
+    let file = file.to_str().expect("a path");
+    let json = stage.preflight(&["--save", file]).json();
+    let yaml = stage
+        .run(&["preflight", "--from", file, "-o", "yaml"])
+        .expect(0)
+        .stdout;
+    let yaml: Value = serde_yaml::from_str(&yaml).expect("YAML");
+    assert_eq!(yaml, json);
+}
+
+#[test]
+fn every_check_is_explained_offline() {
+    let stage = Stage::fresh();
+    let checks = explain(&stage);
+    assert!(checks.len() >= 12);
+    for check in &checks {
+        let id = check["id"].as_str().expect("an id");
+        let ran = stage.run(&["explain", id]).expect(0);
+        assert!(
+            ran.stdout.contains(id) && ran.stdout.contains("https://"),
+            "{}",
+            ran.stdout
+        );
+    }
+    assert!(
+        stage
+            .run(&["explain", "nonsense"])
+            .expect(2)
+            .stderr
+            .contains("nonsense")
+    );
+    assert_eq!(stage.standin.calls().len(), 0);
+}

@@ -1,0 +1,6 @@
+//! What several tests need.
+
+pub mod program;
+pub mod relay;
+pub mod shell;
+pub mod testbed;
