@@ -1,0 +1,69 @@
+# make test     everything that says whether the program works; the one command that CI runs
+# make bench    speed, size and memory, printed and never judged
+# make demo     the main job, played on loopback stand-ins of AWS and Kubernetes
+# make dist     the release's files for this platform, into target/dist
+# make testbed  only the real programs that the end-to-end tests run against, into target/testbed
+# make fuzz-authenticator [DOCUMENTS=N]  our aws-auth rules against the authenticator's own code, for long
+
+.PHONY: deny test testbed build lint run-tests bench demo dist fuzz-authenticator
+
+CARGO ?= cargo
+PYTHON ?= python3
+DOCUMENTS ?= 1000000
+
+# What could not be run and why, one line each; the tests add theirs.
+NOT_RUN := target/testbed/not-run.txt
+
+# The API server's Go build takes longest, so it starts first, and the Rust build runs beside it.
+test:
+	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)
+	@$(MAKE) --no-print-directory -j2 testbed build
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory run-tests
+	@if [ -s $(NOT_RUN) ]; then \
+	    sed 's/^/make test: /' $(NOT_RUN); echo "make test: passed, but for what the lines above name"; \
+	else \
+	    echo "make test: passed, everything was run"; \
+	fi
+
+testbed:
+	@$(PYTHON) tests/testbed/provision.py
+
+build:
+	@$(CARGO) test --workspace --locked --no-run
+
+# $(1): cargo's subcommand, $(2): its arguments, $(3): the rustup component that brings it
+define lint-by
+	@if $(CARGO) $(1) --version >/dev/null 2>&1; then \
+	    $(CARGO) $(1) $(2); \
+	elif [ "$$CI" = true ]; then \
+	    echo "cargo $(1) is not installed (rustup component add $(3))" >&2; exit 1; \
+	else \
+	    echo "cargo $(1): not run: not installed (rustup component add $(3))" >> $(NOT_RUN); \
+	fi
+endef
+
+lint:
+	@mkdir -p $(dir $(NOT_RUN))
+	$(call lint-by,fmt,--all --check,rustfmt)
+	$(call lint-by,clippy,--workspace --all-targets --locked --quiet -- -D warnings,clippy)
+
+run-tests:
+	@$(CARGO) test --workspace --locked
+
+# The shell pipeline that the benchmark compares with is made of the test bed's kubectl and AWS CLI.
+bench: testbed
+	@$(CARGO) bench --locked --bench preflight
+
+demo:
+	@$(CARGO) run --locked --quiet --example demo
+
+dist:
+	@$(PYTHON) packaging/dist.py
+
+fuzz-authenticator: testbed
+	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
+
+# Licences, advisories, sources and bans of the dependencies, by deny.toml (cargo install cargo-deny --locked).
+deny:
+	@$(CARGO) deny check
