@@ -76,11 +76,8 @@ pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &
     let rendered = match global.output {
         Output::Json => json::pretty(&list(&reports)),
         Output::Yaml => json::to_yaml(&list(&reports)),
-        Output::Junit | Output::Sarif if reports.len() > 1 => {
-            return Err(Stop::usage(
-                "junit and sarif hold one cluster each: take one context, or json",
-            ));
-        }
+        Output::Junit => report::junit::render(&reports),
+        Output::Sarif => report::sarif::render(&reports),
         one => {
             let rendered: Vec<String> = reports
                 .iter()

@@ -8,53 +8,68 @@ use std::fmt::Write as _;
 use super::{Finding, Report};
 use crate::checks::{Group, Status};
 
-/// The document.
-pub fn render(report: &Report) -> String {
+/// The document, of one cluster or of several; a suite is a group of checks, of several clusters with its context before it.
+pub fn render(reports: &[Report]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let total = report.checks.len();
-    let s = report.summary;
-    let name = format!("capt-spot preflight {}", report.target.context);
+    let sum = |of: fn(&Report) -> usize| reports.iter().map(of).sum::<usize>();
+    let name = match reports {
+        [one] => format!("capt-spot preflight {}", one.target.context),
+        several => format!("capt-spot preflight of {} clusters", several.len()),
+    };
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
-        "<testsuites name=\"{}\" tests=\"{total}\" failures=\"{}\" errors=\"{}\">",
+        "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\">",
         escape(&name),
-        s.fail,
-        s.unknown
+        sum(|report| report.checks.len()),
+        sum(|report| report.summary.fail),
+        sum(|report| report.summary.unknown)
     );
-    for group in Group::ALL {
-        let findings: Vec<&Finding> = report
-            .checks
-            .iter()
-            .filter(|finding| finding.group == group)
-            .collect();
-        if findings.is_empty() {
-            continue;
+    for report in reports {
+        let context = (reports.len() > 1).then_some(report.target.context.as_str());
+        for group in Group::ALL {
+            suite(report, group, context, &mut out);
         }
-        let count = |status: Status| findings.iter().filter(|finding| finding.status == status).count();
-        let _ = writeln!(
-            out,
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">",
-            group.id(),
-            findings.len(),
-            count(Status::Fail),
-            count(Status::Unknown),
-            count(Status::Skip)
-        );
-        for finding in findings {
-            case(finding, group, &mut out);
-        }
-        out.push_str("  </testsuite>\n");
     }
     out.push_str("</testsuites>\n");
     out
 }
 
-fn case(finding: &Finding, group: Group, out: &mut String) {
+fn suite(report: &Report, group: Group, context: Option<&str>, out: &mut String) {
+    let findings: Vec<&Finding> = report
+        .checks
+        .iter()
+        .filter(|finding| finding.group == group)
+        .collect();
+    if findings.is_empty() {
+        return;
+    }
+    let count = |status: Status| findings.iter().filter(|finding| finding.status == status).count();
+    let (name, class) = match context {
+        Some(context) => (
+            escape(&format!("{context} {}", group.id())),
+            escape(&format!("capt-spot.{}.{}", context.replace('.', "_"), group.id())),
+        ),
+        None => (group.id().to_owned(), format!("capt-spot.{}", group.id())),
+    };
+    let _ = writeln!(
+        out,
+        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">",
+        findings.len(),
+        count(Status::Fail),
+        count(Status::Unknown),
+        count(Status::Skip)
+    );
+    for finding in findings {
+        case(finding, &class, out);
+    }
+    out.push_str("  </testsuite>\n");
+}
+
+fn case(finding: &Finding, class: &str, out: &mut String) {
     let _ = write!(
         out,
-        "    <testcase classname=\"capt-spot.{}\" name=\"{}\"",
-        group.id(),
+        "    <testcase classname=\"{class}\" name=\"{}\"",
         escape(&finding.id)
     );
     let message = escape(&finding.message);

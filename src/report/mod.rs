@@ -158,8 +158,8 @@ pub fn render(report: &Report, format: crate::cli::Output, style: text::Style) -
         Output::Text => text::render(report, style),
         Output::Json => json::json(report),
         Output::Yaml => json::yaml(report),
-        Output::Junit => junit::render(report),
-        Output::Sarif => sarif::render(report),
+        Output::Junit => junit::render(std::slice::from_ref(report)),
+        Output::Sarif => sarif::render(std::slice::from_ref(report)),
         Output::Markdown => markdown::render(report),
     }
 }

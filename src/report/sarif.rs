@@ -1,4 +1,4 @@
-//! The report as SARIF 2.1.0 (OASIS), for code-scanning dashboards. The rules are the registry.
+//! The report as SARIF 2.1.0 (OASIS), for code-scanning dashboards. The rules are the registry; a cluster is a run.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,17 @@ use super::json::pretty;
 use super::{Finding, Report};
 use crate::checks::{REGISTRY, Status};
 
-/// The document.
-pub fn render(report: &Report) -> String {
+/// The document, of one cluster or of several.
+pub fn render(reports: &[Report]) -> String {
+    let runs: Vec<Value> = reports.iter().map(run).collect();
+    pretty(&json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": runs
+    }))
+}
+
+fn run(report: &Report) -> Value {
     let rules: Vec<Value> = REGISTRY
         .iter()
         .map(|check| {
@@ -26,20 +35,23 @@ pub fn render(report: &Report) -> String {
         .iter()
         .map(|finding| result(finding, report))
         .collect();
-    pretty(&json!({
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": "capt-spot",
-                "version": env!("CARGO_PKG_VERSION"),
-                "informationUri": env!("CARGO_PKG_REPOSITORY"),
-                "rules": rules
-            }},
-            "results": results,
-            "properties": {"verdict": report.verdict.word(), "target": report.target, "caller": report.caller}
-        }]
-    }))
+    json!({
+        "tool": {"driver": {
+            "name": "capt-spot",
+            "version": env!("CARGO_PKG_VERSION"),
+            "informationUri": env!("CARGO_PKG_REPOSITORY"),
+            "rules": rules
+        }},
+        // Dashboards keep the runs of one tool apart by this.
+        "automationDetails": {"id": format!("capt-spot/{}", name(report))},
+        "results": results,
+        "properties": {"verdict": report.verdict.word(), "target": report.target, "caller": report.caller}
+    })
+}
+
+/// The cluster's ARN, or its name where the ARN is not known.
+fn name(report: &Report) -> &str {
+    report.target.arn.as_deref().unwrap_or(&report.target.cluster)
 }
 
 /// SARIF 3.27.9 and 3.27.10: where the kind is not `fail`, the level is `none`.
@@ -60,7 +72,7 @@ fn result(finding: &Finding, report: &Report) -> Value {
             text.push_str(command);
         }
     }
-    let name = report.target.arn.as_deref().unwrap_or(&report.target.cluster);
+    let name = name(report);
     json!({
         "ruleId": finding.id,
         "ruleIndex": REGISTRY.iter().position(|check| check.id == finding.id),

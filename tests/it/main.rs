@@ -9,6 +9,7 @@ mod e2e_authenticator;
 mod e2e_create_role;
 mod e2e_outage;
 mod e2e_rbac;
+mod formats;
 mod helm;
 mod karpenter;
 mod policy;

@@ -395,12 +395,40 @@ fn waiting_ends_when_it_is_ready() {
 
 #[test]
 fn several_contexts_in_one_run() {
-    let stage = Stage::healthy();
+    let stage = Stage::with_a_second_context();
     let ran = stage
         .run(&["preflight", "--all-contexts", "-o", "json"])
         .expect(0);
     assert_eq!(ran.json()["kind"], "PreflightReportList");
-    assert_eq!(ran.json()["items"].as_array().expect("items").len(), 1);
+    let contexts = |ran: &crate::support::program::Ran| -> Vec<String> {
+        let list = ran.json();
+        let items = list["items"].as_array().expect("items");
+        let name = |item: &Value| item["target"]["context"].as_str().expect("a name").to_owned();
+        items.iter().map(name).collect()
+    };
+    let [first, second] = &contexts(&ran)[..] else {
+        panic!("two contexts: {}", ran.stdout);
+    };
+    assert_eq!(second, "second");
+    let ran = stage
+        .run(&["preflight", "--contexts", "sec*", "-o", "json"])
+        .expect(0);
+    assert_eq!(contexts(&ran), ["second"]);
+    let text = stage.run(&["preflight", "--all-contexts"]).expect(0).stdout;
+    for context in [first, second] {
+        assert!(text.contains(context.as_str()), "{context}: {text}");
+    }
+    let sarif = stage
+        .run(&["preflight", "--all-contexts", "-o", "sarif"])
+        .expect(0)
+        .json();
+    assert_eq!(sarif["runs"].as_array().map(Vec::len), Some(2));
+    let junit = stage
+        .run(&["preflight", "--all-contexts", "-o", "junit"])
+        .expect(0)
+        .stdout;
+    assert_eq!(junit.matches("<testsuites ").count(), 1, "one document: {junit}");
+    assert!(junit.contains("<testsuite name=\"second target\""), "{junit}");
     let ran = stage.run(&["preflight", "--contexts", "nothing-*"]).expect(1);
     assert!(ran.stderr.contains("no context"), "{}", ran.stderr);
 }

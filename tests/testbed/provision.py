@@ -64,6 +64,10 @@ LAYER_34 = (
     " --hash=sha256:f47930aa303eea73f998c34e14379accb1dd2dfbecf2c27b8e40ae3ff35b1082"
 )
 
+# Its source holds the schema of the Jenkins xUnit plugin, which a JUnit report is validated against; no wheel does.
+JUNIT_SOURCE = "pytest==8.3.4 --hash=sha256:965370d062bce11e73868e0335abac31b4d3de0e82f4007408d242b4f8610761"
+JUNIT_SCHEMA = "testing/example_scripts/junit-10.xsd"
+
 # Generous: two busy cores and a slow line. A unit that takes longer is stuck.
 GO_BUILD_TIMEOUT = 40 * 60
 DOWNLOAD_TIMEOUT = 15 * 60
@@ -366,19 +370,21 @@ class Pip:
         found = re.match(rb"pip (\d+)\.(\d+)", out.stdout)
         return (int(found[1]), int(found[2])) if found and out.returncode == 0 else None
 
-    def download(self, unit: Unit, requirement: str, into: Path) -> Path:
-        """Fetches one wheel, without what it depends on, and returns it."""
+    def download(self, unit: Unit, requirement: str, into: Path, source: bool = False) -> Path:
+        """Fetches one wheel (or the source of one package), without what it depends on, and returns it."""
+        package = requirement.split(" ")[0]
         wanted = into / "requirement.txt"
         wanted.write_text(requirement + "\n")
+        form = f"--no-binary={package.split('==')[0]}" if source else "--only-binary=:all:"
         CHILDREN.run(
-            [*self.argv(unit.log), "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(into), "-r", str(wanted)],
+            [*self.argv(unit.log), "download", "--quiet", "--no-deps", form, "-d", str(into), "-r", str(wanted)],
             unit.log,
             DOWNLOAD_TIMEOUT,
         )
-        wheels = list(into.glob("*.whl"))
-        if len(wheels) != 1:
-            raise NotProvisioned(f"{requirement.split(' ')[0]}: expected one wheel, got {len(wheels)}")
-        return wheels[0]
+        found = list(into.glob("*.tar.gz" if source else "*.whl"))
+        if len(found) != 1:
+            raise NotProvisioned(f"{package}: expected one {'source archive' if source else 'wheel'}, got {len(found)}")
+        return found[0]
 
 
 PIP = Pip()
@@ -565,7 +571,37 @@ def client_version(unit: Unit, program: Path) -> str:
     return CHILDREN.run([str(program), "version", "--template", "{{.Version}}"], unit.log, 60).strip().lstrip("v")
 
 
-VENV_PARTS = {"moto": "bin/moto_server", "awscli": "bin/aws", "python-hcl2": "bin/python"}
+def make_sarif_schema(unit: Unit) -> List[Part]:
+    """The OASIS schema, out of the source of a crate that is made from it; nothing is built."""
+    cargo = os.environ.get("CARGO") or shutil.which("cargo")
+    if not cargo:
+        raise NotProvisioned("it comes with a crate's source, and there is no cargo")
+    work = unit.scratch()
+    CHILDREN.run([cargo, "vendor", "--quiet", "--locked", str(work)], unit.log, DOWNLOAD_TIMEOUT, cwd=HERE / "schemas")
+    version = re.search(r'name = "serde-sarif"\nversion = "([^"]+)"', (HERE / "schemas" / "Cargo.lock").read_text())
+    path = keep(work / "serde-sarif" / "src" / "schema.json", "sarif-2.1.0.json")
+    return [Part("sarif-schema", path, "2.1.0", f"in the source of the crate serde-sarif {version[1] if version else ''}")]
+
+
+def make_junit_schema(unit: Unit) -> List[Part]:
+    work = unit.scratch()
+    with tarfile.open(PIP.download(unit, JUNIT_SOURCE, work, source=True), "r:gz") as tar:
+        member = next((m for m in tar if m.isfile() and m.name.endswith(f"/{JUNIT_SCHEMA}")), None)
+        content = tar.extractfile(member) if member else None
+        if content is None:
+            raise NotProvisioned(f"{JUNIT_SOURCE.split(' ')[0]} has no {JUNIT_SCHEMA} in its source")
+        (work / "junit.xsd").write_bytes(content.read())
+    return [Part("junit-schema", keep(work / "junit.xsd", "junit-10.xsd"), "10", f"in the source of PyPI {JUNIT_SOURCE.split(' ')[0]}")]
+
+
+def keep(made: Path, name: str) -> str:
+    """Moves a file into target/testbed/schemas and returns its path in target/testbed."""
+    (BED / "schemas").mkdir(parents=True, exist_ok=True)
+    os.replace(made, BED / "schemas" / name)
+    return f"schemas/{name}"
+
+
+VENV_PARTS = {"moto": "bin/moto_server", "awscli": "bin/aws", "python-hcl2": "bin/python", "xmlschema": "bin/python"}
 
 
 def make_venv(unit: Unit) -> List[Part]:
@@ -618,6 +654,8 @@ def units() -> List[Unit]:
         Unit("krew", ["krew", "validate-krew-manifest"], files("krew"), make_krew, lane="go"),
         Unit("kubectl", ["kubectl", "helm4"], LAYER_36.encode, make_layer(LAYER_36, kubectl_and_helm4), lane="kubectl"),
         Unit("helm3", ["helm3"], LAYER_34.encode, make_layer(LAYER_34, {"helm/helm": ("helm3", "helm3")}), lane="helm3"),
+        Unit("sarif-schema", ["sarif-schema"], files("schemas"), make_sarif_schema, lane="schemas"),
+        Unit("junit-schema", ["junit-schema"], JUNIT_SOURCE.encode, make_junit_schema, lane="schemas"),
         Unit("venv", list(VENV_PARTS), venv_inputs, make_venv, lane="venv"),
     ]
 

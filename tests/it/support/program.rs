@@ -102,6 +102,17 @@ impl Stage {
         Self::new(scenario::healthy())
     }
 
+    /// The same with a second kubeconfig in KUBECONFIG, whose context `second` leads to the same cluster.
+    pub fn with_a_second_context() -> Self {
+        let mut stage = Self::healthy();
+        let first = stage.kubeconfig();
+        let second = stage.home.path().join("second");
+        let kubeconfig = stage.standin.kubeconfig(scenario::CLUSTER);
+        std::fs::write(&second, kubeconfig.named("second", "second", "second").yaml()).expect("written");
+        stage.set("KUBECONFIG", &format!("{}:{}", first.display(), second.display()));
+        stage
+    }
+
     /// Writes another kubeconfig.
     pub fn write_kubeconfig(&self, kubeconfig: &Kubeconfig) {
         std::fs::write(self.kubeconfig(), kubeconfig.yaml()).expect("the kubeconfig is written");
