@@ -551,3 +551,16 @@ pub fn root(error: &(dyn StdError + 'static)) -> String {
 
 /// The default request timeout.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_s_clock_never_ends_together_with_the_request_s() {
+        let seconds = Duration::from_secs;
+        assert_eq!(connect_timeout(seconds(2)), None);
+        assert_eq!(connect_timeout(seconds(5)), None);
+        assert_eq!(connect_timeout(seconds(30)), Some(seconds(5)));
+    }
+}

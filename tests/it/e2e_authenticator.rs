@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::e2e::{AWS_AUTH, account_with_the_role, set_up, trusting};
 use crate::support::shell::{Shell, cluster_arn};
 use crate::support::testbed::{
-    ACCOUNT, Authenticator, Identity, Moto, REGION, Testbed, User, output, succeed,
+    ACCOUNT, Authenticator, Identity, Moto, REGION, Testbed, User, output, succeed, until,
 };
 
 const PARTS: &[&str] = &[
@@ -74,6 +74,21 @@ fn a_token_of_ours_is_accepted_and_the_report_says_who_the_cluster_takes_us_for(
         environment,
     );
 
+    // Real kubectl with a token of the real AWS CLI, which is told the same as we are.
+    let mut get_token = bed.command("awscli", shell.home());
+    get_token
+        .envs(ann.environment())
+        .args(["eks", "get-token", "--cluster-name", "demo"]);
+    let credential: Value = serde_json::from_str(&succeed(output(get_token))).expect("JSON");
+    let token = credential["status"]["token"].as_str().expect("a token");
+    let with_token = server.kubeconfig(&context, token);
+    let with_exec = server.kubeconfig_with(&context, &exec("demo"));
+    shell.write_kubeconfig(&with_token);
+    until("aws-auth maps the role", || {
+        shell.kubectl(&["auth", "whoami"]).code == 0
+    });
+
+    shell.write_kubeconfig(&with_exec);
     // The group of aws-auth has no rights yet: who one is comes before what one may.
     let report = shell.preflight(3, &[]);
     assert_eq!(report.json["caller"]["arn"], ann.arn);
@@ -90,14 +105,7 @@ fn a_token_of_ours_is_accepted_and_the_report_says_who_the_cluster_takes_us_for(
     let report = shell.preflight(0, &[]);
     report.expect_status("pools-want-spot", "pass");
 
-    // Real kubectl with a token of the real AWS CLI is told the same.
-    let mut get_token = bed.command("awscli", shell.home());
-    get_token
-        .envs(ann.environment())
-        .args(["eks", "get-token", "--cluster-name", "demo"]);
-    let credential: Value = serde_json::from_str(&succeed(output(get_token))).expect("JSON");
-    let token = credential["status"]["token"].as_str().expect("a token");
-    shell.write_kubeconfig(&server.kubeconfig(&context, token));
+    shell.write_kubeconfig(&with_token);
     let whoami = shell.kubectl(&["auth", "whoami", "-o", "json"]).expect(0);
     let whoami: Value = serde_json::from_str(&whoami.stdout).expect("JSON");
     let user = &whoami["status"]["userInfo"];
@@ -120,9 +128,12 @@ fn a_token_of_ours_is_accepted_and_the_report_says_who_the_cluster_takes_us_for(
     report.expect_unknown("pools-want-spot", "does not accept the token (401 Unauthorized)");
 
     // Nor is a role accepted any more that is gone from aws-auth. The admin sees who wrote it, we don't.
-    shell.write_kubeconfig(&server.kubeconfig_with(&context, &exec("demo")));
     server.apply(&aws_auth("somebody-else", "somebody"));
-    authenticator.wait_for_aws_auth(2);
+    shell.write_kubeconfig(&with_token);
+    until("aws-auth no longer maps the role", || {
+        shell.kubectl(&["auth", "whoami"]).code != 0
+    });
+    shell.write_kubeconfig(&with_exec);
     let report = shell.preflight(1, &[]);
     assert_eq!(report.ids("fail"), ["caller-mapped"], "{:#}", report.json);
     report.expect_unknown("node-role-known", "does not accept the token (401 Unauthorized)");

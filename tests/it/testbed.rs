@@ -1,7 +1,8 @@
 //! The test bed itself: what the other tests rely on, shown on the real components.
 
 use crate::support::testbed::{
-    ACCOUNT, ApiServer, Authenticator, Identity, Moto, REGION, Testbed, User, output, run_with_stdin, succeed,
+    ACCOUNT, ApiServer, Authenticator, Identity, Moto, REGION, Testbed, User, output, run_with_stdin,
+    succeed, until,
 };
 
 const NODE_POOL: &str = "
@@ -268,12 +269,13 @@ data:
     };
     // SessionName: the authenticator turns `@` into `-`.
     let mapped = r#"cli:ann-example.com ["system:masters","system:authenticated"]"#;
+    until("aws-auth maps the role", || whoami("demo").is_ok());
     assert_eq!(whoami("demo").as_deref(), Ok(mapped));
     let refused = whoami("another").expect_err("a token signed for another cluster");
     assert!(refused.contains("Unauthorized"), "{refused}");
 
     server.apply(&aws_auth("path/admin"));
-    authenticator.wait_for_aws_auth(2);
+    until("aws-auth no longer maps the role", || whoami("demo").is_err());
     let refused = whoami("demo").expect_err("aws-auth never matches a role's path");
     assert!(refused.contains("Unauthorized"), "{refused}");
 }

@@ -623,10 +623,12 @@ struct WebhookConfig {
     webhook_config: String,
 }
 
+/// What the authenticator's companion says when aws-auth was read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AwsAuthRead {
-    aws_auth: u32,
+    #[serde(rename = "awsAuth")]
+    _times: u32,
 }
 
 impl Authenticator {
@@ -661,16 +663,23 @@ impl Authenticator {
         ApiServer::start_with(bed, &["--token-webhook", &self.webhook.webhook_config])
     }
 
-    /// Starts the authenticator on the aws-auth of `server`, which must be there, and waits until it was read.
+    /// Starts the authenticator on the aws-auth of `server`, which must be there, and waits until it has read one. That may be
+    /// an older one than the server's last, and it says so before it goes by it: what a test relies on it asks for [`until`] it is so.
     pub fn follow(&mut self, server: &ApiServer) {
         self.server
             .tell(&server.own_kubeconfig(User::Admin).to_string_lossy());
-        self.wait_for_aws_auth(1);
+        self.server.next::<AwsAuthRead>();
     }
+}
 
-    /// Waits until the authenticator has read aws-auth for the `nth` time: once at its start, once after each change.
-    pub fn wait_for_aws_auth(&self, nth: u32) {
-        while self.server.next::<AwsAuthRead>().aws_auth < nth {}
+/// Asks again and again, until it is so.
+///
+/// # Panics
+/// When it takes longer than anything does that still works.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < end, "not within {LIMIT:?}: {what}");
     }
 }
 
