@@ -55,7 +55,13 @@ fn sarif_is_what_its_schema_says() {
         return;
     };
     let text = std::fs::read_to_string(bed.path("sarif-schema")).expect("the schema");
-    let schema: Value = serde_json::from_str(&text).expect("JSON");
+    let mut schema: Value = serde_json::from_str(&text).expect("JSON");
+    // Two patterns have a bracket too many, which ECMA-262 admits and this validator doesn't; our documents name no language.
+    for of in ["run", "toolComponent"] {
+        let language = &mut schema["definitions"][of]["properties"]["language"];
+        let language = language.as_object_mut().expect("an object");
+        assert!(language.remove("pattern").is_some());
+    }
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let valid = |name: &str, text: &str| {
         let document: Value = serde_json::from_str(text).expect("JSON");
