@@ -1,8 +1,9 @@
 //! Speed, size and memory, printed and never judged: `make bench`.
 //!
 //! The preflight runs as a process against loopback stand-ins with 0 and 50 ms added to every answer, and is compared with
-//! (a) the same requests sent concurrently by a bare client, a process too, and (b) the shell pipeline that people use today.
-//! Every ratio is of medians taken in this one run, the two taking turns.
+//! (a) the same requests sent concurrently by a bare client, a process too, each as soon as those that it depends on are
+//! answered, and (b) the shell pipeline that people use today. The bare client neither signs nor parses, so it is a floor, and
+//! one for which nothing depends on anything is printed beside it. Every ratio is of medians taken in this one run, taking turns.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -20,6 +21,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_kubectl-capt_spot");
 /// Set for the child that is the bare client: the file with the requests.
 const BARE: &str = "CAPT_SPOT_BENCH_BARE";
 
+/// Set for the child that runs one program, its arguments, and says on stderr how much memory that took at its peak.
+const PEAK: &str = "CAPT_SPOT_BENCH_PEAK";
+
 const RUNS: usize = 15;
 
 fn main() {
@@ -27,10 +31,15 @@ fn main() {
         bare_client(Path::new(&file));
         return;
     }
+    if std::env::var_os(PEAK).is_some() {
+        launcher();
+        return;
+    }
     let home = tempfile::tempdir().expect("a home");
     size_and_start();
+    let waves = record(home.path());
     for delay in [0, 50] {
-        against_bare_client(home.path(), Duration::from_millis(delay));
+        against_bare_client(home.path(), &waves, Duration::from_millis(delay));
     }
     scale(home.path());
     against_shell(home.path());
@@ -81,18 +90,42 @@ fn timed(command: &mut Command) -> Duration {
     took
 }
 
-/// Peak memory of the largest child so far, in MiB.
-fn peak_mib() -> f64 {
+/// Peak memory of a run of the preflight, in MiB.
+///
+/// A launcher starts it: the kernel counts what the process had before exec, and this one holds the stand-ins' worlds.
+fn peak_mib(standin: &Standin, home: &Path, kubeconfig: &Path) -> f64 {
+    let run = preflight(standin, home, kubeconfig);
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.arg(run.get_program()).args(run.get_args()).env_clear();
+    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command
+        .env(PEAK, "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let bytes: f64 = said
+        .lines()
+        .last()
+        .and_then(|line| line.parse().ok())
+        .unwrap_or_else(|| panic!("no peak: {said}"));
+    bytes / (1024.0 * 1024.0)
+}
+
+#[allow(clippy::print_stderr, reason = "what it was started for")]
+fn launcher() {
+    let mut args = std::env::args_os().skip(1);
+    let program = args.next().expect("a program");
+    let ran = Command::new(program)
+        .args(args)
+        .env_remove(PEAK)
+        .stdout(Stdio::null())
+        .status();
+    ran.expect("it starts");
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).expect("rusage");
     // Kilobytes on Linux, bytes on macOS.
-    let unit = if cfg!(target_os = "macos") {
-        1024.0 * 1024.0
-    } else {
-        1024.0
-    };
-    #[allow(clippy::cast_precision_loss, reason = "a printed figure")]
-    let peak = usage.max_rss() as f64 / unit;
-    peak
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    eprintln!("{}", usage.max_rss() * unit);
 }
 
 fn size_and_start() {
@@ -124,31 +157,60 @@ fn stage(standin: &Standin, home: &Path) -> PathBuf {
     path
 }
 
-fn against_bare_client(home: &Path, delay: Duration) {
+/// What the preflight asked, by waves: a request is in the wave after the last one that was answered before it was sent. Told
+/// apart by a delay that nothing else takes.
+struct Waves {
+    calls: Vec<Call>,
+    of: Vec<usize>,
+}
+
+fn record(home: &Path) -> Waves {
+    let standin = Standin::start(scenario::healthy()).expect("the stand-ins");
+    let kubeconfig = stage(&standin, home);
+    standin.delay(Duration::from_millis(200));
+    timed(&mut preflight(&standin, home, &kubeconfig));
+    let mut calls = standin.calls();
+    calls.sort_by_key(|call| call.started);
+    let mut of: Vec<usize> = Vec::new();
+    for (n, call) in calls.iter().enumerate() {
+        let before = calls[..n].iter().zip(&of);
+        let waited_for = before.filter(|(other, _)| other.ended.is_some_and(|ended| ended <= call.started));
+        of.push(waited_for.map(|(_, wave)| wave + 1).max().unwrap_or(0));
+    }
+    Waves { calls, of }
+}
+
+fn against_bare_client(home: &Path, waves: &Waves, delay: Duration) {
     let standin = Standin::start(scenario::healthy()).expect("the stand-ins");
     let kubeconfig = stage(&standin, home);
     standin.delay(delay);
-    timed(&mut preflight(&standin, home, &kubeconfig));
-    let calls = standin.calls();
-    let chain = longest_chain(&calls);
-    let requests = home.join("requests.json");
-    std::fs::write(&requests, record(&standin, &calls).to_string()).expect("the requests");
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let (in_waves, at_once) = (home.join("waves.json"), home.join("at-once.json"));
+    let requests = |wave: &dyn Fn(usize) -> usize| requests(&standin, &waves.calls, wave).to_string();
+    std::fs::write(&in_waves, requests(&|n| waves.of[n])).expect("the requests");
+    std::fs::write(&at_once, requests(&|_| 0)).expect("the requests");
+    let bare =
+        |file: &Path| timed(Command::new(std::env::current_exe().expect("this program")).env(BARE, file));
+    let (mut ours, mut dependent, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         ours.push(timed(&mut preflight(&standin, home, &kubeconfig)));
-        bare.push(timed(
-            Command::new(std::env::current_exe().expect("this program")).env(BARE, &requests),
-        ));
+        dependent.push(bare(&in_waves));
+        floor.push(bare(&at_once));
     }
-    let (ours, bare) = (spread(ours), spread(bare));
+    let (ours, dependent, floor) = (spread(ours), spread(dependent), spread(floor));
     println!("\n{} ms added to every answer", delay.as_millis());
     println!("  preflight          {ours}");
-    println!("  bare client (a)    {bare}");
-    println!("  ratio              {:8.2} times (a)", ratio(&ours, &bare));
-    println!("  requests           {:5}", calls.len());
+    println!("  bare client (a)    {dependent}");
+    println!("  ratio              {:8.2} times (a)", ratio(&ours, &dependent));
+    println!("  all at once        {floor}");
+    println!("  ratio              {:8.2} times that", ratio(&ours, &floor));
+    println!("  requests           {:5}", waves.calls.len());
     if delay.is_zero() {
-        println!("  peak memory        {:8.1} MiB", peak_mib());
+        println!(
+            "  peak memory        {:8.1} MiB",
+            peak_mib(&standin, home, &kubeconfig)
+        );
     } else {
+        let chain = longest_chain(&waves.calls);
         println!(
             "  longest chain      {:5} requests that wait for one another: {}",
             chain.len(),
@@ -169,11 +231,12 @@ fn names(chain: &[&Call]) -> String {
         .join(", ")
 }
 
-/// The recorded requests in the order of their dependence: those of one wave were under way together.
-fn record(standin: &Standin, calls: &[Call]) -> Value {
+/// The recorded requests for the bare client, each with its wave.
+fn requests(standin: &Standin, calls: &[Call], wave: &dyn Fn(usize) -> usize) -> Value {
     let requests: Vec<Value> = calls
         .iter()
-        .map(|call| {
+        .enumerate()
+        .map(|(n, call)| {
             let kubernetes = call.kubernetes.is_some();
             let base = if kubernetes { standin.kubernetes_url(scenario::CLUSTER) } else { standin.aws_url() };
             let service = call.action.split(':').next().unwrap_or_default();
@@ -194,7 +257,7 @@ fn record(standin: &Standin, calls: &[Call]) -> Value {
                 call.path.clone()
             };
             json!({
-                "address": base.trim_start_matches("http://"), "method": call.method, "path": path, "body": body,
+                "address": base.trim_start_matches("http://"), "method": call.method, "path": path, "body": body, "wave": wave(n),
                 "authorization": if kubernetes {
                     format!("Bearer {}", scenario::ADMIN_TOKEN)
                 } else {
@@ -209,32 +272,43 @@ fn record(standin: &Standin, calls: &[Call]) -> Value {
     Value::Array(requests)
 }
 
-/// Every request on a connection and a thread of its own, all at once; every answer read to its end.
+/// Wave after wave, each request on a connection and a thread of its own; every answer read to its end.
 fn bare_client(file: &Path) {
     let text = std::fs::read_to_string(file).expect("the requests");
     let requests: Vec<Value> = serde_json::from_str(&text).expect("the requests");
-    std::thread::scope(|scope| {
-        for request in &requests {
-            scope.spawn(move || {
-                let text = |key: &str| request[key].as_str().unwrap_or_default();
-                let mut stream = TcpStream::connect(text("address")).expect("a connection");
-                let body = text("body");
-                let head = format!(
-                    "{} {} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-                     Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                    text("method"),
-                    text("path"),
-                    text("address"),
-                    text("authorization"),
-                    body.len()
-                );
-                stream.write_all(head.as_bytes()).expect("sent");
-                let mut answer = Vec::new();
-                stream.read_to_end(&mut answer).expect("answered");
-                assert!(!answer.is_empty());
-            });
+    for wave in 0.. {
+        let wave: Vec<&Value> = requests
+            .iter()
+            .filter(|request| request["wave"] == wave)
+            .collect();
+        if wave.is_empty() {
+            return;
         }
-    });
+        std::thread::scope(|scope| {
+            for request in wave {
+                scope.spawn(move || send(request));
+            }
+        });
+    }
+}
+
+fn send(request: &Value) {
+    let text = |key: &str| request[key].as_str().unwrap_or_default();
+    let mut stream = TcpStream::connect(text("address")).expect("a connection");
+    let body = text("body");
+    let head = format!(
+        "{} {} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        text("method"),
+        text("path"),
+        text("address"),
+        text("authorization"),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("answered");
+    assert!(!answer.is_empty());
 }
 
 /// 1,000 node pools, 10,000 node claims, 50,000 events, an aws-auth of a mebibyte.
@@ -297,7 +371,10 @@ fn scale(home: &Path) {
         .collect();
     println!("\n1,000 node pools, 10,000 node claims, 50,000 events, 1 MiB of aws-auth");
     println!("  preflight          {}", spread(times));
-    println!("  peak memory        {:8.1} MiB", peak_mib());
+    println!(
+        "  peak memory        {:8.1} MiB",
+        peak_mib(&standin, home, &kubeconfig)
+    );
 }
 
 /// What people do today, one after the other.

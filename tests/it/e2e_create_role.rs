@@ -1,14 +1,14 @@
 //! The one write, through real kubectl and with a real API server behind it; AWS is the stand-in, for moto gives the role
 //! another name than AWS does.
 
-use std::io::{Read as _, Write as _};
+use std::process::Command;
 use std::thread;
 
 use capt_spot_standin::{Standin, World, scenario};
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
 use crate::e2e::{cluster, fresh_world};
 use crate::support::shell::{Shell, cluster_arn};
+use crate::support::terminal::Terminal;
 use crate::support::testbed::{ACCOUNT, ApiServer, Testbed, User};
 
 const PARTS: &[&str] = &["kube-apiserver", "kubectl"];
@@ -127,40 +127,16 @@ fn somebody_else_creates_it_while_the_question_waits() {
     let standin = Standin::start(fresh_world(&server)).expect("the stand-ins start");
     let shell = shell(&bed, &server, &standin);
 
-    let terminal = native_pty_system().openpty(PtySize {
-        rows: 50,
-        cols: 120,
-        ..PtySize::default()
-    });
-    let terminal = terminal.expect("a pseudo-terminal");
-    let mut command = CommandBuilder::new(shell.home().join("bin/kubectl"));
-    command.env_clear();
-    for (name, value) in shell.environment() {
-        command.env(name, value);
-    }
-    command.env("TERM", "xterm");
+    let mut command = Command::new(shell.home().join("bin/kubectl"));
+    command.env_clear().envs(shell.environment().iter().cloned());
     command.args(["capt-spot", "create-role"]);
-    let mut child = terminal.slave.spawn_command(command).expect("kubectl starts");
-    drop(terminal.slave);
-    let mut screen = terminal.master.try_clone_reader().expect("a reader");
-    let mut keyboard = terminal.master.take_writer().expect("a writer");
-
-    let mut shown = Vec::new();
-    let mut answered = false;
-    let mut buffer = [0; 1024];
-    // The terminal ends with an error, or with nothing, when the last program on it has ended.
-    while let Ok(n @ 1..) = screen.read(&mut buffer) {
-        shown.extend_from_slice(&buffer[..n]);
-        if !answered && String::from_utf8_lossy(&shown).contains("Create it now?") {
-            answered = true;
-            assert_eq!(writes(&standin), [""; 0], "asked first");
-            let other = self::shell(&bed, &server, &standin);
-            other.capt_spot(&["create-role", "--yes"]).expect(0);
-            keyboard.write_all(b"y\r").expect("the terminal is there");
-        }
-    }
-    let code = child.wait().expect("kubectl ends").exit_code();
-    let shown = String::from_utf8_lossy(&shown).into_owned();
+    let mut terminal = Terminal::run(&command);
+    terminal.wait_for("Create it now?");
+    assert_eq!(writes(&standin), [""; 0], "asked first");
+    let other = self::shell(&bed, &server, &standin);
+    other.capt_spot(&["create-role", "--yes"]).expect(0);
+    terminal.press("y\r");
+    let (code, shown, _) = terminal.end();
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("somebody else created it"), "{shown}");
     assert_eq!(writes(&standin), [CREATE, CREATE]);

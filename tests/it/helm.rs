@@ -9,7 +9,8 @@ use capt_spot_standin::{Addon, Endpoint, Fault, PodIdentity, World, pod_identity
 use serde_json::{Value, json};
 
 use crate::support::program::{BINARY, Ran, Stage};
-use crate::support::testbed::{ApiServer, Request, Testbed, User, output, run_with_stdin, succeed};
+use crate::support::terminal::Terminal;
+use crate::support::testbed::{ApiServer, Registry, Request, Testbed, User, output, run_with_stdin, succeed};
 
 /// Both majors, by the test bed's names.
 const HELMS: [&str; 2] = ["helm3", "helm4"];
@@ -333,6 +334,143 @@ fn the_missing_role_is_created_with_yes_and_then_helm_runs() {
     );
     assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
     assert_eq!(cluster.stage.writes(), ["iam:CreateServiceLinkedRole"]);
+}
+
+#[test]
+fn at_a_terminal_the_missing_role_is_offered_before_helm_runs() {
+    let Some(cluster) = Cluster::start(scenario::fresh_account_karpenter_on_fargate()) else {
+        return;
+    };
+    let chart = chart().display().to_string();
+    let line = ["capt-spot", "install", "karpenter", &chart, "-n", "kube-system"];
+    let line = [&line[..], &GOOD].concat();
+    for helm in HELMS {
+        let mut terminal = Terminal::run(&cluster.helm(helm, &line));
+        terminal.wait_for("Create it now?");
+        terminal.press("n\r");
+        let (code, shown, _) = terminal.end();
+        assert_eq!(code, 1, "{helm}: {shown}");
+        assert!(
+            shown.contains("nothing was written to the cluster"),
+            "{helm}: {shown}"
+        );
+        // A dry run asks nothing.
+        let dry = [&line[..], &["--dry-run=client"]].concat();
+        let (code, shown, _) = Terminal::run(&cluster.helm(helm, &dry)).end();
+        assert_eq!(code, 1, "{helm}: {shown}");
+        assert!(!shown.contains("Create it now?"), "{helm}: {shown}");
+    }
+    assert_eq!(cluster.written(), []);
+    assert_eq!(cluster.stage.writes(), [""; 0]);
+
+    let mut terminal = Terminal::run(&cluster.helm("helm4", &line));
+    terminal.wait_for("Create it now?");
+    terminal.press("y\r");
+    let (code, shown, _) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
+    assert!(
+        shown.contains("Created arn:aws:iam::111122223333:role/aws-service-role/"),
+        "{shown}"
+    );
+    assert!(shown.contains("STATUS: deployed"), "{shown}");
+    assert_eq!(cluster.stage.writes(), ["iam:CreateServiceLinkedRole"]);
+}
+
+#[test]
+fn charts_from_an_oci_registry_and_from_a_repository() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let Some(bed) = Testbed::require(&["oci-registry", "helm4"]) else {
+        return;
+    };
+    let charts = tempfile::tempdir().expect("a folder");
+    let registry = Registry::start(&bed, charts.path());
+    let helm = |args: &[&str]| {
+        let mut command = cluster.plain_helm("helm4");
+        command.args(args).current_dir(charts.path());
+        succeed(output(command))
+    };
+    helm(&["package", &chart().display().to_string()]);
+    helm(&["repo", "index", "."]);
+    let packed = std::fs::read_dir(charts.path()).expect("readable");
+    let packed: Vec<PathBuf> = packed
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "tgz"))
+        .collect();
+    let [packed] = &packed[..] else {
+        panic!("one chart: {packed:?}");
+    };
+    let oci = registry.oci("karpenter");
+    helm(&["push", &packed.display().to_string(), &oci, "--plain-http"]);
+
+    let chart = format!("{oci}/karpenter");
+    let repository = registry.repository();
+    for from in [
+        &[&chart, "--plain-http"][..],
+        &["karpenter", "--repo", &repository],
+    ] {
+        for helm in HELMS {
+            let line = [
+                &["capt-spot", "install", "karpenter"],
+                from,
+                &["-n", "kube-system"],
+            ]
+            .concat();
+            let version = ["--version", "1.6.0"];
+            let other = ["--set", "settings.clusterName=other"];
+            let ran = cluster
+                .run(helm, &[&line[..], &version, &other].concat())
+                .expect(1);
+            assert!(ran.stderr.contains("cluster-matches-chart"), "{}", ran.stderr);
+            let ran = cluster
+                .run(helm, &[&line[..], &["--version", "9.9.9"], &GOOD].concat())
+                .expect(1);
+            assert!(ran.stderr.contains("9.9.9"), "{}", ran.stderr);
+            let ran = cluster
+                .run(helm, &[&line[..], &version, &GOOD].concat())
+                .expect(0);
+            assert!(ran.stdout.contains("STATUS: deployed"), "{}", ran.stdout);
+            cluster.uninstall(helm);
+        }
+    }
+}
+
+/// Every file below a folder, with the time of its last change.
+fn files_of(folder: &Path, all: &mut Vec<(PathBuf, std::time::SystemTime)>) {
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let entry = entry.expect("an entry");
+        let about = entry.metadata().expect("metadata");
+        all.push((entry.path(), about.modified().expect("a time")));
+        if about.is_dir() {
+            files_of(&entry.path(), all);
+        }
+    }
+}
+
+/// So it may be read-only; root, as whom CI often runs, could write all the same.
+#[test]
+fn nothing_is_written_into_the_plugin_s_folder() {
+    let Some(cluster) = Cluster::start(scenario::fresh_account_karpenter_on_fargate()) else {
+        return;
+    };
+    for helm in HELMS {
+        let files = || {
+            let mut all = Vec::new();
+            // Helm installs a folder by a link to it.
+            files_of(&dist().join("dist/helm-plugin/capt-spot"), &mut all);
+            all.sort();
+            all
+        };
+        cluster.run(helm, &["capt-spot", "--version"]).expect(0);
+        let before = files();
+        assert!(before.iter().any(|(path, _)| path.ends_with("plugin.yaml")));
+        cluster.install(helm, &GOOD).expect(1);
+        let forced = [&GOOD[..], &["--force-install"]].concat();
+        cluster.install(helm, &forced).expect(0);
+        cluster.uninstall(helm);
+        assert_eq!(before, files(), "{helm}");
+    }
 }
 
 #[test]

@@ -534,6 +534,12 @@ def make_krew(unit: Unit) -> List[Part]:
     return [Part(name, install(out / name, name), version, "built from the Go module sigs.k8s.io/krew") for name in names]
 
 
+def make_registry(unit: Unit) -> List[Part]:
+    module = "github.com/google/go-containerregistry"
+    path = install(GO.build(unit, "registry", ["."]) / "registry", "testbed-registry")
+    return [Part("oci-registry", path, module_version("registry", module), f"built from tests/testbed/registry on the Go module {module}")]
+
+
 def make_layer(requirement: str, wanted: Dict[str, Tuple[str, str]]) -> Callable[[Unit], List[Part]]:
     """`wanted`: the file in the layer -> (component, name in target/testbed/bin)."""
 
@@ -652,6 +658,7 @@ def units() -> List[Unit]:
     kubectl_and_helm4 = {"kubectl/kubectl": ("kubectl", "kubectl"), "helm/helm": ("helm4", "helm4")}
     return known + [
         Unit("krew", ["krew", "validate-krew-manifest"], files("krew"), make_krew, lane="go"),
+        Unit("registry", ["oci-registry"], files("registry"), make_registry, lane="go"),
         Unit("kubectl", ["kubectl", "helm4"], LAYER_36.encode, make_layer(LAYER_36, kubectl_and_helm4), lane="kubectl"),
         Unit("helm3", ["helm3"], LAYER_34.encode, make_layer(LAYER_34, {"helm/helm": ("helm3", "helm3")}), lane="helm3"),
         Unit("sarif-schema", ["sarif-schema"], files("schemas"), make_sarif_schema, lane="schemas"),

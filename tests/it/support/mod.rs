@@ -3,4 +3,5 @@
 pub mod program;
 pub mod relay;
 pub mod shell;
+pub mod terminal;
 pub mod testbed;

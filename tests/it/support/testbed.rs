@@ -672,6 +672,41 @@ impl Authenticator {
     }
 }
 
+/// An OCI registry, and a chart repository beside it.
+pub struct Registry {
+    _server: Server,
+    address: String,
+}
+
+#[derive(Deserialize)]
+struct Listens {
+    address: String,
+}
+
+impl Registry {
+    /// Starts it; `charts` is the folder of the chart repository.
+    pub fn start(bed: &Testbed, charts: &Path) -> Self {
+        let mut command = Command::new(bed.path("oci-registry"));
+        command.env_clear().arg(charts);
+        let server = Server::start(command, charts.join("registry.log"));
+        let Listens { address } = server.next();
+        Self {
+            _server: server,
+            address,
+        }
+    }
+
+    /// A reference in it, as helm takes it.
+    pub fn oci(&self, path: &str) -> String {
+        format!("oci://{}/{path}", self.address)
+    }
+
+    /// The chart repository.
+    pub fn repository(&self) -> String {
+        format!("http://{}/charts", self.address)
+    }
+}
+
 /// Asks again and again, until it is so.
 ///
 /// # Panics
