@@ -820,6 +820,48 @@ fn what_dist_makes_is_the_same_twice_and_krew_takes_it() {
     assert_eq!(version.trim(), concat!("capt-spot ", env!("CARGO_PKG_VERSION")));
 }
 
+#[test]
+fn both_majors_install_the_packed_plugin() {
+    let Some(bed) = Testbed::require(&["helm3", "helm4", "oci-registry"]) else {
+        return;
+    };
+    let name = concat!("capt-spot-", env!("CARGO_PKG_VERSION"), ".tgz");
+    let packed = dist().join("dist").join(name);
+    let served = tempfile::tempdir().expect("a folder");
+    std::fs::copy(&packed, served.path().join(name)).expect("copied");
+    let registry = Registry::start(&bed, served.path());
+    let url = format!("{}/{name}", registry.repository());
+    // As the README says it for the archive alone.
+    let unpacked = tempfile::tempdir().expect("a folder");
+    let mut tar = Command::new("tar");
+    tar.arg("xzf")
+        .arg(&packed)
+        .arg("capt-spot")
+        .current_dir(unpacked.path());
+    succeed(output(tar));
+    let folder = unpacked.path().join("capt-spot").display().to_string();
+    let packed = packed.display().to_string();
+    for (helm, from) in [
+        ("helm3", &[url.as_str()][..]),
+        ("helm3", &[folder.as_str()]),
+        ("helm4", &[packed.as_str(), "--verify=false"]),
+        ("helm4", &[url.as_str(), "--verify=false"]),
+        ("helm4", &[folder.as_str()]),
+    ] {
+        let home = tempfile::tempdir().expect("a home");
+        let mut install = bed.command(helm, home.path());
+        install.args(["plugin", "install"]).args(from);
+        succeed(output(install));
+        let mut version = bed.command(helm, home.path());
+        version.args(["capt-spot", "--version"]);
+        assert_eq!(
+            succeed(output(version)).trim(),
+            concat!("capt-spot ", env!("CARGO_PKG_VERSION")),
+            "{helm} {from:?}"
+        );
+    }
+}
+
 /// Sends SIGINT to one process, as Ctrl-C does to each of a group.
 fn interrupt(child: &std::process::Child) {
     let mut kill = Command::new("kill");

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"mime"
 	"net"
 	"net/http"
 	"os"
@@ -39,6 +40,10 @@ func run(charts string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
+	// What Helm 3 takes for a plugin's archive, while application/octet-stream, as releases are served, it does not.
+	if err := mime.AddExtensionType(".tgz", "application/gzip"); err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", registry.New(registry.Logger(log.New(os.Stderr, "", 0))))
 	mux.Handle("/charts/", http.StripPrefix("/charts/", http.FileServer(http.Dir(charts))))
