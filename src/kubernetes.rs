@@ -14,11 +14,15 @@ use crate::observed::{DeniedBy, Grant, Unknown, Why};
 /// No single answer may be larger: a page of 500 objects of 1.5 MiB (etcd's limit) never comes in practice.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
+/// Ten million objects, a page of 500 at a time: what never ends is not read on.
+const MAX_PAGES: usize = 20_000;
+
 /// A connection to one cluster's API server.
 #[derive(Clone)]
 pub struct Api {
     client: kube::Client,
     timeout: Duration,
+    max_pages: usize,
 }
 
 impl std::fmt::Debug for Api {
@@ -60,7 +64,11 @@ impl Api {
                 ),
             )
         })?;
-        Ok(Self { client, timeout })
+        Ok(Self {
+            client,
+            timeout,
+            max_pages: MAX_PAGES,
+        })
     }
 
     /// GET of a path (with its query).
@@ -340,7 +348,7 @@ impl Api {
         'again: loop {
             let mut state = start();
             let mut next: Option<String> = None;
-            loop {
+            for _ in 0..self.max_pages {
                 let page = match self.page(path, limit, next.as_deref(), grant).await {
                     Ok(page) => page,
                     Err(Refusal::Gone) if !restarted => {
@@ -364,6 +372,14 @@ impl Api {
                     None => return Ok(state),
                 }
             }
+            return Err(Refusal::Unknown(Unknown::new(
+                Why::Unusable,
+                format!(
+                    "the answer to {} has no end: {} pages",
+                    grant.action(),
+                    self.max_pages
+                ),
+            )));
         }
     }
 }
@@ -459,6 +475,48 @@ mod tests {
         match result {
             Err(Refusal::Unknown(unknown)) => Some(unknown.why),
             _ => None,
+        }
+    }
+
+    /// A server whose every page names another page.
+    fn endless_list() -> kube::Config {
+        use std::io::{BufRead as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let mut page = 0;
+            // One client, one connection; the thread ends with it.
+            let (stream, _) = listener.accept().expect("a connection");
+            let mut lines = std::io::BufReader::new(stream.try_clone().expect("a handle")).lines();
+            while let Some(Ok(line)) = lines.next() {
+                if !line.is_empty() {
+                    continue;
+                }
+                page += 1;
+                let body = format!(r#"{{"kind":"List","metadata":{{"continue":"{page}"}},"items":[]}}"#);
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json";
+                let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                if (&stream).write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        kube::Config::new(format!("http://{address}").parse().expect("a URL"))
+    }
+
+    #[tokio::test]
+    async fn a_list_without_an_end_is_given_up() {
+        let mut api = Api::new(endless_list(), Duration::from_secs(30)).expect("a client");
+        api.max_pages = 20;
+        let read = api
+            .fold("/api/v1/events", 500, &grant(), || 0_u32, |_, _| ())
+            .await;
+        match read {
+            Err(Refusal::Unknown(unknown)) => {
+                assert_eq!(unknown.why, Why::Unusable);
+                assert!(unknown.to_string().contains("has no end: 20 pages"), "{unknown}");
+            }
+            other => panic!("{other:?}"),
         }
     }
 
