@@ -386,7 +386,7 @@ impl TemplateReport {
 
     /// As YAML.
     pub fn yaml(&self) -> String {
-        sanitised(&serde_yaml::to_string(self).unwrap_or_default())
+        sanitised(&crate::report::json::plain_yaml(self))
     }
 
     /// As SARIF 2.1.0, for code scanning.

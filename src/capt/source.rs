@@ -566,8 +566,8 @@ fn relined(raw: &str, old: &str, new: &str, indent: usize, eol: &str) -> String 
     let old_lines: Vec<&str> = old.trim_end_matches('\n').split('\n').collect();
     let new_lines: Vec<&str> = new.trim_end_matches('\n').split('\n').collect();
     let mut kept: Vec<(usize, usize)> = Vec::new();
-    for op in similar::capture_diff_slices(similar::Algorithm::Myers, &old_lines, &new_lines) {
-        if let similar::DiffOp::Equal {
+    for op in similar::TextDiff::from_slices(&old_lines, &new_lines).ops() {
+        if let &similar::DiffOp::Equal {
             old_index,
             new_index,
             len,

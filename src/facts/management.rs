@@ -195,7 +195,7 @@ fn parse(secret: &Value) -> Result<(Kubeconfig, KubeContext), String> {
     if text.trim().is_empty() {
         return Err("its key \"value\" is empty: it has not been filled in yet".to_owned());
     }
-    if let Err(error) = serde_yaml::from_str::<serde::de::IgnoredAny>(&text) {
+    if let Err(error) = serde_yaml::from_str::<serde_json::Value>(&text) {
         // Only the place: the parser's message shows the text around it, which can be a token.
         let place = error
             .location()

@@ -10,7 +10,7 @@ pub fn json(report: &Report) -> String {
 /// Any value as JSON that is safe on a terminal: serde_json escapes ASCII's control characters, this also those beyond
 /// ASCII and the marks that turn text around. They can only stand inside strings, where an escape means the same.
 pub fn pretty(value: &impl serde::Serialize) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let text = plain(value);
     let mut out = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if c.is_ascii() || super::sanitize::harmless(c) {
@@ -26,6 +26,14 @@ pub fn pretty(value: &impl serde::Serialize) -> String {
     out
 }
 
+/// Any value as JSON, as it is. By way of a JSON value: one writer is in the program, not one for each type.
+fn plain(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| serde_json::to_string_pretty(&value).ok())
+        .unwrap_or_default()
+}
+
 /// YAML of the same shape.
 pub fn yaml(report: &Report) -> String {
     to_yaml(report)
@@ -38,10 +46,18 @@ pub fn schema() -> String {
     text
 }
 
+/// Any value as YAML, as it is; by way of a JSON value as well.
+pub fn plain_yaml(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| serde_yaml::to_string(&value).ok())
+        .unwrap_or_default()
+}
+
 /// Any value as YAML that is safe on a terminal. JSON is YAML: where a text holds marks that turn text around, which the YAML
 /// writer leaves as they are, the document is JSON with those marks escaped.
 pub fn to_yaml(value: &impl serde::Serialize) -> String {
-    let mut text = serde_yaml::to_string(value).unwrap_or_default();
+    let mut text = plain_yaml(value);
     if !text.chars().all(|c| c == '\n' || super::sanitize::harmless(c)) {
         return pretty(value);
     }
