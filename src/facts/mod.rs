@@ -692,7 +692,8 @@ impl Aws<'_> {
 
     /// The quotas that the spot instances of these pools count against.
     async fn spot_quotas(&self, wanted: Vec<SpotQuota>) -> Vec<quotas::QuotaFact> {
-        let client = aws_sdk_servicequotas::Client::new(&self.session.config);
+        let patience = self.timeout.min(quotas::PATIENCE);
+        let client = quotas::client(&self.session.config, patience);
         let Target {
             partition, region, ..
         } = self.target;
@@ -702,7 +703,7 @@ impl Aws<'_> {
                 if let Some(vcpus) = self.blocked(&quotas::call(quota)) {
                     return quotas::QuotaFact { quota, vcpus };
                 }
-                quotas::get(client, partition, region, quota, self.timeout, self.calls).await
+                quotas::get(client, partition, region, quota, patience, self.calls).await
             }
         }))
         .await

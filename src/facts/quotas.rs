@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
 use serde::{Deserialize, Serialize};
 
 use super::calls::Calls;
@@ -17,6 +19,20 @@ pub struct QuotaFact {
     pub quota: SpotQuota,
     /// Its value in vCPUs.
     pub vcpus: Fact<f64>,
+}
+
+/// How long a report waits for a quota. It is advisory, and from a network without a way to Service Quotas (a private one has an
+/// endpoint for it less often than for anything else here) its answer would hold up all the others.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A client that gives up after that time.
+pub fn client(config: &SdkConfig, patience: Duration) -> aws_sdk_servicequotas::Client {
+    let timeouts = TimeoutConfig::builder()
+        .operation_timeout(patience)
+        .disable_connect_timeout()
+        .build();
+    let config = aws_sdk_servicequotas::config::Builder::from(config).timeout_config(timeouts);
+    aws_sdk_servicequotas::Client::from_conf(config.build())
 }
 
 /// The permission that reading a quota needs.
@@ -38,7 +54,7 @@ pub async fn get(
     partition: &str,
     region: &str,
     quota: SpotQuota,
-    timeout: Duration,
+    patience: Duration,
     calls: &Calls,
 ) -> QuotaFact {
     let name = call(quota);
@@ -57,9 +73,17 @@ pub async fn get(
             )),
         },
         Err(error) => {
-            let failure = aws::failure(&error, grant(partition, region, quota), timeout);
+            let failure = aws::failure(&error, grant(partition, region, quota), patience);
             if failure.is_not_found() {
                 Observed::Absent
+            } else if failure.unknown.why == Why::TimedOut {
+                Observed::Unknown(Unknown::new(
+                    Why::TimedOut,
+                    format!(
+                        "no answer to {name} within {} s, and a report does not wait longer for a quota",
+                        patience.as_secs_f32()
+                    ),
+                ))
             } else {
                 Observed::Unknown(failure.unknown)
             }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use capt_spot_standin::{
-    Access, Addon, AuthenticationMode, AutoMode, Decision, PodIdentity, Quota, Role, Simulated, User, World,
-    pod_identity_trust, scenario,
+    Access, Addon, AuthenticationMode, AutoMode, Decision, Fault, PodIdentity, Quota, Role, Simulated, User,
+    World, pod_identity_trust, scenario,
 };
 use serde_json::{Value, json};
 
@@ -458,6 +458,18 @@ fn everything_that_installing_lacks_in_one_report() {
         .collect();
     assert!(asked.len() > 10, "{asked:?}");
     assert_eq!(stage.writes(), [""; 0]);
+}
+
+/// A private network has an endpoint for Service Quotas less often than for anything else here.
+#[test]
+fn a_quota_that_does_not_answer_holds_nothing_up() {
+    let stage = Stage::healthy();
+    stage.standin.fault("servicequotas:GetServiceQuota", Fault::Hang);
+    let ran = stage.preflight(&["--request-timeout", "5m"]).expect(0);
+    assert_eq!(ran.json()["verdict"], "ready");
+    assert_eq!(ran.status("spot-quota"), "unknown");
+    let message = ran.message("spot-quota");
+    assert!(message.contains("does not wait longer for a quota"), "{message}");
 }
 
 #[test]
