@@ -265,6 +265,7 @@ fn about_controller(facts: &Facts) -> Option<String> {
     match &facts.controller.may_create.observed {
         Observed::Known(simulation) => Some(match may(simulation) {
             May::Yes => format!("{who} may create it as well"),
+            May::No(DeniedBy::MissingAllow) => format!("{who} may not (none of its policies allows it)"),
             May::No(by) => format!("{who} may not create it{}", by.clause()),
             May::Depends(keys) => format!("whether {who} may create it depends on {keys}"),
         }),
