@@ -591,7 +591,11 @@ impl Place<'_> {
                 region: self.target.region.clone(),
                 account: self.account.map(str::to_owned),
             }),
-            validation_webhook: None,
+            validation_webhook: match &self.read.validation_webhook.observed {
+                Observed::Known(_) => Some(true),
+                Observed::Absent => Some(false),
+                Observed::Unknown(_) => None,
+            },
             unread,
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::calls::Calls;
+use crate::authenticator::VALIDATION_WEBHOOK;
 use crate::kubernetes::{Api, Refusal};
 use crate::observed::{Fact, Grant, Observed, Unknown, Why};
 
@@ -46,6 +47,53 @@ pub async fn read(api: &Api, calls: &Calls) -> Fact<AwsAuth> {
             format!(
                 "the answer to {call} was 404 without a Kubernetes status: the server is no Kubernetes API"
             ),
+        )),
+        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
+    };
+    calls.observed(&call, &observed);
+    Fact::new(call, observed)
+}
+
+/// EKS's webhook that checks changes of aws-auth. What it refuses is not published, and it has never looked at what was
+/// there before it: seeing it says what may be refused when aws-auth is saved, and nothing about what is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// `Ignore`: where it does not answer, everything is saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<String>,
+}
+
+/// The permission that seeing the webhook needs.
+pub fn webhook_grant() -> Grant {
+    Grant::Rbac {
+        verb: "get".to_owned(),
+        group: "admissionregistration.k8s.io".to_owned(),
+        resource: "validatingwebhookconfigurations".to_owned(),
+        namespace: None,
+        name: Some(VALIDATION_WEBHOOK.to_owned()),
+    }
+}
+
+/// Looks whether the webhook is there.
+pub async fn webhook(api: &Api, calls: &Calls) -> Fact<Webhook> {
+    let grant = webhook_grant();
+    let call = grant.action();
+    let path =
+        format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{VALIDATION_WEBHOOK}");
+    let observed = match api.get(&path, &grant).await {
+        Ok(value) if value.get("kind").and_then(Value::as_str) == Some("ValidatingWebhookConfiguration") => {
+            Observed::Known(Webhook {
+                failure_policy: value
+                    .pointer("/webhooks/0/failurePolicy")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            })
+        }
+        Err(Refusal::NotFound) => Observed::Absent,
+        Ok(_) | Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
+            Why::Unusable,
+            format!("the answer to {call} is no webhook configuration"),
         )),
         Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
     };

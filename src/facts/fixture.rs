@@ -80,6 +80,7 @@ pub fn healthy() -> Facts {
         instance_profile: None,
         os: NodeOs::Linux,
         role: known("iam:GetRole demo-node", role("demo-node")),
+        profiles_in_use: Vec::new(),
     };
     Facts {
         format: FORMAT.to_owned(),
@@ -150,6 +151,12 @@ pub fn healthy() -> Facts {
                 managers: Vec::new(),
             },
         ),
+        validation_webhook: absent("get validatingwebhookconfigurations"),
+        compute: compute::Compute {
+            fargate_profiles: known("eks:ListFargateProfiles demo", Vec::new()),
+            fargate_roles: BTreeMap::new(),
+            node_groups: known("eks:ListNodegroups demo", Vec::new()),
+        },
         pools: karpenter::Pools {
             node_pools: absent("list nodepools.karpenter.sh"),
             node_classes: absent("list ec2nodeclasses.karpenter.k8s.aws"),
