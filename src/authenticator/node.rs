@@ -3,7 +3,7 @@
 //! What a node must be called and which groups it needs: EKS user guide, "Apply the aws-auth ConfigMap", "Windows" and
 //! "Pod execution IAM role"; types of access entries: "Create access entries".
 
-use super::decide::{Cluster, Decision, Existence, Outcome, PassedOverBecause, SourceKind, decide};
+use super::decide::{Cluster, Decision, Existence, Outcome, PassedOverBecause, Source, SourceKind, decide};
 use super::document::{MapKey, Mistake, Problem};
 use super::entries::{AccessEntry, AuthenticationMode, EntryType};
 use super::principal::{Arn, Caller};
@@ -442,10 +442,7 @@ impl Judge {
                     .filter(|over| over.because != PassedOverBecause::Stale)
                     .take(3)
                 {
-                    sentence = format!("{sentence}; {}", over.message);
-                    if let Some(quote) = &over.source.quote {
-                        sentence = format!("{sentence} (`{quote}`)");
-                    }
+                    sentence = format!("{sentence}; {}{}", over.message, quoted(Some(&over.source)));
                 }
                 let fault = match lost {
                     Some(problem) => NodeFault::Lost { line: problem.line },
@@ -457,7 +454,11 @@ impl Judge {
                 self.fault(
                     Standing::Broken,
                     NodeFault::Denied,
-                    format!("{plural} of {arn} are refused: {}", decision.reason),
+                    format!(
+                        "{plural} of {arn} are refused: {}{}",
+                        decision.reason,
+                        quoted(decision.source.as_ref())
+                    ),
                 );
             }
             Outcome::Ambiguous => {
@@ -524,7 +525,7 @@ impl Judge {
                 NodeFault::HidesAwsAuth {
                     line: over.source.line,
                 },
-                over.message.clone(),
+                format!("{}{}", over.message, quoted(Some(&over.source))),
             );
         }
     }
@@ -685,6 +686,14 @@ impl Judge {
             );
         }
     }
+}
+
+/// The line of aws-auth as it stands there, in brackets.
+fn quoted(source: Option<&Source>) -> String {
+    source
+        .and_then(|source| source.quote.as_ref())
+        .map(|quote| format!(" (`{quote}`)"))
+        .unwrap_or_default()
 }
 
 /// Keys of `data` that are spelled so that the authenticator does not read them as `mapRoles`, and hold something.

@@ -11,6 +11,7 @@ mod e2e_outage;
 mod e2e_rbac;
 mod helm;
 mod karpenter;
+mod node_mapping;
 mod policy;
 mod preflight;
 mod pty;
