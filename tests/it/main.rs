@@ -20,3 +20,4 @@ mod support;
 mod template;
 mod testbed;
 mod trust;
+mod whois;
