@@ -486,7 +486,9 @@ fn from_entries(
             if let Some((because, why)) = near_miss(&entry.principal_arn, caller)
                 && matches!(
                     because,
-                    PassedOverBecause::OtherAccount | PassedOverBecause::OtherPartition
+                    PassedOverBecause::OtherAccount
+                        | PassedOverBecause::OtherPartition
+                        | PassedOverBecause::UserPath
                 )
             {
                 let message = format!("{source}: {why}");

@@ -305,8 +305,6 @@ pub fn judge_node_role(cluster: &Cluster<'_>, names: ClusterNames<'_>, role: &No
         .with_principal_id(role.id.map(str::to_owned));
     let decision = decide(cluster, &caller, role.existence);
     let mut judge = Judge::default();
-    judge.mapping(cluster, role, &caller, &decision);
-    judge.surroundings(names, role, &caller, &decision);
     if role.existence == Existence::Deleted {
         judge.fault(
             Standing::Broken,
@@ -317,6 +315,8 @@ pub fn judge_node_role(cluster: &Cluster<'_>, names: ClusterNames<'_>, role: &No
             ),
         );
     }
+    judge.mapping(cluster, role, &caller, &decision);
+    judge.surroundings(names, role, &caller, &decision);
     judge.said.sort_by_key(|said| std::cmp::Reverse(said.standing));
     let remedy = |faults: &[NodeFault]| node_remedy(cluster, names, role, faults, &decision);
     let of_currency = |fault: &NodeFault| matches!(fault, NodeFault::StaleEntry | NodeFault::RoleDeleted);
@@ -836,7 +836,10 @@ fn node_remedy(
             commands: recreate(names, role, &entry.principal_arn),
         };
     }
-    if let Some(line) = decision.source.as_ref().and_then(|source| source.line) {
+    let instead = other.map(|(named, profile)| {
+        format!(". Or give the instance profile {profile} the role that the node class names, {named}, once that is mapped")
+    });
+    if let Some(line) = meant(decision) {
         remedy.text = match cluster.mode {
             AuthenticationMode::ApiAndConfigMap => format!(
                 "replace the entry at line {line} of mapRoles by the one below, or create the access entry, which hides it"
@@ -851,7 +854,28 @@ fn node_remedy(
                 .push("kubectl edit configmap aws-auth -n kube-system".to_owned());
         }
     }
+    remedy.text.push_str(&instead.unwrap_or_default());
     remedy
+}
+
+/// The line of mapRoles that maps the role, or that was meant to: to be replaced.
+fn meant(decision: &Decision) -> Option<usize> {
+    let of_roles = |source: &Source| source.line.filter(|_| source.key == Some(MapKey::MapRoles));
+    let nearly = decision.passed_over.iter().find(|over| {
+        decision.outcome == Outcome::NotMapped
+            && matches!(
+                over.because,
+                PassedOverBecause::RolePath
+                    | PassedOverBecause::AssumedRoleArn
+                    | PassedOverBecause::InstanceProfileArn
+                    | PassedOverBecause::StrayCharacters
+            )
+    });
+    decision
+        .source
+        .as_ref()
+        .or(nearly.map(|over| &over.source))
+        .and_then(of_roles)
 }
 
 /// The commands that bind an access entry to the role that has its name now.

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::fargate::fargate_verdicts;
+use super::karpenter::count;
 use super::node_mapping::{
     EDIT, fixes, listed, mappings, node_verdicts, sentence, told_together, webhook, webhook_word,
 };
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::authenticator::{
-    AwsAuth, MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing,
+    MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing,
 };
 use crate::facts::Facts;
 use crate::observed::Observed;
@@ -78,7 +79,7 @@ fn aws_auth_hygiene(facts: &Facts) -> Judgement {
         }
     };
     let map = match &facts.aws_auth.observed {
-        Observed::Known(map) => AwsAuth::parse(&map.data),
+        Observed::Known(map) => map.taken_in(),
         Observed::Absent => {
             return Judgement::skip("there is no ConfigMap kube-system/aws-auth").from(&facts.aws_auth);
         }
@@ -122,16 +123,17 @@ fn aws_auth_hygiene(facts: &Facts) -> Judgement {
     };
     let judgement = if ours.is_empty() {
         Judgement::pass(format!(
-            "{entries} entries, none with any of the usual mistakes{others}"
+            "{}, none with any of the usual mistakes{others}",
+            count(entries, "entry", "entries")
         ))
     } else {
-        Judgement::warn(format!("{}{others}", told_together(&map, &ours))).remedy(
+        Judgement::warn(format!("{}{others}", told_together(map, &ours))).remedy(
             format!("{}{}", sentence(&fixes(&ours)), webhook_word(facts)),
             [EDIT.to_owned()],
         )
     };
     judgement
-        .evidence("problems", listed(&map, &ours))
+        .evidence("problems", listed(map, &ours))
         .evidence("count", ours.len())
         .evidence(
             "writtenBy",

@@ -1,6 +1,9 @@
 //! Whether Karpenter's nodes may join.
+use std::sync::LazyLock;
+
 use serde_json::json;
 
+use super::karpenter::count;
 use super::{Check, Group, Judgement, Status, always, lost_cluster};
 use crate::authenticator::{
     AccessEntry, AuthenticationMode, AwsAuth, Cluster, ClusterNames, Existence, MapKey, MappingRemedy,
@@ -14,10 +17,13 @@ use crate::observed::{Observed, Unknown};
 /// What changes aws-auth.
 pub(super) const EDIT: &str = "kubectl edit configmap aws-auth -n kube-system";
 
+/// What an absent ConfigMap is to the authenticator.
+static NO_AWS_AUTH: LazyLock<AwsAuth> = LazyLock::new(AwsAuth::default);
+
 /// The cluster's mappings, as far as they were read: what the authenticator's evaluator takes.
 pub(crate) struct Mappings<'a> {
     mode: AuthenticationMode,
-    aws_auth: Option<AwsAuth>,
+    aws_auth: Option<&'a AwsAuth>,
     entries: Option<&'a [AccessEntry]>,
     /// Why something that counts in this mode could not be read.
     pub(crate) unread: Option<&'a Unknown>,
@@ -28,7 +34,7 @@ impl Mappings<'_> {
     pub(crate) fn cluster(&self) -> Cluster<'_> {
         Cluster {
             mode: self.mode,
-            aws_auth: self.aws_auth.as_ref(),
+            aws_auth: self.aws_auth,
             entries: self.entries,
             settings: Settings::default(),
         }
@@ -51,8 +57,8 @@ impl Mappings<'_> {
 pub(crate) fn mappings(facts: &Facts) -> Option<Mappings<'_>> {
     let mode = facts.cluster.known()?.authentication_mode;
     let aws_auth = match &facts.aws_auth.observed {
-        Observed::Known(map) => Some(AwsAuth::parse(&map.data)),
-        Observed::Absent => Some(AwsAuth::default()),
+        Observed::Known(map) => Some(map.taken_in()),
+        Observed::Absent => Some(&*NO_AWS_AUTH),
         Observed::Unknown(_) => None,
     };
     let entries = match &facts.access_entries.observed {
@@ -224,7 +230,7 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
             .from(&facts.cluster);
     }
     let map = match &facts.aws_auth.observed {
-        Observed::Known(map) => AwsAuth::parse(&map.data),
+        Observed::Known(map) => map.taken_in(),
         Observed::Absent if mode == AuthenticationMode::ConfigMap => {
             return Judgement::warn("there is no ConfigMap kube-system/aws-auth, and in authentication mode CONFIG_MAP nothing else lets nodes in")
                 .remedy(
@@ -264,13 +270,13 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
         .collect();
     let judgement = if errors.is_empty() {
         Judgement::pass(format!(
-            "{} roles, {} users, {} accounts, nothing lost",
-            map.roles.len(),
-            map.users.len(),
-            map.accounts.len()
+            "{}, {}, {}, nothing lost",
+            count(map.roles.len(), "role", "roles"),
+            count(map.users.len(), "user", "users"),
+            count(map.accounts.len(), "account", "accounts")
         ))
     } else {
-        let message = told_together(&map, &errors);
+        let message = told_together(map, &errors);
         let base = if lost_keys.is_empty() {
             Judgement::warn(message)
         } else {
@@ -282,7 +288,7 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
         )
     };
     judgement
-        .evidence("problems", listed(&map, &errors))
+        .evidence("problems", listed(map, &errors))
         .evidence("lostKeys", json!(lost_keys))
         .evidence("validationWebhook", webhook(facts))
         .from(&facts.aws_auth)
@@ -337,7 +343,8 @@ impl Judged<'_> {
 /// Whether the role that was given is another account's or partition's: these credentials' IAM knows nothing of it.
 fn is_foreign(given: &str, names: ClusterNames<'_>) -> bool {
     given.parse::<crate::arn::Arn>().is_ok_and(|arn| {
-        arn.partition.as_str() != names.partition || (!arn.account.is_empty() && arn.account != names.account)
+        let account_known = !arn.account.is_empty() && !names.account.is_empty();
+        arn.partition.as_str() != names.partition || (account_known && arn.account != names.account)
     })
 }
 
@@ -597,9 +604,12 @@ fn follow_on(judged: &[Judged<'_>]) -> Judgement {
     let names: Vec<&str> = judged.iter().map(|one| one.name.as_str()).collect();
     let names = names.join(", ");
     if judged.iter().any(|one| one.verdict.is_named_somewhere()) {
-        Judgement::ground_lost(format!(
-            "{names} is not the role that was mapped: see node-role-current"
-        ))
+        let gone = judged.iter().all(|one| one.existence() == Existence::Deleted);
+        Judgement::ground_lost(if gone {
+            format!("IAM no longer has {names}, which is mapped: see node-role-current")
+        } else {
+            format!("{names} is not the role that was mapped: see node-role-current")
+        })
     } else {
         Judgement::ground_lost(format!("IAM has no role {names}: see node-role-known"))
     }
@@ -742,10 +752,7 @@ mod tests {
         let data = [("mapRoles".to_owned(), text.to_owned())].into();
         facts.aws_auth = known(
             "get configmaps/aws-auth",
-            facts::aws_auth::AwsAuth {
-                data,
-                managers: Vec::new(),
-            },
+            facts::aws_auth::AwsAuth::new(data, Vec::new()),
         );
     }
 

@@ -500,7 +500,7 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
         read: &read,
         account: account.as_deref(),
         aws_auth: match &read.aws_auth.observed {
-            Observed::Known(map) => Some(AwsAuth::parse(&map.data)),
+            Observed::Known(map) => Some(map.taken_in().clone()),
             Observed::Absent => Some(AwsAuth::default()),
             Observed::Unknown(_) => None,
         },

@@ -1,24 +1,53 @@
 //! The ConfigMap kube-system/aws-auth, as it is.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::calls::Calls;
-use crate::authenticator::VALIDATION_WEBHOOK;
+use crate::authenticator::{self, VALIDATION_WEBHOOK};
 use crate::kubernetes::{Api, Refusal};
 use crate::observed::{Fact, Grant, Observed, Unknown, Why};
 
 /// The ConfigMap's data and who wrote it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAuth {
     /// `data`, every key as it is.
-    pub data: BTreeMap<String, String>,
+    data: BTreeMap<String, String>,
     /// The field managers that wrote it, with the time: `eks 2026-01-02T03:04:05Z`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managers: Vec<String>,
+    /// What the authenticator makes of `data`, taken in once: several checks look at it, and it may have a MiB.
+    #[serde(skip)]
+    taken_in: OnceLock<Arc<authenticator::AwsAuth>>,
+}
+
+impl PartialEq for AwsAuth {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.data, &self.managers) == (&other.data, &other.managers)
+    }
+}
+
+impl Eq for AwsAuth {}
+
+impl AwsAuth {
+    /// From the ConfigMap's `data` and the field managers that wrote it.
+    pub fn new(data: BTreeMap<String, String>, managers: Vec<String>) -> Self {
+        Self {
+            data,
+            managers,
+            taken_in: OnceLock::new(),
+        }
+    }
+
+    /// What the authenticator makes of it.
+    pub fn taken_in(&self) -> &authenticator::AwsAuth {
+        self.taken_in
+            .get_or_init(|| Arc::new(authenticator::AwsAuth::parse(&self.data)))
+    }
 }
 
 /// The permission it needs.
@@ -136,5 +165,5 @@ fn parse(value: &Value) -> Observed<AwsAuth> {
         })
         .take(20)
         .collect();
-    Observed::Known(AwsAuth { data, managers })
+    Observed::Known(AwsAuth::new(data, managers))
 }

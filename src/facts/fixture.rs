@@ -140,16 +140,16 @@ pub fn healthy() -> Facts {
         ),
         aws_auth: known(
             "get configmaps/aws-auth in kube-system",
-            aws_auth::AwsAuth {
-                data: [(
+            aws_auth::AwsAuth::new(
+                [(
                     "mapRoles".to_owned(),
                     format!(
                         "- rolearn: arn:aws:iam::{ACCOUNT}:role/demo-node\n  username: system:node:{{{{EC2PrivateDNSName}}}}\n  groups: [system:bootstrappers, system:nodes]\n- rolearn: arn:aws:iam::{ACCOUNT}:role/Admin\n  username: admin\n  groups: [system:masters]\n"
                     ),
                 )]
                 .into(),
-                managers: Vec::new(),
-            },
+                Vec::new(),
+            ),
         ),
         validation_webhook: absent("get validatingwebhookconfigurations"),
         compute: compute::Compute {

@@ -510,6 +510,19 @@ fn the_remedy_is_the_one_for_the_mode() {
         commands(&found).contains("- rolearn: arn:aws:iam::111122223333:role/demo-node"),
         "{found}"
     );
+    // A line that was meant for it is replaced, not added to: eksctl would only add.
+    let found = stage(ConfigMap, |world| {
+        let text = node_line("arn:aws:iam::111122223333:role/team/demo-node");
+        map_roles(world, &format!("{}{text}", fargate_line(FARGATE)));
+    })
+    .preflight(&[])
+    .check("node-role-mapped");
+    let text = found["remedy"]["text"].as_str().expect("words");
+    assert!(
+        text.contains("replace the entry at line 4 of mapRoles"),
+        "{found}"
+    );
+    assert!(!commands(&found).contains("eksctl"), "{found}");
     let found = stage(Api, |world| {
         let cluster = world.cluster(scenario::CLUSTER);
         cluster.access_entries.retain(|entry| entry.principal_arn != NODE);
@@ -664,4 +677,29 @@ fn every_page_is_read() {
         "{}",
         ran.message("node-role-mapped")
     );
+}
+
+#[test]
+fn an_aws_auth_as_large_as_can_be_is_judged_whole() {
+    let mistaken: String = (0..12_000)
+        .map(|n| format!("- rolearn: arn:aws:iam::111122223333:role/team/r{n}\n  username: u\n"))
+        .collect();
+    let stage = stage(ConfigMap, |world| {
+        let text = format!("{mistaken}{}{}", node_line(NODE), fargate_line(FARGATE));
+        map_roles(world, &text);
+    });
+    let ran = stage.preflight(&[]).expect(0);
+    let found = ran.check("aws-auth-hygiene");
+    assert_eq!(found["evidence"]["count"], 12_000);
+    assert_eq!(
+        found["evidence"]["problems"].as_array().expect("problems").len(),
+        50
+    );
+    let message = found["message"].as_str().expect("a message");
+    assert!(
+        message.contains("and 11995 more") && message.len() < 3000,
+        "{message}"
+    );
+    assert_eq!(ran.status("node-role-mapped"), "pass");
+    assert!(ran.stdout.len() < 200_000, "{}", ran.stdout.len());
 }
