@@ -559,12 +559,10 @@ fn node_role_mapped(facts: &Facts) -> Judgement {
             if let (true, Some(written)) = (told.iter().any(not_mapped), last_written(facts)) {
                 message = format!("{message}; aws-auth was last written by {written}");
             }
-            if let (Standing::Well | Standing::Flawed, Some(unknown)) =
-                (worst, facts.compute.node_groups.observed.unknown())
-            {
-                message = format!(
-                    "{message}; whether a managed node group shares the role could not be read: {unknown}"
-                );
+            if matches!(worst, Standing::Well | Standing::Flawed) {
+                for unseen in unseen(facts, &judged) {
+                    message = format!("{message}; {unseen}");
+                }
             }
             match (worst, mappings.unread) {
                 (Standing::Unknown, Some(unknown)) => {
@@ -613,6 +611,25 @@ fn follow_on(judged: &[Judged<'_>]) -> Judgement {
     } else {
         Judgement::ground_lost(format!("IAM has no role {names}: see node-role-known"))
     }
+}
+
+/// What could not be read and might speak against a good mapping, each with its reason.
+fn unseen(facts: &Facts, judged: &[Judged<'_>]) -> Vec<String> {
+    let shared =
+        facts.compute.node_groups.observed.unknown().map(|unknown| {
+            format!("whether a managed node group shares the role could not be read: {unknown}")
+        });
+    let profile = judged
+        .iter()
+        .flat_map(|one| &one.role.profiles_in_use)
+        .find_map(|in_use| Some((in_use, in_use.profile.observed.unknown()?)));
+    let profile = profile.map(|(in_use, unknown)| {
+        format!(
+            "whether the instance profile of the node class {} really holds the role could not be read: {unknown}",
+            in_use.class
+        )
+    });
+    shared.into_iter().chain(profile).collect()
 }
 
 /// Who wrote aws-auth last, where the API server tells.

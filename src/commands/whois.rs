@@ -225,6 +225,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
     }
     decision.problems.splice(0..0, file_problems);
     decision.caveats.extend(caveats);
+    decision.caveats.extend(hidden_creator(&decision, mode));
     let names = ClusterNames {
         cluster: "CLUSTER",
         region: "REGION",
@@ -241,6 +242,15 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
     whois.policies = policies;
     ui::out(&render(&whois, global.output, style))?;
     Ok(whois.exit())
+}
+
+/// What nothing shows: who created a cluster of mode CONFIG_MAP.
+const HIDDEN_CREATOR: &str = "in mode CONFIG_MAP the principal that created the cluster is an administrator without any mapping that shows";
+
+/// The caveat on a principal that nothing maps.
+fn hidden_creator(decision: &Decision, mode: AuthenticationMode) -> Option<String> {
+    let unmapped = decision.outcome == Outcome::NotMapped && mode == AuthenticationMode::ConfigMap;
+    unmapped.then(|| HIDDEN_CREATOR.to_owned())
 }
 
 fn cluster_problems(cluster: &Cluster<'_>) -> Vec<Problem> {
@@ -675,10 +685,7 @@ impl Place<'_> {
         let listed = list_all(&self.cluster(mode), |arn| self.existence(arn));
         let mut caveats: Vec<String> = self.mode_caveat().into_iter().collect();
         if mode == AuthenticationMode::ConfigMap {
-            caveats.push(
-                "in mode CONFIG_MAP the principal that created the cluster is an administrator without any mapping that shows"
-                    .to_owned(),
-            );
+            caveats.push(HIDDEN_CREATOR.to_owned());
         }
         let problems = cluster_problems(&self.cluster(mode));
         WhoisList::new(listed, caveats, problems, self.ground(unread_now), &|_, _| None)
@@ -800,6 +807,7 @@ impl Place<'_> {
                 .caveats
                 .push("the authentication mode could not be read; it makes no difference here".to_owned());
         }
+        decision.caveats.extend(hidden_creator(&decision, mode));
         self.about_the_role(&arn, &caller, existence, &mut decision);
         let entries = self.entries().unwrap_or_default();
         let names = ClusterNames {

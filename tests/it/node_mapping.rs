@@ -625,6 +625,13 @@ fn what_could_not_be_read_is_unknown_only_where_it_matters() {
             "{message}"
         );
     }
+    let ran = denied("iam:GetInstanceProfile").expect(0);
+    let message = ran.message("node-role-mapped");
+    assert!(
+        message.contains("the node class default really holds the role could not be read")
+            && message.contains("iam:GetInstanceProfile"),
+        "{message}"
+    );
     let ran = denied("eks:ListAccessEntries").expect(3);
     assert_eq!(ran.status("node-role-current"), "unknown");
     assert_eq!(ran.status("aws-auth-hygiene"), "pass");

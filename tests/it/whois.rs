@@ -228,11 +228,42 @@ fn the_answer_has_every_field_of_the_contract() {
     assert_eq!(answer["groups"], json!(["viewers"]), "nothing is merged");
     assert_eq!(answer["passedOver"][0]["because"], "hidden-by-entry", "{answer}");
 
+    // A permission set's role has its path in an access entry, and none in aws-auth.
+    let sso = "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Admin_0a1b/jo@example.com";
+    for (path_in_arn, caveats) in [("", 1), ("aws-reserved/sso.amazonaws.com/eu-west-1/", 0)] {
+        let arn = format!("arn:aws:iam::111122223333:role/{path_in_arn}AWSReservedSSO_Admin_0a1b");
+        let entries = json!([{"principalArn": arn, "type": "STANDARD", "username": "admin:{{SessionName}}"}]);
+        let entries = file(&stage, "sso.json", entries.to_string());
+        let answer = stage
+            .run(&[
+                "whois",
+                sso,
+                "--access-entries",
+                &entries,
+                "--authentication-mode",
+                "API",
+                "-o",
+                "json",
+            ])
+            .expect(0)
+            .json();
+        assert_eq!(answer["username"], "admin:jo-example.com");
+        assert_eq!(
+            answer["caveats"].as_array().expect("caveats").len(),
+            caveats,
+            "{answer}"
+        );
+    }
+
     let nobody = "arn:aws:iam::111122223333:user/nobody";
     let answer = stage
         .run(&["whois", nobody, "-f", &path, "-o", "json"])
         .expect(1)
         .json();
+    assert!(
+        answer["caveats"].to_string().contains("created the cluster"),
+        "{answer}"
+    );
     for field in ["username", "source"] {
         assert_eq!(answer[field], Value::Null, "{field}");
     }
