@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::authenticator::VALIDATION_WEBHOOK;
 use crate::observed::Grant;
 
 /// One IAM permission: action, and the resources it is needed on. `PARTITION`, `REGION`, `ACCOUNT` and `CLUSTER` are
@@ -18,6 +19,8 @@ const READ: &[Iam] = &[
         actions: &[
             "eks:DescribeCluster",
             "eks:ListAccessEntries",
+            "eks:ListFargateProfiles",
+            "eks:ListNodegroups",
             "eks:ListPodIdentityAssociations",
         ],
         resources: &["arn:PARTITION:eks:REGION:ACCOUNT:cluster/CLUSTER"],
@@ -25,6 +28,15 @@ const READ: &[Iam] = &[
     Iam {
         actions: &["eks:DescribeAccessEntry", "eks:ListAssociatedAccessPolicies"],
         resources: &["arn:PARTITION:eks:REGION:ACCOUNT:access-entry/CLUSTER/*"],
+    },
+    // The roles that others than Karpenter's nodes run under.
+    Iam {
+        actions: &["eks:DescribeFargateProfile"],
+        resources: &["arn:PARTITION:eks:REGION:ACCOUNT:fargateprofile/CLUSTER/*"],
+    },
+    Iam {
+        actions: &["eks:DescribeNodegroup"],
+        resources: &["arn:PARTITION:eks:REGION:ACCOUNT:nodegroup/CLUSTER/*"],
     },
     // The controller's identity, by Pod Identity.
     Iam {
@@ -83,6 +95,14 @@ const RBAC: &[Rbac] = &[
         verbs: &["get"],
         names: &["aws-auth"],
         namespace: Some("kube-system"),
+    },
+    // What may be refused when aws-auth is saved.
+    Rbac {
+        group: "admissionregistration.k8s.io",
+        resources: &["validatingwebhookconfigurations"],
+        verbs: &["get"],
+        names: &[VALIDATION_WEBHOOK],
+        namespace: None,
     },
     Rbac {
         group: "karpenter.sh",

@@ -367,6 +367,17 @@ pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> D
         }
     }
 
+    let by_entry = ways
+        .iter()
+        .filter_map(|way| way.source.as_ref())
+        .find(|source| source.kind == SourceKind::AccessEntry && lacks_sso_path(&source.arn));
+    if let Some(source) = by_entry {
+        caveats.push(format!(
+            "{source}: the roles of permission sets have the path aws-reserved/sso.amazonaws.com/, and an access entry needs it; an \
+             entry without it is for a role that does not exist"
+        ));
+    }
+
     let mut distinct: Vec<Alternative> = Vec::new();
     for way in ways {
         let same = |other: &Alternative| {
@@ -465,6 +476,14 @@ fn not_mapped_reason(cluster: &Cluster<'_>, aws_auth: &AwsAuth, caller: &Caller)
     }
 }
 
+/// Whether it names the role of a permission set without the path that those have
+/// (terraform-aws-modules/terraform-aws-eks#2969).
+fn lacks_sso_path(arn: &str) -> bool {
+    Arn::parse(arn).is_some_and(|arn| {
+        arn.kind() == "role" && arn.name().starts_with("AWSReservedSSO_") && arn.path().is_empty()
+    })
+}
+
 /// Whether an entry names the caller's principal (paths left out, as STS leaves them out).
 fn names(entry: &AccessEntry, caller: &Caller) -> bool {
     let canonical = match caller.kind {
@@ -486,7 +505,9 @@ fn from_entries(
             if let Some((because, why)) = near_miss(&entry.principal_arn, caller)
                 && matches!(
                     because,
-                    PassedOverBecause::OtherAccount | PassedOverBecause::OtherPartition
+                    PassedOverBecause::OtherAccount
+                        | PassedOverBecause::OtherPartition
+                        | PassedOverBecause::UserPath
                 )
             {
                 let message = format!("{source}: {why}");

@@ -3,7 +3,8 @@
 //! What a node must be called and which groups it needs: EKS user guide, "Apply the aws-auth ConfigMap", "Windows" and
 //! "Pod execution IAM role"; types of access entries: "Create access entries".
 
-use super::decide::{Cluster, Decision, Existence, Outcome, PassedOverBecause, SourceKind, decide};
+use super::decide::{Cluster, Decision, Existence, Outcome, PassedOverBecause, Source, SourceKind, decide};
+use super::document::{MapKey, Mistake, Problem};
 use super::entries::{AccessEntry, AuthenticationMode, EntryType};
 use super::principal::{Arn, Caller};
 use schemars::JsonSchema;
@@ -82,8 +83,17 @@ pub struct NodeRole<'a> {
     pub named_by_instance_id: bool,
     /// Managed node groups with the same role.
     pub node_groups: &'a [String],
-    /// The role of the instance profile that the node class really uses, if that is known and another one.
-    pub profile_role: Option<&'a str>,
+    /// What the node class names instead, if its instance profile holds this role and not the one that it names.
+    pub named: Option<NamedRole<'a>>,
+}
+
+/// A role that a node class names, while its instance profile holds another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedRole<'a> {
+    /// The role's ARN.
+    pub arn: &'a str,
+    /// The instance profile's name.
+    pub profile: &'a str,
 }
 
 impl<'a> NodeRole<'a> {
@@ -96,7 +106,7 @@ impl<'a> NodeRole<'a> {
             id: None,
             named_by_instance_id: false,
             node_groups: &[],
-            profile_role: None,
+            named: None,
         }
     }
 }
@@ -189,12 +199,14 @@ pub enum NodeFault {
     },
     /// The ARN is no role's.
     NotARole,
-    /// The instance profile has another role, and that is the one nodes run under.
+    /// The instance profile has another role than the node class names, and that is the one nodes run under.
     OtherProfileRole {
-        /// The profile's role.
+        /// The role that the node class names.
+        named: String,
+        /// The instance profile.
         profile: String,
     },
-    /// Managed node groups share the role: EKS edits aws-auth when they are deleted.
+    /// Managed node groups share the role: EKS keeps its mapping up for them, and takes it away with them.
     SharedWithNodeGroup {
         /// Their names.
         node_groups: Vec<String>,
@@ -231,6 +243,33 @@ pub struct NodeVerdict {
     pub decision: Decision,
     /// What to do, unless all is well.
     pub remedy: Option<MappingRemedy>,
+    /// The mapping alone, taking the role for the one it was made for. None where that one is gone and nothing else maps
+    /// the role: then there is nothing else to say.
+    pub mapping: Option<Part>,
+    /// Whether the role is still the one that the mapping was made for.
+    pub currency: Part,
+}
+
+impl NodeVerdict {
+    /// Whether anything in the cluster is meant for this role, whether or not it counts.
+    pub fn is_named_somewhere(&self) -> bool {
+        let stale = |over: &super::decide::PassedOver| over.because == PassedOverBecause::Stale;
+        self.decision.outcome != Outcome::NotMapped || self.decision.passed_over.iter().any(stale)
+    }
+}
+
+/// One side of a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// In a word.
+    pub standing: Standing,
+    /// What is wrong, worst first.
+    pub faults: Vec<NodeFault>,
+    /// In a sentence or two.
+    pub message: String,
+    /// What to do, unless all is well.
+    pub remedy: Option<MappingRemedy>,
 }
 
 /// Judges the mapping of a node role.
@@ -238,12 +277,26 @@ pub fn judge_node_role(cluster: &Cluster<'_>, names: ClusterNames<'_>, role: &No
     let caller = match Caller::of_role(role.arn, Some(role.kind.session())) {
         Ok(caller) => caller,
         Err(error) => {
-            return NodeVerdict {
+            let message = format!("{} cannot be a node role: {error}", role.arn);
+            let part = Part {
                 standing: Standing::Broken,
                 faults: vec![NodeFault::NotARole],
-                message: format!("{} cannot be a node role: {error}", role.arn),
+                message: message.clone(),
+                remedy: None,
+            };
+            return NodeVerdict {
+                standing: Standing::Broken,
+                faults: part.faults.clone(),
+                message,
                 decision: Decision::refused(role.arn, &error),
                 remedy: None,
+                mapping: Some(part),
+                currency: Part {
+                    standing: Standing::Well,
+                    faults: Vec::new(),
+                    message: String::new(),
+                    remedy: None,
+                },
             };
         }
     };
@@ -251,13 +304,7 @@ pub fn judge_node_role(cluster: &Cluster<'_>, names: ClusterNames<'_>, role: &No
         .with_private_dns_name(Some(DNS_NAME.to_owned()))
         .with_principal_id(role.id.map(str::to_owned));
     let decision = decide(cluster, &caller, role.existence);
-    let mut judge = Judge {
-        faults: Vec::new(),
-        standing: Standing::Well,
-        sentences: Vec::new(),
-    };
-    judge.mapping(cluster, role, &caller, &decision);
-    judge.surroundings(names, role, &caller);
+    let mut judge = Judge::default();
     if role.existence == Existence::Deleted {
         judge.fault(
             Standing::Broken,
@@ -268,32 +315,76 @@ pub fn judge_node_role(cluster: &Cluster<'_>, names: ClusterNames<'_>, role: &No
             ),
         );
     }
-    let remedy = (judge.standing != Standing::Well && judge.standing != Standing::Unknown)
-        .then(|| node_remedy(cluster, names, role, &judge.faults, &decision));
+    judge.mapping(cluster, role, &caller, &decision);
+    judge.surroundings(names, role, &caller, &decision);
+    judge.said.sort_by_key(|said| std::cmp::Reverse(said.standing));
+    let remedy = |faults: &[NodeFault]| node_remedy(cluster, names, role, faults, &decision);
+    let of_currency = |fault: &NodeFault| matches!(fault, NodeFault::StaleEntry | NodeFault::RoleDeleted);
+    let all = judge.part(|_| true, judge.mapped.as_deref(), remedy);
+    let currency = judge.part(of_currency, None, remedy);
+    let gone = currency.faults.contains(&NodeFault::RoleDeleted)
+        || currency.faults.contains(&NodeFault::StaleEntry) && decision.outcome == Outcome::NotMapped;
+    let mapping = (!gone).then(|| judge.part(|fault| !of_currency(fault), judge.mapped.as_deref(), remedy));
     NodeVerdict {
-        standing: judge.standing,
-        faults: judge.faults,
-        message: judge.sentences.join(". "),
+        standing: all.standing,
+        faults: all.faults,
+        message: all.message,
+        remedy: all.remedy,
+        mapping,
+        currency,
         decision,
-        remedy,
     }
 }
 
-struct Judge {
-    faults: Vec<NodeFault>,
+/// A fault as it is told.
+struct Said {
     standing: Standing,
-    sentences: Vec<String>,
+    fault: NodeFault,
+    sentence: String,
+}
+
+#[derive(Default)]
+struct Judge {
+    said: Vec<Said>,
+    /// What maps the role, where nothing is wrong with that.
+    mapped: Option<String>,
 }
 
 impl Judge {
     fn fault(&mut self, standing: Standing, fault: NodeFault, sentence: String) {
-        if standing > self.standing {
-            self.faults.insert(0, fault);
-            self.sentences.insert(0, sentence);
-            self.standing = standing;
-        } else {
-            self.faults.push(fault);
-            self.sentences.push(sentence);
+        self.said.push(Said {
+            standing,
+            fault,
+            sentence,
+        });
+    }
+
+    /// The faults that `keep` keeps, as a whole.
+    fn part(
+        &self,
+        keep: impl Fn(&NodeFault) -> bool,
+        mapped: Option<&str>,
+        remedy: impl Fn(&[NodeFault]) -> MappingRemedy,
+    ) -> Part {
+        let kept: Vec<&Said> = self.said.iter().filter(|said| keep(&said.fault)).collect();
+        let standing = kept
+            .iter()
+            .map(|said| said.standing)
+            .max()
+            .unwrap_or(Standing::Well);
+        let faults: Vec<NodeFault> = kept.iter().map(|said| said.fault.clone()).collect();
+        let message = kept
+            .iter()
+            .map(|said| said.sentence.as_str())
+            .chain(mapped)
+            .collect::<Vec<_>>()
+            .join(". ");
+        let remedy = matches!(standing, Standing::Flawed | Standing::Broken).then(|| remedy(&faults));
+        Part {
+            standing,
+            faults,
+            message,
+            remedy,
         }
     }
 
@@ -342,13 +433,16 @@ impl Judge {
                 if let Some(problem) = lost {
                     sentence = format!("{sentence} ({})", problem.message);
                 }
+                for problem in misspelled(cluster) {
+                    sentence = format!("{sentence}; {}", problem.message);
+                }
                 for over in decision
                     .passed_over
                     .iter()
                     .filter(|over| over.because != PassedOverBecause::Stale)
                     .take(3)
                 {
-                    sentence = format!("{sentence}; {}", over.message);
+                    sentence = format!("{sentence}; {}{}", over.message, quoted(Some(&over.source)));
                 }
                 let fault = match lost {
                     Some(problem) => NodeFault::Lost { line: problem.line },
@@ -360,7 +454,11 @@ impl Judge {
                 self.fault(
                     Standing::Broken,
                     NodeFault::Denied,
-                    format!("{plural} of {arn} are refused: {}", decision.reason),
+                    format!(
+                        "{plural} of {arn} are refused: {}{}",
+                        decision.reason,
+                        quoted(decision.source.as_ref())
+                    ),
                 );
             }
             Outcome::Ambiguous => {
@@ -373,9 +471,8 @@ impl Judge {
             Outcome::Mapped if from_entry => self.entry(cluster, role, decision, &place),
             Outcome::Mapped => {
                 self.identity(role, caller, decision, &place);
-                if self.standing == Standing::Well {
-                    self.sentences
-                        .push(format!("{plural} of {arn} are mapped by {place}"));
+                if self.said.is_empty() {
+                    self.mapped = Some(format!("{plural} of {arn} are mapped by {place}"));
                 }
             }
         }
@@ -400,7 +497,7 @@ impl Judge {
         let found = entry.kind.clone().unwrap_or(EntryType::Standard);
         let plural = role.kind.plural();
         if found == wanted {
-            self.sentences.push(format!("{plural} are mapped by the {place}"));
+            self.mapped = Some(format!("{plural} are mapped by the {place}"));
             return;
         }
         // Windows nodes' entries carry all that Linux nodes need.
@@ -428,7 +525,7 @@ impl Judge {
                 NodeFault::HidesAwsAuth {
                     line: over.source.line,
                 },
-                over.message.clone(),
+                format!("{}{}", over.message, quoted(Some(&over.source))),
             );
         }
     }
@@ -525,7 +622,13 @@ impl Judge {
         }
     }
 
-    fn surroundings(&mut self, names: ClusterNames<'_>, role: &NodeRole<'_>, caller: &Caller) {
+    fn surroundings(
+        &mut self,
+        names: ClusterNames<'_>,
+        role: &NodeRole<'_>,
+        caller: &Caller,
+        decision: &Decision,
+    ) {
         if caller.partition != names.partition {
             self.fault(
                 Standing::Broken,
@@ -551,27 +654,33 @@ impl Judge {
                 ),
             );
         }
-        if let Some(profile) = role.profile_role
-            && !super::gostr::equal_fold(profile, role.arn)
+        if let Some(NamedRole { arn, profile }) = role.named
+            && !super::gostr::equal_fold(arn, role.arn)
         {
             self.fault(
-                Standing::Broken,
+                Standing::Flawed,
                 NodeFault::OtherProfileRole {
+                    named: arn.to_owned(),
                     profile: profile.to_owned(),
                 },
                 format!(
-                    "the instance profile has the role {profile}, not {}: nodes run under the profile's role",
+                    "the node class names {arn}, but its instance profile {profile} holds {}: nodes run under the profile's role",
                     role.arn
                 ),
             );
         }
         if !role.node_groups.is_empty() {
+            let what = match decision.source.as_ref().map(|source| source.kind) {
+                Some(SourceKind::AccessEntry) => "delete the access entry",
+                _ => "take the role out of aws-auth",
+            };
             self.fault(
                 Standing::Flawed,
                 NodeFault::SharedWithNodeGroup { node_groups: role.node_groups.to_vec() },
                 format!(
-                    "the role is shared with managed node group {}: when that is deleted, EKS may take the role out of \
-                     aws-auth, and Karpenter's nodes with it",
+                    "{} is shared with the managed node group {}: EKS itself keeps that mapping up, and when the node group \
+                     goes it may {what}, and Karpenter's nodes are shut out with it",
+                    caller.canonical_arn,
                     role.node_groups.join(", ")
                 ),
             );
@@ -579,6 +688,28 @@ impl Judge {
     }
 }
 
+/// The line of aws-auth as it stands there, in brackets.
+fn quoted(source: Option<&Source>) -> String {
+    source
+        .and_then(|source| source.quote.as_ref())
+        .map(|quote| format!(" (`{quote}`)"))
+        .unwrap_or_default()
+}
+
+/// Keys of `data` that are spelled so that the authenticator does not read them as `mapRoles`, and hold something.
+fn misspelled<'a>(cluster: &Cluster<'a>) -> impl Iterator<Item = &'a Problem> {
+    let aws_auth = cluster
+        .aws_auth
+        .filter(|_| cluster.mode.uses_aws_auth())
+        .map(|aws_auth| aws_auth.problems.as_slice());
+    aws_auth.unwrap_or_default().iter().filter(|problem| {
+        problem.mistake == Some(Mistake::Key)
+            && !problem.lost.is_empty()
+            && problem.fix.ends_with(MapKey::MapRoles.as_str())
+    })
+}
+
+/// What to do about these faults.
 fn node_remedy(
     cluster: &Cluster<'_>,
     names: ClusterNames<'_>,
@@ -586,33 +717,88 @@ fn node_remedy(
     faults: &[NodeFault],
     decision: &Decision,
 ) -> MappingRemedy {
-    let profile = faults.iter().find_map(|fault| match fault {
-        NodeFault::OtherProfileRole { profile } => Some(profile.as_str()),
-        _ => None,
-    });
-    if faults.iter().any(|fault| {
+    let has = |wanted: fn(&NodeFault) -> bool| faults.iter().any(wanted);
+    if has(|fault| {
         matches!(
             fault,
-            NodeFault::OtherPartition { .. } | NodeFault::OtherAccount { .. } | NodeFault::RoleDeleted
+            NodeFault::OtherPartition { .. } | NodeFault::OtherAccount { .. }
         )
     }) {
         return MappingRemedy {
             text: format!(
-                "give the node class a role of account {} in partition {} that exists, and map that",
+                "give the node class a role of account {} in partition {}, and map that",
                 names.account, names.partition
             ),
-            ..MappingRemedy::default()
+            aws_auth_entry: None,
+            commands: vec![
+                "kubectl get ec2nodeclasses -o custom-columns=NAME:.metadata.name,ROLE:.spec.role".to_owned(),
+            ],
         };
     }
-    let only_shared = faults
-        .iter()
-        .all(|fault| matches!(fault, NodeFault::SharedWithNodeGroup { .. }));
-    if only_shared {
+    let entries = cluster.entries.unwrap_or_default();
+    let bound = entry_of(entries, role.arn);
+    if has(|fault| matches!(fault, NodeFault::RoleDeleted)) {
+        let (text, commands) = match bound.filter(|_| cluster.mode.uses_entries()) {
+            Some(entry) => (
+                "create the role again (or name one that exists), then delete its access entry and create it again: the entry \
+                 stays bound to the role that is gone",
+                recreate(names, role, &entry.principal_arn),
+            ),
+            None => (
+                "create the role again, or name one that exists; the line in aws-auth goes by the name, so it lets in whatever \
+                 is created under it",
+                vec![format!(
+                    "aws iam get-role --role-name {}",
+                    shell(Arn::parse(role.arn).as_ref().map_or(role.arn, |arn| arn.name()))
+                )],
+            ),
+        };
+        return MappingRemedy {
+            text: text.to_owned(),
+            aws_auth_entry: None,
+            commands,
+        };
+    }
+    let only = |wanted: fn(&NodeFault) -> bool| faults.iter().all(wanted);
+    if only(|fault| matches!(fault, NodeFault::SharedWithNodeGroup { .. })) {
         return MappingRemedy {
             text: "give Karpenter's nodes a role of their own, with its own mapping".to_owned(),
             ..MappingRemedy::default()
         };
     }
+    let other = faults.iter().find_map(|fault| match fault {
+        NodeFault::OtherProfileRole { named, profile } => Some((named, profile)),
+        _ => None,
+    });
+    if let Some((named, profile)) = other
+        && only(|fault| {
+            matches!(
+                fault,
+                NodeFault::OtherProfileRole { .. } | NodeFault::SharedWithNodeGroup { .. }
+            )
+        })
+    {
+        let name = |arn: &str| shell(Arn::parse(arn).as_ref().map_or(arn, |arn| arn.name()));
+        return MappingRemedy {
+            text: "name the profile's role in the node class, or put the named role into the profile, once that is mapped too"
+                .to_owned(),
+            aws_auth_entry: None,
+            commands: vec![
+                format!(
+                    "aws iam remove-role-from-instance-profile --instance-profile-name {0} --role-name {1}",
+                    shell(profile),
+                    name(role.arn)
+                ),
+                format!(
+                    "aws iam add-role-to-instance-profile --instance-profile-name {0} --role-name {1}",
+                    shell(profile),
+                    name(named)
+                ),
+            ],
+        };
+    }
+    let want = Want::Node(role.kind);
+    let mut remedy = mapping_remedy(cluster.mode, names, role.arn, want);
     if let Some(NodeFault::Lost { line }) = faults
         .iter()
         .find(|fault| matches!(fault, NodeFault::Lost { .. }))
@@ -621,8 +807,7 @@ fn node_remedy(
             .problems
             .iter()
             .find(|problem| problem.line == *line)
-            .map(|problem| problem.fix.clone());
-        let mut remedy = mapping_remedy(cluster.mode, names, role.arn, Want::Node(role.kind));
+            .map(|problem| problem.fix.as_str());
         remedy.text = format!(
             "mend mapRoles first: {}. Then: {}",
             fix.unwrap_or_default(),
@@ -630,47 +815,92 @@ fn node_remedy(
         );
         return remedy;
     }
-    let mut remedy = mapping_remedy(
-        cluster.mode,
-        names,
-        profile.unwrap_or(role.arn),
-        Want::Node(role.kind),
-    );
-    let entry_in_the_way = faults
-        .iter()
-        .any(|fault| matches!(fault, NodeFault::WrongEntryType { .. } | NodeFault::StaleEntry));
-    if entry_in_the_way {
-        let arn = entry_arn(cluster.entries.unwrap_or_default(), role.arn);
-        remedy = mapping_remedy(AuthenticationMode::Api, names, &arn, Want::Node(role.kind));
-        remedy.text = format!(
-            "delete the access entry and create it again as {}: an entry's type and the principal it is bound to cannot be \
-             changed",
-            role.kind.entry_type().as_str()
-        );
-        remedy.commands.insert(
-            0,
-            format!(
-                "aws eks delete-access-entry --region {} --cluster-name {} --principal-arn {}",
-                shell(names.region),
-                shell(names.cluster),
-                shell(&arn)
+    if let (Some(problem), true) = (
+        misspelled(cluster).next(),
+        has(|fault| matches!(fault, NodeFault::NotMapped)),
+    ) {
+        remedy.text = format!("{}. If the role is not in there: {}", problem.fix, remedy.text);
+        return remedy;
+    }
+    if let (Some(entry), true) = (
+        bound,
+        has(|fault| matches!(fault, NodeFault::WrongEntryType { .. } | NodeFault::StaleEntry)),
+    ) {
+        return MappingRemedy {
+            text: format!(
+                "delete the access entry and create it again as {}: an entry's type and the principal it is bound to cannot be \
+                 changed",
+                role.kind.entry_type().as_str()
             ),
-        );
-    } else if let Some(line) = decision.source.as_ref().and_then(|source| source.line) {
-        remedy.text = format!("replace the entry at line {line} of mapRoles by the one below");
+            aws_auth_entry: None,
+            commands: recreate(names, role, &entry.principal_arn),
+        };
+    }
+    let instead = other.map(|(named, profile)| {
+        format!(". Or give the instance profile {profile} the role that the node class names, {named}, once that is mapped")
+    });
+    if let Some(line) = meant(decision) {
+        remedy.text = match cluster.mode {
+            AuthenticationMode::ApiAndConfigMap => format!(
+                "replace the entry at line {line} of mapRoles by the one below, or create the access entry, which hides it"
+            ),
+            _ => format!("replace the entry at line {line} of mapRoles by the one below"),
+        };
         // eksctl adds a second entry for the same ARN; the last one wins, but two are one too many.
         remedy.commands.retain(|command| !command.starts_with("eksctl"));
+        if remedy.commands.is_empty() {
+            remedy
+                .commands
+                .push("kubectl edit configmap aws-auth -n kube-system".to_owned());
+        }
     }
+    remedy.text.push_str(&instead.unwrap_or_default());
     remedy
 }
 
-/// The ARN of the entry that names the role, with its path.
-fn entry_arn(entries: &[AccessEntry], role_arn: &str) -> String {
+/// The line of mapRoles that maps the role, or that was meant to: to be replaced.
+fn meant(decision: &Decision) -> Option<usize> {
+    let of_roles = |source: &Source| source.line.filter(|_| source.key == Some(MapKey::MapRoles));
+    let nearly = decision.passed_over.iter().find(|over| {
+        decision.outcome == Outcome::NotMapped
+            && matches!(
+                over.because,
+                PassedOverBecause::RolePath
+                    | PassedOverBecause::AssumedRoleArn
+                    | PassedOverBecause::InstanceProfileArn
+                    | PassedOverBecause::StrayCharacters
+            )
+    });
+    decision
+        .source
+        .as_ref()
+        .or(nearly.map(|over| &over.source))
+        .and_then(of_roles)
+}
+
+/// The commands that bind an access entry to the role that has its name now.
+fn recreate(names: ClusterNames<'_>, role: &NodeRole<'_>, bound: &str) -> Vec<String> {
+    // IAM's own word on the ARN, with the path that it has now; else what the entry says.
+    let arn = match role.existence {
+        Existence::Since(_) => role.arn,
+        Existence::Unknown | Existence::Deleted => bound,
+    };
+    let mut commands = vec![format!(
+        "aws eks delete-access-entry --region {} --cluster-name {} --principal-arn {}",
+        shell(names.region),
+        shell(names.cluster),
+        shell(bound)
+    )];
+    commands.extend(mapping_remedy(AuthenticationMode::Api, names, arn, Want::Node(role.kind)).commands);
+    commands
+}
+
+/// The entry that names the role, whatever the path.
+fn entry_of<'a>(entries: &'a [AccessEntry], role_arn: &str) -> Option<&'a AccessEntry> {
     let bare = super::principal::without_path(role_arn);
     entries
         .iter()
         .find(|entry| super::gostr::equal_fold(&super::principal::without_path(&entry.principal_arn), &bare))
-        .map_or_else(|| role_arn.to_owned(), |entry| entry.principal_arn.clone())
 }
 
 /// What a principal should be to the cluster.

@@ -458,16 +458,21 @@ fn what_is_around_a_node_role_is_told_apart() {
     let profile = judge(
         NAMES,
         &NodeRole {
-            profile_role: Some(other),
+            named: Some(NamedRole {
+                arn: other,
+                profile: "demo_1",
+            }),
             ..good.clone()
         },
     );
     assert_eq!(
         profile.faults,
         [NodeFault::OtherProfileRole {
-            profile: other.to_owned()
+            named: other.to_owned(),
+            profile: "demo_1".to_owned()
         }]
     );
+    assert_eq!(profile.standing, Standing::Flawed, "the profile's role is mapped");
     let partition = judge(
         ClusterNames {
             partition: "aws-cn",
@@ -494,6 +499,14 @@ fn what_is_around_a_node_role_is_told_apart() {
     assert_eq!(
         (deleted.standing, &deleted.faults[..]),
         (Standing::Broken, &[NodeFault::RoleDeleted][..])
+    );
+    assert_eq!(
+        (
+            deleted.mapping.as_ref(),
+            deleted.currency.standing,
+            deleted.is_named_somewhere()
+        ),
+        (None, Standing::Broken, true)
     );
     let user = judge(
         NAMES,

@@ -141,11 +141,22 @@ pub(super) fn auto_mode(facts: &Facts) -> bool {
     facts.cluster.known().is_some_and(|cluster| cluster.auto_mode)
 }
 
-/// What is wrong with the mapping of the node role, as the check `node-role-mapped` has it, when it fails: that is why
-/// instances don't join. None: it does not fail, or there is no such check.
+/// What is wrong with the mapping of the node role, as the check that tells it has it, when that fails: that is why
+/// instances don't join. None: none of them fails.
 pub(super) fn mapping_problem(facts: &Facts) -> Option<Judgement> {
-    let judgement = (super::find("node-role-mapped")?.judge)(facts);
-    (judgement.status == Status::Fail).then_some(judgement)
+    let judge = |id: &str| super::find(id).map(|check| (check.judge)(facts));
+    let mapped = judge("node-role-mapped")?;
+    match mapped.status {
+        Status::Fail => Some(mapped),
+        // Skipped where another check has told the cause.
+        Status::Skip => [judge("node-role-current"), judge("aws-auth-parses")]
+            .into_iter()
+            .flatten()
+            .find(|judgement| judgement.status == Status::Fail),
+        Status::Pass | Status::Warn | Status::Unknown => {
+            judge("node-role-current").filter(|judgement| judgement.status == Status::Fail)
+        }
+    }
 }
 
 /// `1 node pool`, `3 node pools`.

@@ -6,8 +6,11 @@
 pub mod can_install;
 pub mod controller;
 pub mod failures;
+pub mod fargate;
 pub mod helm_access;
+pub mod hygiene;
 pub mod karpenter;
+pub mod node_current;
 pub mod node_mapping;
 pub mod quota;
 pub mod spot_role;
@@ -33,6 +36,9 @@ pub static REGISTRY: &[&Check] = &[
     &node_mapping::AWS_AUTH_PARSES,
     &node_mapping::NODE_ROLE_KNOWN,
     &node_mapping::NODE_ROLE_MAPPED,
+    &node_current::NODE_ROLE_CURRENT,
+    &fargate::FARGATE_ROLE_MAPPED,
+    &hygiene::AWS_AUTH_HYGIENE,
     &helm_access::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
     &karpenter::POOLS_WANT_SPOT,

@@ -1,19 +1,29 @@
 //! Whether Karpenter's nodes may join.
+use std::sync::LazyLock;
+
 use serde_json::json;
 
+use super::karpenter::count;
 use super::{Check, Group, Judgement, Status, always, lost_cluster};
 use crate::authenticator::{
-    AccessEntry, AuthenticationMode, AwsAuth, Cluster, ClusterNames, Existence, MapKey, NodeKind, NodeRole,
-    NodeVerdict, Problem, Settings, Severity, Standing, judge_node_role,
+    AccessEntry, AuthenticationMode, AwsAuth, Cluster, ClusterNames, Existence, MapKey, MappingRemedy,
+    NamedRole, NodeFault, NodeKind, NodeRole, NodeVerdict, Part, Problem, Settings, Standing,
+    judge_node_role,
 };
 use crate::facts::{self, Facts, NamedBy};
 use crate::karpenter::objects::NodeOs;
 use crate::observed::{Observed, Unknown};
 
+/// What changes aws-auth.
+pub(super) const EDIT: &str = "kubectl edit configmap aws-auth -n kube-system";
+
+/// What an absent ConfigMap is to the authenticator.
+static NO_AWS_AUTH: LazyLock<AwsAuth> = LazyLock::new(AwsAuth::default);
+
 /// The cluster's mappings, as far as they were read: what the authenticator's evaluator takes.
 pub(crate) struct Mappings<'a> {
     mode: AuthenticationMode,
-    aws_auth: Option<AwsAuth>,
+    aws_auth: Option<&'a AwsAuth>,
     entries: Option<&'a [AccessEntry]>,
     /// Why something that counts in this mode could not be read.
     pub(crate) unread: Option<&'a Unknown>,
@@ -24,10 +34,15 @@ impl Mappings<'_> {
     pub(crate) fn cluster(&self) -> Cluster<'_> {
         Cluster {
             mode: self.mode,
-            aws_auth: self.aws_auth.as_ref(),
+            aws_auth: self.aws_auth,
             entries: self.entries,
             settings: Settings::default(),
         }
+    }
+
+    /// Whether access entries count and could not be read.
+    pub(crate) fn entries_unread(&self) -> bool {
+        self.mode.uses_entries() && self.entries.is_none()
     }
 
     /// What counts in this mode and could not be read.
@@ -42,8 +57,8 @@ impl Mappings<'_> {
 pub(crate) fn mappings(facts: &Facts) -> Option<Mappings<'_>> {
     let mode = facts.cluster.known()?.authentication_mode;
     let aws_auth = match &facts.aws_auth.observed {
-        Observed::Known(map) => Some(AwsAuth::parse(&map.data)),
-        Observed::Absent => Some(AwsAuth::default()),
+        Observed::Known(map) => Some(map.taken_in()),
+        Observed::Absent => Some(&*NO_AWS_AUTH),
         Observed::Unknown(_) => None,
     };
     let entries = match &facts.access_entries.observed {
@@ -91,6 +106,100 @@ pub(crate) fn existence(role: &Observed<facts::iam::Role>) -> Existence {
     }
 }
 
+/// Something wrong with aws-auth in a sentence: the place, the line as it stands there, what is lost by it.
+pub(super) fn told(map: &AwsAuth, problem: &Problem) -> String {
+    let place = match (&problem.key, problem.line) {
+        (Some(key), Some(line)) => format!("{key} line {line}: "),
+        (Some(key), None) => format!("{key}: "),
+        (None, _) => String::new(),
+    };
+    let quote = quote(map, problem)
+        .map(|quote| format!(" (`{quote}`)"))
+        .unwrap_or_default();
+    let lost = if problem.lost.is_empty() {
+        String::new()
+    } else {
+        format!("; lost: {}", problem.lost)
+    };
+    format!("{place}{}{quote}{lost}", problem.message)
+}
+
+fn quote<'a>(map: &'a AwsAuth, problem: &Problem) -> Option<&'a str> {
+    let key = MapKey::ALL
+        .into_iter()
+        .find(|key| problem.key.as_deref() == Some(key.as_str()))?;
+    map.quote(key, problem.line?).filter(|quote| !quote.is_empty())
+}
+
+/// The sentences of several problems, as many as anybody reads in one message; the evidence has more.
+pub(super) fn told_together(map: &AwsAuth, problems: &[&Problem]) -> String {
+    const MOST: usize = 5;
+    let mut sentences: Vec<String> = problems.iter().take(MOST).map(|one| told(map, one)).collect();
+    if problems.len() > MOST {
+        sentences.push(format!("and {} more", problems.len() - MOST));
+    }
+    sentences.join(". ")
+}
+
+/// What to do about them, each with its place where there are several.
+pub(super) fn fixes(problems: &[&Problem]) -> String {
+    if let [only] = problems {
+        return only.fix.clone();
+    }
+    let place = |problem: &Problem| match (&problem.key, problem.line) {
+        (Some(key), Some(line)) => format!("{key} line {line}: "),
+        (Some(key), None) => format!("{key}: "),
+        (None, _) => String::new(),
+    };
+    problems
+        .iter()
+        .take(5)
+        .map(|problem| format!("{}{}", place(problem), problem.fix))
+        .collect::<Vec<_>>()
+        .join(". ")
+}
+
+/// The problems as evidence, with the lines quoted.
+pub(super) fn listed(map: &AwsAuth, problems: &[&Problem]) -> serde_json::Value {
+    let all = problems.iter().take(50).map(|problem| {
+        let mut value = json!(problem);
+        if let (Some(quote), Some(fields)) = (quote(map, problem), value.as_object_mut()) {
+            fields.insert("quote".to_owned(), json!(quote));
+        }
+        value
+    });
+    all.collect()
+}
+
+/// Whether EKS's webhook checks what is saved; null where that is not known.
+pub(super) fn webhook(facts: &Facts) -> serde_json::Value {
+    match &facts.validation_webhook.observed {
+        Observed::Known(_) => json!(true),
+        Observed::Absent => json!(false),
+        Observed::Unknown(_) => serde_json::Value::Null,
+    }
+}
+
+/// A remedy's sentence on the webhook, where it is there.
+pub(super) fn webhook_word(facts: &Facts) -> &'static str {
+    match facts.validation_webhook.known() {
+        Some(_) => {
+            " EKS's webhook looks at aws-auth when it is saved and may refuse a change, with its reason; what is in there already it \
+             has not looked at."
+        }
+        None => "",
+    }
+}
+
+/// A person's end of a sentence.
+pub(super) fn sentence(text: &str) -> String {
+    if text.is_empty() || text.ends_with(['.', '!', '?']) {
+        text.to_owned()
+    } else {
+        format!("{text}.")
+    }
+}
+
 /// See [`Check::explanation`].
 pub static AWS_AUTH_PARSES: Check = Check {
     id: "aws-auth-parses",
@@ -120,9 +229,8 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
         return Judgement::skip("in authentication mode API the cluster ignores aws-auth")
             .from(&facts.cluster);
     }
-    let edit = "kubectl edit configmap aws-auth -n kube-system";
     let map = match &facts.aws_auth.observed {
-        Observed::Known(map) => AwsAuth::parse(&map.data),
+        Observed::Known(map) => map.taken_in(),
         Observed::Absent if mode == AuthenticationMode::ConfigMap => {
             return Judgement::warn("there is no ConfigMap kube-system/aws-auth, and in authentication mode CONFIG_MAP nothing else lets nodes in")
                 .remedy(
@@ -160,54 +268,31 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
         })
         .map(MapKey::as_str)
         .collect();
-    let told = |problem: &Problem| {
-        let place = match (&problem.key, problem.line) {
-            (Some(key), Some(line)) => format!("{key} line {line}: "),
-            (Some(key), None) => format!("{key}: "),
-            (None, _) => String::new(),
-        };
-        let lost = if problem.lost.is_empty() {
-            String::new()
+    let judgement = if errors.is_empty() {
+        Judgement::pass(format!(
+            "{}, {}, {}, nothing lost",
+            count(map.roles.len(), "role", "roles"),
+            count(map.users.len(), "user", "users"),
+            count(map.accounts.len(), "account", "accounts")
+        ))
+    } else {
+        let message = told_together(map, &errors);
+        let base = if lost_keys.is_empty() {
+            Judgement::warn(message)
         } else {
-            format!("; lost: {}", problem.lost)
+            Judgement::fail(message)
         };
-        format!("{place}{}{lost}", problem.message)
-    };
-    let judgement = match errors.as_slice() {
-        [] => Judgement::pass(format!(
-            "{} roles, {} users, {} accounts, nothing lost",
-            map.roles.len(),
-            map.users.len(),
-            map.accounts.len()
-        )),
-        [first, rest @ ..] => {
-            let more = if rest.is_empty() {
-                String::new()
-            } else {
-                format!(" (and {} more)", rest.len())
-            };
-            let message = format!("{}{more}", told(first));
-            let base = if lost_keys.is_empty() {
-                Judgement::warn(message)
-            } else {
-                Judgement::fail(message)
-            };
-            base.remedy(first.fix.clone(), [edit.to_owned()])
-        }
+        base.remedy(
+            format!("{}{}", sentence(&fixes(&errors)), webhook_word(facts)),
+            [EDIT.to_owned()],
+        )
     };
     judgement
-        .evidence(
-            "problems",
-            json!(
-                map.problems
-                    .iter()
-                    .filter(|problem| problem.severity == Severity::Error)
-                    .take(50)
-                    .collect::<Vec<_>>()
-            ),
-        )
+        .evidence("problems", listed(map, &errors))
         .evidence("lostKeys", json!(lost_keys))
+        .evidence("validationWebhook", webhook(facts))
         .from(&facts.aws_auth)
+        .from(&facts.validation_webhook)
 }
 
 /// See [`Check::explanation`].
@@ -225,115 +310,336 @@ pub static NODE_ROLE_MAPPED: Check = Check {
     judge: node_role_mapped,
 };
 
-/// Each node role with the verdict on its mapping; roles whose name is not known are left out.
-pub(crate) fn node_verdicts(facts: &Facts, mappings: &Mappings<'_>) -> Vec<(String, NodeVerdict)> {
-    let names = names(facts);
-    let roles = facts.node_roles.known().map(Vec::as_slice).unwrap_or_default();
-    roles
-        .iter()
-        .filter(|role| !role.name.is_empty())
-        .map(|role| {
-            let arn = match role.role.known() {
-                Some(known) => known.arn.clone(),
-                None if role.given.starts_with("arn:") => role.given.clone(),
-                None => format!(
-                    "arn:{}:iam::{}:role/{}",
-                    names.partition,
-                    names.account,
-                    role.given.trim_start_matches('/')
-                ),
-            };
-            let kind = match role.os {
-                NodeOs::Windows => NodeKind::Windows,
-                NodeOs::Linux | NodeOs::Unknown => NodeKind::Linux,
-            };
-            let mut asked = NodeRole::new(&arn, kind);
-            asked.existence = existence(&role.role.observed);
-            asked.id = role
-                .role
-                .known()
-                .map(|known| known.id.as_str())
-                .filter(|id| !id.is_empty());
-            (
-                role.name.clone(),
-                judge_node_role(&mappings.cluster(), names, &asked),
-            )
-        })
-        .collect()
+/// A role that nodes run under, with the verdict on its mapping.
+pub(super) struct Judged<'f> {
+    /// Who named it, and what was read.
+    pub(super) role: &'f facts::NodeRole,
+    /// The role that nodes run under: the named one, or what the node class's instance profile holds instead.
+    pub(super) name: String,
+    /// What IAM says of the named role; none where that is another account's, or the profile holds another.
+    pub(super) found: Option<&'f Observed<facts::iam::Role>>,
+    /// The role in the profile, where it is another one than is named.
+    pub(super) held: Option<&'f facts::iam::Role>,
+    /// Its mapping.
+    pub(super) verdict: NodeVerdict,
 }
 
-fn node_role_mapped(facts: &Facts) -> Judgement {
+impl Judged<'_> {
+    /// What IAM says of the role that nodes run under.
+    pub(super) fn existence(&self) -> Existence {
+        match (self.held, self.found) {
+            (Some(held), _) => held.created.map_or(Existence::Unknown, Existence::Since),
+            (None, Some(found)) => existence(found),
+            (None, None) => Existence::Unknown,
+        }
+    }
+
+    /// Whether IAM cannot be asked about it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.found.is_none() && self.held.is_none()
+    }
+}
+
+/// Whether the role that was given is another account's or partition's: these credentials' IAM knows nothing of it.
+fn is_foreign(given: &str, names: ClusterNames<'_>) -> bool {
+    given.parse::<crate::arn::Arn>().is_ok_and(|arn| {
+        let account_known = !arn.account.is_empty() && !names.account.is_empty();
+        arn.partition.as_str() != names.partition || (account_known && arn.account != names.account)
+    })
+}
+
+/// Whether two ARNs name one role; a role's name is its account's only one, whatever the path.
+fn same_role(one: &str, other: &str) -> bool {
+    let account = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
+    account(one) == account(other)
+        && crate::arn::role_name(one).eq_ignore_ascii_case(&crate::arn::role_name(other))
+}
+
+/// Each node role with the verdict on its mapping; roles whose name is not known are left out.
+pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Vec<Judged<'f>> {
+    let names = names(facts);
+    let roles = facts.node_roles.known().map(Vec::as_slice).unwrap_or_default();
+    let node_groups = facts
+        .compute
+        .node_groups
+        .known()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let judge = |arn: &str,
+                 kind: NodeKind,
+                 found: Option<&facts::iam::Role>,
+                 existence,
+                 named: Option<NamedRole<'_>>| {
+        let shared: Vec<String> = node_groups
+            .iter()
+            .filter(|group| same_role(&group.role_arn, arn))
+            .map(|group| group.name.clone())
+            .collect();
+        let asked = NodeRole {
+            existence,
+            id: found.map(|found| found.id.as_str()).filter(|id| !id.is_empty()),
+            node_groups: &shared,
+            named,
+            ..NodeRole::new(arn, kind)
+        };
+        judge_node_role(&mappings.cluster(), names, &asked)
+    };
+    let kind_of = |role: &facts::NodeRole| match role.os {
+        NodeOs::Windows => NodeKind::Windows,
+        NodeOs::Linux | NodeOs::Unknown => NodeKind::Linux,
+    };
+    let mut judged: Vec<Judged<'f>> = Vec::new();
+    for role in roles.iter().filter(|role| !role.name.is_empty()) {
+        let kind = kind_of(role);
+        // What Windows nodes need is all that Linux nodes need, and more.
+        let windows_too = |other: &facts::NodeRole| {
+            kind == NodeKind::Linux && other.name == role.name && kind_of(other) == NodeKind::Windows
+        };
+        if roles.iter().any(windows_too) {
+            continue;
+        }
+        let foreign = is_foreign(&role.given, names);
+        let arn = match role.role.known() {
+            Some(known) if !foreign => known.arn.clone(),
+            _ if role.given.starts_with("arn:") => role.given.clone(),
+            _ => format!(
+                "arn:{}:iam::{}:role/{}",
+                names.partition,
+                names.account,
+                role.given.trim_start_matches('/')
+            ),
+        };
+        let mut others: Vec<(&facts::iam::Role, &str)> = Vec::new();
+        let mut as_named = role.profiles_in_use.is_empty();
+        for in_use in &role.profiles_in_use {
+            match in_use.profile.known() {
+                Some(facts::iam::InstanceProfile {
+                    name,
+                    role: Some(held),
+                    ..
+                }) if !same_role(&held.arn, &arn) => {
+                    if !others.iter().any(|(other, _)| same_role(&other.arn, &held.arn)) {
+                        others.push((held, name));
+                    }
+                }
+                _ => as_named = true,
+            }
+        }
+        if as_named {
+            let (found, existence) = match foreign {
+                true => (None, Existence::Unknown),
+                false => (Some(&role.role.observed), existence(&role.role.observed)),
+            };
+            judged.push(Judged {
+                role,
+                name: role.name.clone(),
+                found,
+                held: None,
+                verdict: judge(&arn, kind, found.and_then(Observed::known), existence, None),
+            });
+        }
+        for (held, profile) in others {
+            let existence = held.created.map_or(Existence::Unknown, Existence::Since);
+            let named = NamedRole { arn: &arn, profile };
+            judged.push(Judged {
+                role,
+                name: held.name.clone(),
+                found: None,
+                held: Some(held),
+                verdict: judge(&held.arn, kind, Some(held), existence, Some(named)),
+            });
+        }
+    }
+    judged
+}
+
+/// What is known of the node roles' mappings, or the judgement of every check that needs them.
+pub(super) fn judged(facts: &Facts) -> Result<(Mappings<'_>, Vec<Judged<'_>>), Box<Judgement>> {
     if let Some(reason) = lost_cluster(facts) {
-        return Judgement::ground_lost(reason);
+        return Err(Box::new(Judgement::ground_lost(reason)));
     }
     let Some(mappings) = mappings(facts) else {
-        return match facts.cluster.observed.unknown() {
+        return Err(Box::new(match facts.cluster.observed.unknown() {
             Some(unknown) => {
                 Judgement::unknown("the cluster's authentication mode", unknown).from(&facts.cluster)
             }
             None => Judgement::ground_lost("the cluster was not found: see cluster-found"),
-        };
+        }));
     };
     match &facts.node_roles.observed {
-        Observed::Known(roles) if roles.is_empty() => {
-            return Judgement::skip("which role the nodes have is not known: see node-role-known");
+        Observed::Known(roles) if roles.is_empty() => Err(Box::new(Judgement::skip(
+            "which role the nodes have is not known: see node-role-known",
+        ))),
+        Observed::Known(_) => {
+            let judged = node_verdicts(facts, &mappings);
+            if judged.is_empty() {
+                return Err(Box::new(Judgement::ground_lost(
+                    "no instance profile of the node classes has a role: see node-role-known",
+                )));
+            }
+            Ok((mappings, judged))
         }
-        Observed::Known(_) => {}
-        Observed::Unknown(unknown) => {
-            return Judgement::unknown("the role of Karpenter's nodes", unknown).from(&facts.node_roles);
-        }
-        Observed::Absent => {
-            return Judgement::skip("which role the nodes have is not known: see node-role-known");
-        }
+        Observed::Unknown(unknown) => Err(Box::new(
+            Judgement::unknown("the role of Karpenter's nodes", unknown).from(&facts.node_roles),
+        )),
+        Observed::Absent => Err(Box::new(Judgement::skip(
+            "which role the nodes have is not known: see node-role-known",
+        ))),
     }
-    let verdicts = node_verdicts(facts, &mappings);
-    let Some((_, worst)) = verdicts.iter().max_by_key(|(_, verdict)| verdict.standing) else {
-        return Judgement::ground_lost(
-            "no instance profile of the node classes has a role: see node-role-known",
-        );
-    };
-    let message = if worst.standing == Standing::Well {
-        verdicts
-            .iter()
-            .map(|(_, verdict)| verdict.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; ")
-    } else {
-        let bad = verdicts
-            .iter()
-            .filter(|(_, verdict)| verdict.standing != Standing::Well);
-        bad.map(|(_, verdict)| verdict.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; ")
-    };
-    let mut judgement = match (worst.standing, mappings.unread) {
-        (Standing::Unknown, Some(unknown)) => Judgement::unknown("how the node role is mapped", unknown),
-        (Standing::Unknown, None) => Judgement::undecided(message),
-        (Standing::Well, _) => Judgement::pass(message),
-        (Standing::Flawed, _) => Judgement::warn(message),
-        (Standing::Broken, _) => Judgement::fail(message),
-    };
-    if let (Status::Warn | Status::Fail, Some(remedy)) = (judgement.status, &worst.remedy) {
-        let mut commands = remedy.commands.clone();
-        if let Some(entry) = &remedy.aws_auth_entry {
-            let comment = "# or, in kubectl edit configmap aws-auth -n kube-system, under mapRoles:";
-            commands.push(format!("{comment}\n{entry}"));
-        }
-        judgement = judgement.remedy(remedy.text.clone(), commands);
-    }
-    let evidence: Vec<_> = verdicts
+}
+
+/// Whether the role is not there because all of mapRoles is lost: aws-auth-parses says that.
+pub(super) fn is_lost(part: &Part) -> bool {
+    part.faults
         .iter()
-        .map(|(name, verdict)| {
+        .any(|fault| matches!(fault, NodeFault::Lost { .. }))
+}
+
+/// The remedies of several roles as one: words, and commands without repetition.
+pub(super) fn remedies<'a>(
+    remedies: impl Iterator<Item = (&'a str, &'a MappingRemedy)>,
+) -> Option<(String, Vec<String>)> {
+    let all: Vec<(&str, &MappingRemedy)> = remedies.collect();
+    let mut commands: Vec<String> = Vec::new();
+    for (_, remedy) in &all {
+        let entry = remedy
+            .aws_auth_entry
+            .as_ref()
+            .map(|entry| format!("# in {EDIT}, under mapRoles:\n{entry}"));
+        for command in remedy.commands.iter().cloned().chain(entry) {
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+    }
+    let text = match all.as_slice() {
+        [] => return None,
+        [(_, only)] => only.text.clone(),
+        several => several
+            .iter()
+            .map(|(name, remedy)| format!("{name}: {}", remedy.text))
+            .collect::<Vec<_>>()
+            .join(". "),
+    };
+    Some((text, commands))
+}
+
+fn node_role_mapped(facts: &Facts) -> Judgement {
+    let (mappings, judged) = match judged(facts) {
+        Ok(judged) => judged,
+        Err(judgement) => return *judgement,
+    };
+    let evidence: Vec<_> = judged
+        .iter()
+        .map(|one| {
+            let verdict = &one.verdict;
             json!({
-                "role": name, "standing": verdict.standing, "faults": verdict.faults,
+                "role": one.name, "standing": verdict.standing, "faults": verdict.faults,
                 "username": verdict.decision.username, "groups": verdict.decision.groups, "source": verdict.decision.source
             })
         })
         .collect();
+    let of_others = |part: &Part| !is_lost(part);
+    let told: Vec<(&Judged<'_>, &Part)> = judged
+        .iter()
+        .filter_map(|one| Some((one, one.verdict.mapping.as_ref().filter(|part| of_others(part))?)))
+        .collect();
+    let judgement = match told.iter().map(|(_, part)| part.standing).max() {
+        None => follow_on(&judged),
+        Some(worst) => {
+            let messages = |all: bool| {
+                told.iter()
+                    .filter(|(_, part)| all || part.standing != Standing::Well)
+                    .map(|(_, part)| part.message.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            };
+            let mut message = messages(worst == Standing::Well);
+            let not_mapped = |(_, part): &(&Judged<'_>, &Part)| part.faults.contains(&NodeFault::NotMapped);
+            if let (true, Some(written)) = (told.iter().any(not_mapped), last_written(facts)) {
+                message = format!("{message}; aws-auth was last written by {written}");
+            }
+            if matches!(worst, Standing::Well | Standing::Flawed) {
+                for unseen in unseen(facts, &judged) {
+                    message = format!("{message}; {unseen}");
+                }
+            }
+            match (worst, mappings.unread) {
+                (Standing::Unknown, Some(unknown)) => {
+                    Judgement::unknown("how the node role is mapped", unknown)
+                }
+                (Standing::Unknown, None) => Judgement::undecided(message),
+                (Standing::Well, _) => Judgement::pass(message),
+                (Standing::Flawed, _) => Judgement::warn(message),
+                (Standing::Broken, _) => Judgement::fail(message),
+            }
+        }
+    };
+    let mut judgement = judgement;
+    let mending = told
+        .iter()
+        .filter_map(|(one, part)| Some((one.name.as_str(), part.remedy.as_ref()?)));
+    if let (Status::Warn | Status::Fail, Some((text, commands))) = (judgement.status, remedies(mending)) {
+        judgement = judgement.remedy(text, commands);
+    }
     judgement
         .evidence("roles", json!(evidence))
         .from(&facts.access_entries)
         .from(&facts.aws_auth)
+        .from(&facts.compute.node_groups)
+}
+
+/// Which check says why nothing can be said of these roles' mappings.
+fn follow_on(judged: &[Judged<'_>]) -> Judgement {
+    let lost = judged
+        .iter()
+        .any(|one| one.verdict.mapping.as_ref().is_some_and(is_lost));
+    if lost {
+        return Judgement::ground_lost(
+            "all of mapRoles is lost, the nodes' mapping too: see aws-auth-parses",
+        );
+    }
+    let names: Vec<&str> = judged.iter().map(|one| one.name.as_str()).collect();
+    let names = names.join(", ");
+    if judged.iter().any(|one| one.verdict.is_named_somewhere()) {
+        let gone = judged.iter().all(|one| one.existence() == Existence::Deleted);
+        Judgement::ground_lost(if gone {
+            format!("IAM no longer has {names}, which is mapped: see node-role-current")
+        } else {
+            format!("{names} is not the role that was mapped: see node-role-current")
+        })
+    } else {
+        Judgement::ground_lost(format!("IAM has no role {names}: see node-role-known"))
+    }
+}
+
+/// What could not be read and might speak against a good mapping, each with its reason.
+fn unseen(facts: &Facts, judged: &[Judged<'_>]) -> Vec<String> {
+    let shared =
+        facts.compute.node_groups.observed.unknown().map(|unknown| {
+            format!("whether a managed node group shares the role could not be read: {unknown}")
+        });
+    let profile = judged
+        .iter()
+        .flat_map(|one| &one.role.profiles_in_use)
+        .find_map(|in_use| Some((in_use, in_use.profile.observed.unknown()?)));
+    let profile = profile.map(|(in_use, unknown)| {
+        format!(
+            "whether the instance profile of the node class {} really holds the role could not be read: {unknown}",
+            in_use.class
+        )
+    });
+    shared.into_iter().chain(profile).collect()
+}
+
+/// Who wrote aws-auth last, where the API server tells.
+fn last_written(facts: &Facts) -> Option<&str> {
+    let time = |manager: &&String| manager.rsplit(' ').next().unwrap_or_default().to_owned();
+    facts
+        .aws_auth
+        .known()
+        .and_then(|map| map.managers.iter().max_by_key(time))
+        .map(String::as_str)
 }
 
 /// See [`Check::explanation`].
@@ -387,26 +693,50 @@ fn node_role_known(facts: &Facts) -> Judgement {
         )
         .from(&facts.node_roles);
     }
+    let names = names(facts);
+    let mappings = mappings(facts);
+    let verdicts = mappings
+        .as_ref()
+        .map(|mappings| node_verdicts(facts, mappings))
+        .unwrap_or_default();
     let mut missing = Vec::new();
     let mut found = Vec::new();
+    // Deleted behind a mapping that is still there.
+    let mut behind = Vec::new();
     for role in roles {
         let who = match &role.named_by {
             NamedBy::Flag => "--node-role".to_owned(),
             NamedBy::NodeClass { name } => format!("EC2NodeClass {name}"),
             NamedBy::Convention => "the usual name".to_owned(),
         };
+        if is_foreign(&role.given, names) {
+            found.push(format!(
+                "{} ({who}; of another account or partition, so these credentials cannot look it up)",
+                role.given
+            ));
+            continue;
+        }
+        let mapped = verdicts.iter().any(|one| {
+            std::ptr::eq(one.role, role) && one.found.is_some() && one.verdict.is_named_somewhere()
+        });
         match (&role.role.observed, &role.instance_profile) {
             (Observed::Known(known), _) => found.push(format!("{} ({who})", known.arn)),
             (Observed::Absent, Some(profile)) => missing.push(format!(
                 "the instance profile {profile} ({who}) does not exist or holds no role"
             )),
+            (Observed::Absent, None) if mapped => behind.push(format!("{} ({who})", role.given)),
             (Observed::Absent, None) => missing.push(format!("IAM has no role {} ({who})", role.given)),
             (Observed::Unknown(unknown), _) => {
                 return Judgement::unknown(&format!("the role {}", role.given), unknown).from(&role.role);
             }
         }
     }
-    let mut judgement = if missing.is_empty() {
+    let mut judgement = if missing.is_empty() && !behind.is_empty() {
+        Judgement::ground_lost(format!(
+            "IAM no longer has {}, which the cluster still maps: see node-role-current",
+            behind.join(", ")
+        ))
+    } else if missing.is_empty() {
         Judgement::pass(found.join(", "))
     } else {
         Judgement::fail(missing.join("; ")).remedy(
@@ -439,10 +769,7 @@ mod tests {
         let data = [("mapRoles".to_owned(), text.to_owned())].into();
         facts.aws_auth = known(
             "get configmaps/aws-auth",
-            facts::aws_auth::AwsAuth {
-                data,
-                managers: Vec::new(),
-            },
+            facts::aws_auth::AwsAuth::new(data, Vec::new()),
         );
     }
 

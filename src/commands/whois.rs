@@ -225,6 +225,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
     }
     decision.problems.splice(0..0, file_problems);
     decision.caveats.extend(caveats);
+    decision.caveats.extend(hidden_creator(&decision, mode));
     let names = ClusterNames {
         cluster: "CLUSTER",
         region: "REGION",
@@ -241,6 +242,15 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
     whois.policies = policies;
     ui::out(&render(&whois, global.output, style))?;
     Ok(whois.exit())
+}
+
+/// What nothing shows: who created a cluster of mode CONFIG_MAP.
+const HIDDEN_CREATOR: &str = "in mode CONFIG_MAP the principal that created the cluster is an administrator without any mapping that shows";
+
+/// The caveat on a principal that nothing maps.
+fn hidden_creator(decision: &Decision, mode: AuthenticationMode) -> Option<String> {
+    let unmapped = decision.outcome == Outcome::NotMapped && mode == AuthenticationMode::ConfigMap;
+    unmapped.then(|| HIDDEN_CREATOR.to_owned())
 }
 
 fn cluster_problems(cluster: &Cluster<'_>) -> Vec<Problem> {
@@ -500,7 +510,7 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
         read: &read,
         account: account.as_deref(),
         aws_auth: match &read.aws_auth.observed {
-            Observed::Known(map) => Some(AwsAuth::parse(&map.data)),
+            Observed::Known(map) => Some(map.taken_in().clone()),
             Observed::Absent => Some(AwsAuth::default()),
             Observed::Unknown(_) => None,
         },
@@ -591,7 +601,11 @@ impl Place<'_> {
                 region: self.target.region.clone(),
                 account: self.account.map(str::to_owned),
             }),
-            validation_webhook: None,
+            validation_webhook: match &self.read.validation_webhook.observed {
+                Observed::Known(_) => Some(true),
+                Observed::Absent => Some(false),
+                Observed::Unknown(_) => None,
+            },
             unread,
         }
     }
@@ -671,10 +685,7 @@ impl Place<'_> {
         let listed = list_all(&self.cluster(mode), |arn| self.existence(arn));
         let mut caveats: Vec<String> = self.mode_caveat().into_iter().collect();
         if mode == AuthenticationMode::ConfigMap {
-            caveats.push(
-                "in mode CONFIG_MAP the principal that created the cluster is an administrator without any mapping that shows"
-                    .to_owned(),
-            );
+            caveats.push(HIDDEN_CREATOR.to_owned());
         }
         let problems = cluster_problems(&self.cluster(mode));
         WhoisList::new(listed, caveats, problems, self.ground(unread_now), &|_, _| None)
@@ -796,6 +807,7 @@ impl Place<'_> {
                 .caveats
                 .push("the authentication mode could not be read; it makes no difference here".to_owned());
         }
+        decision.caveats.extend(hidden_creator(&decision, mode));
         self.about_the_role(&arn, &caller, existence, &mut decision);
         let entries = self.entries().unwrap_or_default();
         let names = ClusterNames {

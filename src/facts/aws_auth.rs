@@ -1,23 +1,53 @@
 //! The ConfigMap kube-system/aws-auth, as it is.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::calls::Calls;
+use crate::authenticator::{self, VALIDATION_WEBHOOK};
 use crate::kubernetes::{Api, Refusal};
 use crate::observed::{Fact, Grant, Observed, Unknown, Why};
 
 /// The ConfigMap's data and who wrote it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAuth {
     /// `data`, every key as it is.
-    pub data: BTreeMap<String, String>,
+    data: BTreeMap<String, String>,
     /// The field managers that wrote it, with the time: `eks 2026-01-02T03:04:05Z`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managers: Vec<String>,
+    /// What the authenticator makes of `data`, taken in once: several checks look at it, and it may have a MiB.
+    #[serde(skip)]
+    taken_in: OnceLock<Arc<authenticator::AwsAuth>>,
+}
+
+impl PartialEq for AwsAuth {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.data, &self.managers) == (&other.data, &other.managers)
+    }
+}
+
+impl Eq for AwsAuth {}
+
+impl AwsAuth {
+    /// From the ConfigMap's `data` and the field managers that wrote it.
+    pub fn new(data: BTreeMap<String, String>, managers: Vec<String>) -> Self {
+        Self {
+            data,
+            managers,
+            taken_in: OnceLock::new(),
+        }
+    }
+
+    /// What the authenticator makes of it.
+    pub fn taken_in(&self) -> &authenticator::AwsAuth {
+        self.taken_in
+            .get_or_init(|| Arc::new(authenticator::AwsAuth::parse(&self.data)))
+    }
 }
 
 /// The permission it needs.
@@ -46,6 +76,53 @@ pub async fn read(api: &Api, calls: &Calls) -> Fact<AwsAuth> {
             format!(
                 "the answer to {call} was 404 without a Kubernetes status: the server is no Kubernetes API"
             ),
+        )),
+        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
+    };
+    calls.observed(&call, &observed);
+    Fact::new(call, observed)
+}
+
+/// EKS's webhook that checks changes of aws-auth. What it refuses is not published, and it has never looked at what was
+/// there before it: seeing it says what may be refused when aws-auth is saved, and nothing about what is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// `Ignore`: where it does not answer, everything is saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<String>,
+}
+
+/// The permission that seeing the webhook needs.
+pub fn webhook_grant() -> Grant {
+    Grant::Rbac {
+        verb: "get".to_owned(),
+        group: "admissionregistration.k8s.io".to_owned(),
+        resource: "validatingwebhookconfigurations".to_owned(),
+        namespace: None,
+        name: Some(VALIDATION_WEBHOOK.to_owned()),
+    }
+}
+
+/// Looks whether the webhook is there.
+pub async fn webhook(api: &Api, calls: &Calls) -> Fact<Webhook> {
+    let grant = webhook_grant();
+    let call = grant.action();
+    let path =
+        format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{VALIDATION_WEBHOOK}");
+    let observed = match api.get(&path, &grant).await {
+        Ok(value) if value.get("kind").and_then(Value::as_str) == Some("ValidatingWebhookConfiguration") => {
+            Observed::Known(Webhook {
+                failure_policy: value
+                    .pointer("/webhooks/0/failurePolicy")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            })
+        }
+        Err(Refusal::NotFound) => Observed::Absent,
+        Ok(_) | Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
+            Why::Unusable,
+            format!("the answer to {call} is no webhook configuration"),
         )),
         Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
     };
@@ -88,5 +165,5 @@ fn parse(value: &Value) -> Observed<AwsAuth> {
         })
         .take(20)
         .collect();
-    Observed::Known(AwsAuth { data, managers })
+    Observed::Known(AwsAuth::new(data, managers))
 }

@@ -103,7 +103,7 @@ pub async fn list_clusters(
     Ok(names)
 }
 
-fn cluster_grant(action: &str, region: &str, cluster: &str) -> Grant {
+pub(super) fn cluster_grant(action: &str, region: &str, cluster: &str) -> Grant {
     let partition = crate::arn::partition_of_region(region);
     Grant::Iam {
         action: action.to_owned(),

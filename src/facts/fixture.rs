@@ -80,6 +80,7 @@ pub fn healthy() -> Facts {
         instance_profile: None,
         os: NodeOs::Linux,
         role: known("iam:GetRole demo-node", role("demo-node")),
+        profiles_in_use: Vec::new(),
     };
     Facts {
         format: FORMAT.to_owned(),
@@ -139,17 +140,23 @@ pub fn healthy() -> Facts {
         ),
         aws_auth: known(
             "get configmaps/aws-auth in kube-system",
-            aws_auth::AwsAuth {
-                data: [(
+            aws_auth::AwsAuth::new(
+                [(
                     "mapRoles".to_owned(),
                     format!(
                         "- rolearn: arn:aws:iam::{ACCOUNT}:role/demo-node\n  username: system:node:{{{{EC2PrivateDNSName}}}}\n  groups: [system:bootstrappers, system:nodes]\n- rolearn: arn:aws:iam::{ACCOUNT}:role/Admin\n  username: admin\n  groups: [system:masters]\n"
                     ),
                 )]
                 .into(),
-                managers: Vec::new(),
-            },
+                Vec::new(),
+            ),
         ),
+        validation_webhook: absent("get validatingwebhookconfigurations"),
+        compute: compute::Compute {
+            fargate_profiles: known("eks:ListFargateProfiles demo", Vec::new()),
+            fargate_roles: BTreeMap::new(),
+            node_groups: known("eks:ListNodegroups demo", Vec::new()),
+        },
         pools: karpenter::Pools {
             node_pools: absent("list nodepools.karpenter.sh"),
             node_classes: absent("list ec2nodeclasses.karpenter.k8s.aws"),

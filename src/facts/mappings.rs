@@ -1,13 +1,6 @@
 //! What `whois` reads: how the cluster maps principals, and what IAM says about them. Nothing of Karpenter's.
 
-use std::collections::BTreeMap;
-
-use futures_util::stream::{self, StreamExt as _};
-
 use super::*;
-
-/// How many roles are read at a time: IAM's read rate is shared by the whole account.
-const AT_ONCE: usize = 16;
 
 /// Whom it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +30,8 @@ pub struct Mappings {
     pub access_entries: Fact<Vec<AccessEntry>>,
     /// kube-system/aws-auth.
     pub aws_auth: Fact<aws_auth::AwsAuth>,
+    /// EKS's webhook that checks changes of aws-auth.
+    pub validation_webhook: Fact<aws_auth::Webhook>,
     /// Who the cluster takes the token's identity for.
     pub kubernetes_user: Fact<access::KubernetesUser>,
     /// The roles that IAM was asked about, by name.
@@ -92,16 +87,21 @@ pub async fn gather(
         let entries = aws.access_entries().await;
         let roles = match about {
             About::Everybody => roles_of(&aws, entries.known().map(Vec::as_slice).unwrap_or_default()).await,
-            _ => Vec::new(),
+            _ => BTreeMap::new(),
         };
         (entries, roles)
     };
     let kubernetes = async {
         match api.await {
-            Ok(api) => join!(access::whoami(&api, calls), aws_auth::read(&api, calls)),
+            Ok(api) => join!(
+                access::whoami(&api, calls),
+                aws_auth::read(&api, calls),
+                aws_auth::webhook(&api, calls)
+            ),
             Err(unknown) => (
-                Fact::new(access::grant().action(), Observed::Unknown(unknown.clone())),
-                Fact::new(aws_auth::grant().action(), Observed::Unknown(unknown)),
+                unread(access::grant().action(), &unknown),
+                unread(aws_auth::grant().action(), &unknown),
+                unread(aws_auth::webhook_grant().action(), &unknown),
             ),
         }
     };
@@ -110,7 +110,7 @@ pub async fn gather(
         asked,
         cluster,
         (mut access_entries, of_entries),
-        (kubernetes_user, aws_auth),
+        (kubernetes_user, aws_auth, validation_webhook),
     ) = join!(caller, asked, aws.cluster(), entries, kubernetes);
     // Asked beside DescribeCluster and not after it; in mode CONFIG_MAP there are none, whatever the answer was.
     if cluster
@@ -130,6 +130,7 @@ pub async fn gather(
         cluster,
         access_entries,
         aws_auth,
+        validation_webhook,
         kubernetes_user,
         roles: mine.into_iter().chain(asked).chain(of_entries).collect(),
         calls: calls.sorted(),
@@ -143,20 +144,12 @@ async fn role_behind(aws: &Aws<'_>, caller: &Fact<sts::Caller>) -> Option<(Strin
 }
 
 /// The roles that access entries name, each read once; an entry outlives its role without a sign.
-async fn roles_of(aws: &Aws<'_>, entries: &[AccessEntry]) -> Vec<(String, Fact<iam::Role>)> {
-    let mut names: Vec<String> = entries
-        .iter()
-        .filter(|entry| entry.principal_arn.contains(":role/"))
-        .map(|entry| arn::role_name(&entry.principal_arn))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    stream::iter(names)
-        .map(|name| async move {
-            let role = aws.role(&name).await;
-            (name, role)
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await
+async fn roles_of(aws: &Aws<'_>, entries: &[AccessEntry]) -> BTreeMap<String, Fact<iam::Role>> {
+    aws.roles(
+        entries
+            .iter()
+            .filter(|entry| entry.principal_arn.contains(":role/"))
+            .map(|entry| arn::role_name(&entry.principal_arn)),
+    )
+    .await
 }

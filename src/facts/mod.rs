@@ -6,6 +6,7 @@
 pub mod access;
 pub mod aws_auth;
 pub mod calls;
+pub mod compute;
 pub mod controller;
 pub mod eks;
 #[cfg(test)]
@@ -20,9 +21,11 @@ pub mod redact;
 pub mod sts;
 pub mod traces;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use futures_util::stream::{self, StreamExt as _};
 use futures_util::{future, join};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,7 +39,7 @@ use crate::karpenter::identity::Association;
 use crate::karpenter::instances::{SpotQuota, spot_needs_of};
 use crate::karpenter::nodepools_file::Manifests;
 use crate::karpenter::objects::{Deployment, NodeClass, NodeOs, NodePool};
-use crate::karpenter::requirements::spot_verdict;
+use crate::karpenter::requirements::{admitted, spot_verdict};
 use crate::karpenter::traces::{ClaimFold, NodeFold};
 use crate::kubernetes::{self, Api, Authentication};
 use crate::observed::{Fact, Grant, Observed, Unknown, Why};
@@ -51,6 +54,9 @@ pub const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
 
 /// The format of saved facts.
 pub const FORMAT: &str = "capt-spot/facts/v1";
+
+/// How many roles or instance profiles are read at a time: IAM's read rate is shared by the whole account.
+const AT_ONCE: usize = 16;
 
 /// What was asked for, as far as judging depends on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +147,19 @@ pub struct NodeRole {
     pub os: NodeOs,
     /// The role in IAM.
     pub role: Fact<iam::Role>,
+    /// The instance profiles that the node classes with this `spec.role` really use (`status.instanceProfile`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles_in_use: Vec<ProfileInUse>,
+}
+
+/// The instance profile that a node class which names a role launches its nodes with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileInUse {
+    /// The node class.
+    pub class: String,
+    /// The profile, with the role in it.
+    pub profile: Fact<iam::InstanceProfile>,
 }
 
 /// Everything that was read.
@@ -175,6 +194,10 @@ pub struct Facts {
     pub kubernetes_user: Fact<access::KubernetesUser>,
     /// kube-system/aws-auth.
     pub aws_auth: Fact<aws_auth::AwsAuth>,
+    /// EKS's webhook that checks changes of aws-auth.
+    pub validation_webhook: Fact<aws_auth::Webhook>,
+    /// Fargate profiles and managed node groups.
+    pub compute: compute::Compute,
     /// NodePools and EC2NodeClasses.
     pub pools: karpenter::Pools,
     /// The roles of Karpenter's nodes. Known and empty: nobody names one and IAM has none of the usual names.
@@ -429,7 +452,7 @@ pub async fn gather(
         calls,
     };
     let shared = Shared::default();
-    let ((aws_facts, caller, caller_role, caller_may_create), (api, kubernetes_facts)) = join!(
+    let ((aws_facts, caller, caller_role, caller_may_create), compute, (api, kubernetes_facts)) = join!(
         async {
             let spot = async { join!(shared.spot_role(&aws), aws.attached_policies(SPOT_ROLE)) };
             let caller = async {
@@ -447,6 +470,7 @@ pub async fn gather(
                 may_create,
             )
         },
+        aws.compute(),
         async {
             let api = api.await;
             let facts = kubernetes_side(&api, &aws, ask, &shared, gathered_at).await;
@@ -457,6 +481,7 @@ pub async fn gather(
     let KubernetesSide {
         user: kubernetes_user,
         aws_auth,
+        validation_webhook,
         pools,
         node_roles,
         controller,
@@ -485,6 +510,8 @@ pub async fn gather(
         spot_role_policies,
         kubernetes_user,
         aws_auth,
+        validation_webhook,
+        compute,
         pools,
         node_roles,
         controller,
@@ -622,6 +649,54 @@ impl Aws<'_> {
             self.calls,
         )
         .await
+    }
+
+    /// Fargate profiles with their roles, and managed node groups.
+    async fn compute(&self) -> compute::Compute {
+        let Target { cluster, region, .. } = self.target;
+        let client = aws_sdk_eks::Client::new(&self.session.config);
+        let fargate = async {
+            if let Some(blocked) = self.blocked(&format!("eks:ListFargateProfiles {cluster}")) {
+                return (blocked, BTreeMap::new());
+            }
+            let profiles =
+                compute::fargate_profiles(&client, cluster, region, self.timeout, self.calls).await;
+            let roles = self
+                .roles(
+                    profiles
+                        .known()
+                        .into_iter()
+                        .flatten()
+                        .map(|profile| arn::role_name(&profile.role_arn)),
+                )
+                .await;
+            (profiles, roles)
+        };
+        let node_groups = async {
+            if let Some(blocked) = self.blocked(&format!("eks:ListNodegroups {cluster}")) {
+                return blocked;
+            }
+            compute::node_groups(&client, cluster, region, self.timeout, self.calls).await
+        };
+        let ((fargate_profiles, fargate_roles), node_groups) = join!(fargate, node_groups);
+        compute::Compute {
+            fargate_profiles,
+            fargate_roles,
+            node_groups,
+        }
+    }
+
+    /// Roles by their names, each read once, a bounded number at a time.
+    async fn roles(&self, names: impl Iterator<Item = String>) -> BTreeMap<String, Fact<iam::Role>> {
+        let names: BTreeSet<String> = names.collect();
+        stream::iter(names)
+            .map(|name| async move {
+                let role = self.role(&name).await;
+                (name, role)
+            })
+            .buffered(AT_ONCE)
+            .collect()
+            .await
     }
 
     async fn role(&self, name: &str) -> Fact<iam::Role> {
@@ -782,6 +857,7 @@ impl Shared {
 struct KubernetesSide {
     user: Fact<access::KubernetesUser>,
     aws_auth: Fact<aws_auth::AwsAuth>,
+    validation_webhook: Fact<aws_auth::Webhook>,
     pools: karpenter::Pools,
     node_roles: Fact<Vec<NodeRole>>,
     controller: controller::Controller,
@@ -811,6 +887,12 @@ async fn kubernetes_side(
             Err(unknown) => unread(aws_auth::grant().action(), unknown),
         }
     };
+    let webhook = async {
+        match api {
+            Ok(api) => aws_auth::webhook(api, calls).await,
+            Err(unknown) => unread(aws_auth::webhook_grant().action(), unknown),
+        }
+    };
     let events = async {
         match api {
             Ok(api) => traces::events(api, calls).await,
@@ -837,9 +919,21 @@ async fn kubernetes_side(
         }
         install::read(api, aws, ask).await
     };
-    let (user, aws_auth, node_roles, events, claims, nodes, spot_quotas, controller, may_install) = join!(
+    let (
         user,
         aws_auth,
+        validation_webhook,
+        node_roles,
+        events,
+        claims,
+        nodes,
+        spot_quotas,
+        controller,
+        may_install,
+    ) = join!(
+        user,
+        aws_auth,
+        webhook,
         roles,
         events,
         shared.claims(api, now, calls),
@@ -852,6 +946,7 @@ async fn kubernetes_side(
     KubernetesSide {
         user,
         aws_auth,
+        validation_webhook,
         pools: shared.pools(api, calls).await.clone(),
         node_roles,
         controller,
@@ -929,6 +1024,7 @@ async fn node_roles(pools: &karpenter::Pools, aws: &Aws<'_>, ask: &Ask) -> Fact<
             instance_profile: None,
             os: NodeOs::Linux,
             role,
+            profiles_in_use: Vec::new(),
         };
         return Fact::new("--node-role", Observed::Known(vec![found]));
     }
@@ -962,6 +1058,7 @@ async fn node_roles(pools: &karpenter::Pools, aws: &Aws<'_>, ask: &Ask) -> Fact<
                     instance_profile: None,
                     os: NodeOs::Linux,
                     role,
+                    profiles_in_use: Vec::new(),
                 }),
             }
         }
@@ -971,41 +1068,107 @@ async fn node_roles(pools: &karpenter::Pools, aws: &Aws<'_>, ask: &Ask) -> Fact<
         );
     }
     // Several classes often share a role: each name is read once.
+    let systems = systems_of(pools, ask);
     let mut wanted: Vec<Wanted> = Vec::new();
     for class in classes {
-        let want = match (
-            &class.role,
-            class
-                .instance_profile
-                .as_ref()
-                .or(class.status_instance_profile.as_ref()),
-        ) {
+        let status_profile = class.status_instance_profile.as_ref();
+        let want = match (&class.role, class.instance_profile.as_ref().or(status_profile)) {
             (Some(role), _) => Want::Role(role.clone()),
             (None, Some(profile)) => Want::Profile(profile.clone()),
             (None, None) => continue,
         };
-        let os = class.os();
-        if !wanted.iter().any(|known| known.want == want && known.os == os) {
-            wanted.push(Wanted {
+        let os = match class.os() {
+            NodeOs::Unknown => systems
+                .get(class.name.as_str())
+                .copied()
+                .unwrap_or(NodeOs::Unknown),
+            known => known,
+        };
+        let profile = match (&want, status_profile) {
+            (Want::Role(_), Some(profile)) => Some((class.name.clone(), profile.clone())),
+            _ => None,
+        };
+        match wanted
+            .iter_mut()
+            .find(|known| known.want == want && known.os == os)
+        {
+            Some(known) => known.profiles.extend(profile),
+            None => wanted.push(Wanted {
                 class: class.name.clone(),
                 os,
                 want,
-            });
+                profiles: profile.into_iter().collect(),
+            }),
         }
     }
-    let found = future::join_all(wanted.into_iter().map(|wanted| async move {
-        let named_by = NamedBy::NodeClass { name: wanted.class };
-        match wanted.want {
+    let found = stream::iter(wanted)
+        .map(|wanted| wanted.read(aws))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    Fact::new(pools.node_classes.call.clone(), Observed::Known(found))
+}
+
+/// What the node classes' pools say of the operating system, where they leave no choice: a class of the AMI family
+/// `Custom` does not tell.
+fn systems_of<'a>(pools: &'a karpenter::Pools, ask: &'a Ask) -> BTreeMap<&'a str, NodeOs> {
+    let known = pools.node_pools.known().map_or(&[][..], |list| &list.items);
+    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.pools);
+    let mut systems = BTreeMap::new();
+    for pool in known.iter().chain(filed).filter(|pool| !pool.deleting) {
+        let Some(class) = &pool.node_class else { continue };
+        let admitted = admitted(pool, "kubernetes.io/os");
+        match (admitted.has("windows"), admitted.has("linux")) {
+            // Windows nodes need one group more than Linux nodes, so that is what a class of both is asked for.
+            (true, false) => systems.insert(class.name.as_str(), NodeOs::Windows),
+            (false, true) => match systems.get(class.name.as_str()) {
+                Some(_) => None,
+                None => systems.insert(class.name.as_str(), NodeOs::Linux),
+            },
+            _ => None,
+        };
+    }
+    systems
+}
+
+use iam::InstanceProfile;
+
+struct Wanted {
+    class: String,
+    os: NodeOs,
+    want: Want,
+    /// Node classes with the instance profiles that they use.
+    profiles: Vec<(String, String)>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Want {
+    Role(String),
+    Profile(String),
+}
+
+impl Wanted {
+    async fn read(self, aws: &Aws<'_>) -> NodeRole {
+        let named_by = NamedBy::NodeClass { name: self.class };
+        match self.want {
             Want::Role(given) => {
                 let name = arn::role_name(&given);
-                let role = aws.role(&name).await;
+                let profiles = stream::iter(self.profiles)
+                    .map(|(class, profile)| async move {
+                        let profile = aws.instance_profile(&profile).await;
+                        ProfileInUse { class, profile }
+                    })
+                    .buffered(AT_ONCE)
+                    .collect();
+                let (role, profiles_in_use) = join!(aws.role(&name), profiles);
                 NodeRole {
                     named_by,
                     given,
                     name,
                     instance_profile: None,
-                    os: wanted.os,
+                    os: self.os,
                     role,
+                    profiles_in_use,
                 }
             }
             Want::Profile(profile) => {
@@ -1023,26 +1186,11 @@ async fn node_roles(pools: &karpenter::Pools, aws: &Aws<'_>, ask: &Ask) -> Fact<
                     given: profile.clone(),
                     name,
                     instance_profile: Some(profile),
-                    os: wanted.os,
+                    os: self.os,
                     role: Fact::new(fact.call, role),
+                    profiles_in_use: Vec::new(),
                 }
             }
         }
-    }))
-    .await;
-    Fact::new(pools.node_classes.call.clone(), Observed::Known(found))
-}
-
-use iam::InstanceProfile;
-
-struct Wanted {
-    class: String,
-    os: NodeOs,
-    want: Want,
-}
-
-#[derive(PartialEq, Eq)]
-enum Want {
-    Role(String),
-    Profile(String),
+    }
 }

@@ -457,6 +457,15 @@ fn ground(ground: &Ground, style: Style, out: &mut String) {
         None => "could not be read",
     };
     field(out, style, "mode", mode);
+    if ground.validation_webhook == Some(true) && ground.authentication_mode != Some(AuthenticationMode::Api)
+    {
+        field(
+            out,
+            style,
+            "webhook",
+            "EKS's webhook looks at changes of aws-auth and may refuse some; what is in there already it has not looked at",
+        );
+    }
 }
 
 fn unread(ground: &Ground, style: Style, out: &mut String) {

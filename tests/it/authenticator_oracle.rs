@@ -1,8 +1,8 @@
 //! The differential proof of the authenticator's rules: generated aws-auth documents and principals, decided here and by the
 //! authenticator's own code (`tests/testbed/oracle`).
 //!
-//! `CAPT_SPOT_ORACLE` names the oracle (default: `target/testbed/bin/authenticator-oracle`). Without it the test says so and
-//! passes, except in CI. `CAPT_SPOT_FUZZ_DOCUMENTS` and `CAPT_SPOT_FUZZ_SEED` make a longer or another run
+//! `CAPT_SPOT_ORACLE` names the oracle (default: the test bed's). Without it the tests are noted as not run, and with `CI=true`
+//! they fail. `CAPT_SPOT_FUZZ_DOCUMENTS` and `CAPT_SPOT_FUZZ_SEED` make a longer or another run
 //! (`make fuzz-authenticator`).
 
 // Helpers of tests; what they say is for whoever runs them.
@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::support::testbed::Testbed;
 
 const DOCUMENTS: usize = 20_000;
 const SEED: u64 = 0x5eed_0001;
@@ -88,14 +90,14 @@ struct Oracle {
 }
 
 impl Oracle {
+    /// Starts it. None: it is not there, which the test bed has noted, or which it has failed for (CI).
     fn start() -> Option<Self> {
-        let path = std::env::var_os("CAPT_SPOT_ORACLE")
-            .map(PathBuf::from)
-            .or_else(|| {
-                let built =
-                    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/testbed/bin/authenticator-oracle");
-                built.exists().then_some(built)
-            })?;
+        let path = match std::env::var_os("CAPT_SPOT_ORACLE") {
+            Some(path) => PathBuf::from(path),
+            None => Testbed::require(&["authenticator-oracle"])?
+                .path("authenticator-oracle")
+                .to_owned(),
+        };
         let mut child = Command::new(&path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -142,14 +144,7 @@ impl Drop for Oracle {
 
 #[test]
 fn decides_as_the_authenticator_does() {
-    let Some(mut oracle) = Oracle::start() else {
-        assert!(
-            std::env::var("CI").map_or(true, |ci| ci != "true"),
-            "the authenticator's oracle is not built (make testbed), and CI must not go without it"
-        );
-        eprintln!("not run: the authenticator's oracle is not built (make testbed)");
-        return;
-    };
+    let Some(mut oracle) = Oracle::start() else { return };
     let number = |name: &str| {
         std::env::var(name)
             .ok()

@@ -369,8 +369,9 @@ fn aws_auth_in_every_state() {
     let rows: &[(&str, &str, &str)] = &[
         ("", "pass", "fail"),
         ("[]", "pass", "fail"),
-        ("- rolearn: a\n\tusername: b\n", "fail", "fail"),
-        ("\u{1b}[31m: [\n", "fail", "fail"),
+        // What is lost is told once, by the check that names the line.
+        ("- rolearn: a\n\tusername: b\n", "fail", "skip"),
+        ("\u{1b}[31m: [\n", "fail", "skip"),
         (&big, "pass", "fail"),
     ];
     for (text, parses, mapped) in rows {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use capt_spot_standin::{AuthenticationMode, InstanceProfile, PodIdentity, scenario};
+use capt_spot_standin::{AuthenticationMode, InstanceProfile, Nodegroup, PodIdentity, scenario};
 use serde_json::{Value, json};
 
 use crate::support::program::Stage;
 
-/// Worlds that between them need every read: each authentication mode, a missing and a present role, instance profiles, the
-/// old kinds, no Karpenter at all, Pod Identity, and a kubeconfig that names no cluster.
+/// Worlds that between them need every read: each authentication mode, a missing and a present role, instance profiles, a
+/// managed node group, the old kinds, no Karpenter at all, Pod Identity, and a kubeconfig that names no cluster.
 fn worlds() -> Vec<Stage> {
     let mut stages = Vec::new();
     for mode in [
@@ -23,6 +23,8 @@ fn worlds() -> Vec<Stage> {
     account
         .instance_profiles
         .insert("demo-profile".to_owned(), InstanceProfile::of("demo-node"));
+    let group = Nodegroup::new("system", &account.iam_arn("role/system-nodes"));
+    world.cluster(scenario::CLUSTER).nodegroups.push(group);
     world.kubernetes(scenario::CLUSTER).put(json!({
         "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": {"name": "by-profile"},
         "spec": {"instanceProfile": "demo-profile", "amiSelectorTerms": [{"alias": "al2023@latest"}]}

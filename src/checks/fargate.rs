@@ -1,0 +1,187 @@
+//! Whether the cluster lets Fargate's pods in: Karpenter's own controller often runs there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::node_mapping::{Mappings, existence, is_lost, mappings, names, remedies};
+use super::{Check, Group, Judgement, Status, lost_cluster, never};
+use crate::authenticator::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
+use crate::facts::Facts;
+use crate::facts::compute::FargateProfile;
+use crate::karpenter::role_trust::glob;
+use crate::observed::Observed;
+
+/// See [`Check::explanation`].
+pub static FARGATE_ROLE_MAPPED: Check = Check {
+    id: "fargate-role-mapped",
+    group: Group::NodeMapping,
+    title: "The cluster lets Fargate's pods in",
+    explanation: "Decides as EKS's authenticator does what a pod of each Fargate profile would be to the cluster: every profile's pod \
+        execution role must be mapped, by an access entry (type FARGATE_LINUX) or by a line of aws-auth (username \
+        system:node:{{SessionName}}, groups system:bootstrappers, system:nodes and system:node-proxier). EKS writes that line \
+        when a profile is made; what rewrites aws-auth afterwards (Terraform, a restored copy) loses it, and the profile's pods \
+        stay Pending. Karpenter's controller often is such a pod. It fails where a profile takes the namespace that Karpenter is \
+        in, and warns otherwise. To mend it: the finding prints the exact entry and the command.",
+    docs: "https://docs.aws.amazon.com/eks/latest/userguide/pod-execution-role.html",
+    needed: never,
+    judge: fargate_role_mapped,
+};
+
+/// A pod execution role with the profiles that have it, and the verdict on its mapping.
+pub(super) struct Judged<'f> {
+    profiles: Vec<&'f FargateProfile>,
+    /// The mapping.
+    pub(super) verdict: NodeVerdict,
+}
+
+impl Judged<'_> {
+    fn who(&self) -> String {
+        let names: Vec<&str> = self
+            .profiles
+            .iter()
+            .map(|profile| profile.name.as_str())
+            .collect();
+        let plural = if names.len() == 1 { "" } else { "s" };
+        format!("Fargate profile{plural} {}", names.join(", "))
+    }
+}
+
+/// Every pod execution role of a profile that is not being deleted, with the verdict on its mapping.
+pub(super) fn fargate_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Vec<Judged<'f>> {
+    let mut by_role: BTreeMap<&str, Vec<&FargateProfile>> = BTreeMap::new();
+    for profile in facts.compute.fargate_profiles.known().into_iter().flatten() {
+        if profile.status != "DELETING" {
+            by_role.entry(&profile.role_arn).or_default().push(profile);
+        }
+    }
+    by_role
+        .into_iter()
+        .map(|(arn, profiles)| {
+            let found = facts
+                .compute
+                .fargate_roles
+                .get(&crate::arn::role_name(arn))
+                .map(|role| &role.observed);
+            let asked = NodeRole {
+                existence: found.map_or_else(Default::default, existence),
+                id: found
+                    .and_then(Observed::known)
+                    .map(|role| role.id.as_str())
+                    .filter(|id| !id.is_empty()),
+                ..NodeRole::new(arn, NodeKind::Fargate)
+            };
+            Judged {
+                profiles,
+                verdict: judge_node_role(&mappings.cluster(), names(facts), &asked),
+            }
+        })
+        .collect()
+}
+
+/// Whether one of the profiles takes pods of a namespace that Karpenter is in, or may be.
+fn may_hold_karpenter(facts: &Facts, profiles: &[&FargateProfile]) -> bool {
+    let mut namespaces: BTreeSet<&str> = facts
+        .controller
+        .deployments
+        .known()
+        .into_iter()
+        .flat_map(|list| list.items.iter().map(|deployment| deployment.namespace.as_str()))
+        .collect();
+    if namespaces.is_empty() {
+        // Where its documentation and its older chart put it.
+        namespaces = match facts.ask.namespace.as_deref() {
+            Some(asked) => [asked].into(),
+            None => ["karpenter", "kube-system"].into(),
+        };
+    }
+    profiles.iter().any(|profile| {
+        profile.namespaces.is_empty()
+            || profile
+                .namespaces
+                .iter()
+                .any(|selected| namespaces.iter().any(|namespace| glob(selected, namespace)))
+    })
+}
+
+fn fargate_role_mapped(facts: &Facts) -> Judgement {
+    if let Some(reason) = lost_cluster(facts) {
+        return Judgement::ground_lost(reason);
+    }
+    let fact = &facts.compute.fargate_profiles;
+    match &fact.observed {
+        Observed::Unknown(unknown) => return Judgement::unknown("the Fargate profiles", unknown).from(fact),
+        Observed::Absent => return Judgement::skip("the cluster has no Fargate profile").from(fact),
+        Observed::Known(profiles) if profiles.is_empty() => {
+            return Judgement::skip("the cluster has no Fargate profile").from(fact);
+        }
+        Observed::Known(_) => {}
+    }
+    let Some(mappings) = mappings(facts) else {
+        return match facts.cluster.observed.unknown() {
+            Some(unknown) => {
+                Judgement::unknown("the cluster's authentication mode", unknown).from(&facts.cluster)
+            }
+            None => Judgement::ground_lost("the cluster was not found: see cluster-found"),
+        };
+    };
+    let judged = fargate_verdicts(facts, &mappings);
+    if judged.is_empty() {
+        return Judgement::skip("every Fargate profile is being deleted").from(fact);
+    }
+    // All of mapRoles is lost: that is told once, by the check that names the line.
+    let told: Vec<&Judged<'_>> = judged
+        .iter()
+        .filter(|one| !one.verdict.mapping.as_ref().is_some_and(is_lost))
+        .collect();
+    let Some(worst) = told.iter().map(|one| one.verdict.standing).max() else {
+        return Judgement::ground_lost("all of mapRoles is lost, Fargate's roles too: see aws-auth-parses")
+            .from(fact);
+    };
+    let of = |wanted: fn(Standing) -> bool| {
+        let some: Vec<String> = told
+            .iter()
+            .filter(|one| wanted(one.verdict.standing))
+            .map(|one| format!("{}: {}", one.who(), one.verdict.message))
+            .collect();
+        some.join("; ")
+    };
+    let fails = told
+        .iter()
+        .any(|one| one.verdict.standing == Standing::Broken && may_hold_karpenter(facts, &one.profiles));
+    let amiss = |standing| matches!(standing, Standing::Flawed | Standing::Broken);
+    let mut judgement = match (worst, mappings.unread) {
+        (Standing::Well, _) => Judgement::pass(of(|_| true)),
+        (Standing::Broken, _) if fails => Judgement::fail(of(amiss)),
+        (Standing::Flawed | Standing::Broken, _) => Judgement::warn(of(amiss)),
+        (Standing::Unknown, Some(unknown)) => {
+            Judgement::unknown("how Fargate's pod execution roles are mapped", unknown)
+        }
+        (Standing::Unknown, None) => Judgement::undecided(of(|standing| standing == Standing::Unknown)),
+    };
+    let who: Vec<String> = told.iter().map(|one| one.who()).collect();
+    let mending = told
+        .iter()
+        .zip(&who)
+        .filter_map(|(one, who)| Some((who.as_str(), one.verdict.remedy.as_ref()?)));
+    if let (Status::Warn | Status::Fail, Some((text, commands))) = (judgement.status, remedies(mending)) {
+        judgement = judgement.remedy(text, commands);
+    }
+    let evidence: Vec<_> = judged
+        .iter()
+        .map(|one| {
+            let profiles: Vec<&str> = one.profiles.iter().map(|profile| profile.name.as_str()).collect();
+            json!({
+                "profiles": profiles, "role": one.profiles.first().map(|profile| &profile.role_arn),
+                "standing": one.verdict.standing, "faults": one.verdict.faults,
+                "username": one.verdict.decision.username, "groups": one.verdict.decision.groups,
+                "source": one.verdict.decision.source
+            })
+        })
+        .collect();
+    judgement
+        .evidence("roles", json!(evidence))
+        .from(fact)
+        .from(&facts.access_entries)
+        .from(&facts.aws_auth)
+}

@@ -1,0 +1,145 @@
+//! What aws-auth holds that is read without complaint and does not do what it seems to.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::fargate::fargate_verdicts;
+use super::karpenter::count;
+use super::node_mapping::{
+    EDIT, fixes, listed, mappings, node_verdicts, sentence, told_together, webhook, webhook_word,
+};
+use super::{Check, Group, Judgement, lost_cluster, never};
+use crate::authenticator::{
+    MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing,
+};
+use crate::facts::Facts;
+use crate::observed::Observed;
+
+/// See [`Check::explanation`].
+pub static AWS_AUTH_HYGIENE: Check = Check {
+    id: "aws-auth-hygiene",
+    group: Group::NodeMapping,
+    title: "aws-auth says what it seems to",
+    explanation: "Looks through all of aws-auth, not only the nodes' lines, for what the authenticator takes in without complaint \
+        and what still never matches or does something else: a role ARN with its path, also a permission set's \
+        (aws-reserved/sso.amazonaws.com/...); the ARN of an instance profile or of a session; a placeholder that is none, or the \
+        wrong one for a node; groups that are missing or run together on one line; keys in the wrong case; blanks, quotes or a \
+        wildcard in an ARN; the account's root user where everybody is meant; two entries for one principal. What is lost \
+        to damage is aws-auth-parses' to tell, and what hits the nodes' own roles node-role-mapped's. To mend it: the \
+        finding quotes each line with what is lost by it and the fix.",
+    docs: "https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html",
+    needed: never,
+    judge: aws_auth_hygiene,
+};
+
+/// The entries that the checks of the nodes' roles find fault with, and whether they name misspelled keys: one cause is
+/// reported once.
+fn told_elsewhere(facts: &Facts) -> (BTreeSet<(String, usize)>, bool) {
+    let Some(mappings) = mappings(facts) else {
+        return Default::default();
+    };
+    let (nodes, fargate) = (
+        node_verdicts(facts, &mappings),
+        fargate_verdicts(facts, &mappings),
+    );
+    let verdicts = nodes
+        .iter()
+        .map(|one| &one.verdict)
+        .chain(fargate.iter().map(|one| &one.verdict))
+        .filter(|verdict| matches!(verdict.standing, Standing::Flawed | Standing::Broken));
+    let mut entries = BTreeSet::new();
+    let mut keys = false;
+    for verdict in verdicts {
+        keys |= verdict.faults.contains(&NodeFault::NotMapped);
+        let decision = &verdict.decision;
+        let near = decision
+            .passed_over
+            .iter()
+            .filter(|over| decision.outcome == Outcome::NotMapped && over.because != PassedOverBecause::Stale)
+            .map(|over| &over.source);
+        for source in near.chain(&decision.source) {
+            if let (Some(key), Some(index)) = (source.key, source.index) {
+                entries.insert((key.to_string(), index));
+            }
+        }
+    }
+    (entries, keys)
+}
+
+fn aws_auth_hygiene(facts: &Facts) -> Judgement {
+    if let Some(reason) = lost_cluster(facts) {
+        return Judgement::ground_lost(reason);
+    }
+    let mode = match &facts.cluster.observed {
+        Observed::Known(cluster) => cluster.authentication_mode,
+        Observed::Absent => return Judgement::ground_lost("the cluster was not found: see cluster-found"),
+        Observed::Unknown(unknown) => {
+            return Judgement::unknown("the cluster's authentication mode", unknown).from(&facts.cluster);
+        }
+    };
+    let map = match &facts.aws_auth.observed {
+        Observed::Known(map) => map.taken_in(),
+        Observed::Absent => {
+            return Judgement::skip("there is no ConfigMap kube-system/aws-auth").from(&facts.aws_auth);
+        }
+        Observed::Unknown(_) if !mode.uses_aws_auth() => {
+            return Judgement::skip("in authentication mode API the cluster ignores aws-auth")
+                .from(&facts.cluster);
+        }
+        Observed::Unknown(unknown) => {
+            return Judgement::unknown("the ConfigMap kube-system/aws-auth", unknown).from(&facts.aws_auth);
+        }
+    };
+    let entries = map.roles.len() + map.users.len() + map.accounts.len();
+    if !mode.uses_aws_auth() {
+        let left = match entries {
+            0 => String::new(),
+            1 => "; the entry that is still in it lets nobody in".to_owned(),
+            n => format!("; the {n} entries that are still in it let nobody in"),
+        };
+        return Judgement::skip(format!(
+            "in authentication mode API the cluster ignores aws-auth{left}"
+        ))
+        .evidence("ignoredEntries", entries)
+        .from(&facts.cluster);
+    }
+    let (elsewhere, keys_elsewhere) = told_elsewhere(facts);
+    let is_elsewhere = |problem: &&Problem| {
+        let entry = problem.key.clone().zip(problem.index);
+        let key = keys_elsewhere
+            && problem.mistake == Some(Mistake::Key)
+            && problem.fix.ends_with(MapKey::MapRoles.as_str());
+        key || entry.is_some_and(|entry| elsewhere.contains(&entry))
+    };
+    let (theirs, ours): (Vec<&Problem>, Vec<&Problem>) = map
+        .problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Warning)
+        .partition(is_elsewhere);
+    let others = match theirs.len() {
+        0 => "",
+        _ => " (what is wrong with the nodes' own lines: see node-role-mapped and fargate-role-mapped)",
+    };
+    let judgement = if ours.is_empty() {
+        Judgement::pass(format!(
+            "{}, none with any of the usual mistakes{others}",
+            count(entries, "entry", "entries")
+        ))
+    } else {
+        Judgement::warn(format!("{}{others}", told_together(map, &ours))).remedy(
+            format!("{}{}", sentence(&fixes(&ours)), webhook_word(facts)),
+            [EDIT.to_owned()],
+        )
+    };
+    judgement
+        .evidence("problems", listed(map, &ours))
+        .evidence("count", ours.len())
+        .evidence(
+            "writtenBy",
+            json!(facts.aws_auth.known().map(|map| map.managers.as_slice())),
+        )
+        .evidence("validationWebhook", webhook(facts))
+        .from(&facts.aws_auth)
+        .from(&facts.validation_webhook)
+}

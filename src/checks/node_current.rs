@@ -1,0 +1,129 @@
+//! Whether the node role is still the one that its mapping was made for.
+
+use serde_json::json;
+
+use super::node_mapping::{judged, remedies};
+use super::{Check, Group, Judgement, Status, always};
+use crate::authenticator::{Existence, Outcome, SourceKind, Standing};
+use crate::facts::Facts;
+use crate::observed::Observed;
+
+/// See [`Check::explanation`].
+pub static NODE_ROLE_CURRENT: Check = Check {
+    id: "node-role-current",
+    group: Group::NodeMapping,
+    title: "The node role is the one that was mapped",
+    explanation: "An access entry is bound to the role that had its name when the entry was made, not to the name: after the role \
+        is deleted and created again (a stack rolled back, a Terraform replace) the entry still shows, looks healthy, and lets \
+        nobody in. EKS does not tell what an entry is bound to; the role's CreateDate (iam:GetRole) later than the entry's \
+        createdAt proves it, since an entry can only be made for a role that exists. Also found: a role that is mapped and that \
+        IAM no longer has. A line of aws-auth goes by the name and outlives its role. To mend it: delete the access entry and \
+        create it again; the finding prints both commands.",
+    docs: "https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html",
+    needed: always,
+    judge: node_role_current,
+};
+
+fn node_role_current(facts: &Facts) -> Judgement {
+    let (mappings, judged) = match judged(facts) {
+        Ok(judged) => judged,
+        Err(judgement) => return *judgement,
+    };
+    let entries = mappings.cluster().entries;
+    let mut good = Vec::new();
+    let mut elsewhere = Vec::new();
+    let mut bad: Vec<(Standing, String)> = Vec::new();
+    let mut unknown: Option<Judgement> = None;
+    let mut evidence = Vec::new();
+    for one in &judged {
+        let verdict = &one.verdict;
+        let name = &one.name;
+        let entry = verdict
+            .decision
+            .source
+            .as_ref()
+            .filter(|source| source.kind == SourceKind::AccessEntry)
+            .and_then(|source| entries?.get(source.index?));
+        let created = match one.found {
+            Some(Observed::Known(role)) => role.created,
+            _ => one.held.and_then(|role| role.created),
+        };
+        evidence.push(json!({
+            "role": name, "created": created.map(|at| at.to_string()), "faults": verdict.currency.faults,
+            "source": verdict.decision.source,
+            "entryCreated": entry.and_then(|entry| entry.created_at).map(|at| at.to_string())
+        }));
+        if let Some(Observed::Unknown(why)) = one.found {
+            unknown.get_or_insert_with(|| {
+                Judgement::unknown(&format!("the role {name}"), why).from(&one.role.role)
+            });
+        } else if one.existence() == Existence::Deleted && !verdict.is_named_somewhere() {
+            elsewhere.push(format!("IAM has no role {name}: see node-role-known"));
+        } else if verdict.currency.standing != Standing::Well {
+            let by = match (&verdict.decision.outcome, &verdict.decision.source) {
+                (Outcome::NotMapped, _) | (_, None) => String::new(),
+                (_, Some(source)) => match &source.quote {
+                    Some(quote) => format!(". {source} (`{quote}`) still names it"),
+                    None => format!(". {source} still names it"),
+                },
+            };
+            bad.push((
+                verdict.currency.standing,
+                format!("{}{by}", verdict.currency.message),
+            ));
+        } else if let (true, Some(why)) = (mappings.entries_unread(), mappings.unread) {
+            unknown.get_or_insert_with(|| {
+                Judgement::unknown("the access entries", why).from(&facts.access_entries)
+            });
+        } else if one.is_foreign() {
+            elsewhere.push(format!(
+                "{name} is another account's, which these credentials' IAM cannot look into: see node-role-mapped"
+            ));
+        } else if let Some(entry) = entry {
+            match (created, entry.created_at) {
+                (Some(created), Some(bound)) => good.push(format!(
+                    "{name} is of {created}, its access entry of {bound}: it is bound to this role"
+                )),
+                _ => {
+                    unknown.get_or_insert_with(|| {
+                        Judgement::undecided(format!(
+                            "when {name} and its access entry were made was not told, so whether the entry is bound to this role is not \
+                             known"
+                        ))
+                    });
+                }
+            }
+        } else if verdict.decision.outcome == Outcome::NotMapped {
+            elsewhere.push(format!("nothing maps {name}: see node-role-mapped"));
+        } else {
+            good.push(format!("IAM has {name}, and aws-auth goes by the name"));
+        }
+    }
+    let worst = bad.iter().map(|(standing, _)| *standing).max();
+    let message = |sentences: &[(Standing, String)]| {
+        sentences
+            .iter()
+            .map(|(_, sentence)| sentence.as_str())
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    let mut judgement = match (worst, unknown) {
+        (Some(Standing::Broken), _) => Judgement::fail(message(&bad)),
+        (_, Some(unknown)) => unknown,
+        (Some(_), None) => Judgement::warn(message(&bad)),
+        (None, None) if good.is_empty() => Judgement::ground_lost(elsewhere.join("; ")),
+        (None, None) => Judgement::pass(good.join("; ")),
+    };
+    let mending = judged
+        .iter()
+        .filter_map(|one| Some((one.name.as_str(), one.verdict.currency.remedy.as_ref()?)));
+    if let (Status::Warn | Status::Fail, Some((text, commands))) = (judgement.status, remedies(mending)) {
+        judgement = judgement.remedy(text, commands);
+    }
+    for one in &judged {
+        judgement = judgement.from(&one.role.role);
+    }
+    judgement
+        .evidence("roles", json!(evidence))
+        .from(&facts.access_entries)
+}
