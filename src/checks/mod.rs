@@ -8,6 +8,7 @@ pub mod controller;
 pub mod failures;
 pub mod helm_access;
 pub mod karpenter;
+pub mod masters_trust;
 pub mod node_mapping;
 pub mod quota;
 pub mod spot_role;
@@ -35,6 +36,7 @@ pub static REGISTRY: &[&Check] = &[
     &node_mapping::NODE_ROLE_MAPPED,
     &helm_access::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
+    &masters_trust::MASTERS_TRUST,
     &karpenter::POOLS_WANT_SPOT,
     &controller::CONTROLLER_IDENTITY,
     &failures::SPOT_FAILURES_SEEN,

@@ -315,23 +315,9 @@ impl Side<'_> {
         if let Some(unknown) = self.cannot_ask_iam_of(&who.arn().account) {
             return Observed::Unknown(unknown);
         }
-        let source = match who {
-            PrincipalArn::User(arn) => arn.to_string(),
-            PrincipalArn::Role(_) | PrincipalArn::Session { .. } => match &subject.role {
-                Observed::Known(role) => role.arn.clone(),
-                Observed::Absent => return Observed::Absent,
-                Observed::Unknown(unknown) => {
-                    return Observed::Unknown(Unknown {
-                        detail: format!(
-                            "the simulator wants the full ARN of the role, which could not be read: {unknown}"
-                        ),
-                        ..unknown.clone()
-                    });
-                }
-            },
-            PrincipalArn::Root(_) | PrincipalArn::FederatedUser(_) => {
-                return Observed::Unknown(Unknown::not_asked("the simulator takes users and roles only"));
-            }
+        let source = match subject.simulated_as() {
+            Ok(source) => source,
+            Err(observed) => return observed,
         };
         let client = aws_sdk_iam::Client::new(&self.reach.session.config);
         iam::simulate(

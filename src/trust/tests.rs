@@ -1550,6 +1550,8 @@ fn master(arn: &str, role: Observed<Role>) -> Master {
         role,
         caller: None,
         is_caller: false,
+        stale: None,
+        unmap: None,
     }
 }
 
@@ -1673,13 +1675,39 @@ fn the_roles_that_rule_the_cluster() {
             "is not JSON",
         ),
     ] {
+        let incomplete: Vec<masters::Incomplete> = incomplete
+            .into_iter()
+            .map(|what: String| masters::Incomplete { what, grant: None })
+            .collect();
         let judgement = masters::judge(&masters, &incomplete);
         assert_eq!(judgement.status, status, "{}", judgement.message);
         assert!(judgement.message.contains(part), "{}", judgement.message);
     }
-    // The denied action and its grant are named.
+    // The denied action and its grant are named, the mappings' own before the roles'.
     let judgement = masters::judge(&[hidden()], &[]);
     assert_eq!(judgement.evidence["denied"], json!("iam:GetRole"));
+    let map = masters::Incomplete::new("aws-auth", &denied("eks:ListAccessEntries"));
+    for masters in [vec![], vec![hidden()], vec![good()]] {
+        let judgement = masters::judge(&masters, std::slice::from_ref(&map));
+        assert_eq!(judgement.status, Status::Unknown);
+        assert_eq!(judgement.evidence["denied"], json!("eks:ListAccessEntries"));
+        assert!(judgement.remedy.is_some());
+    }
+    // An entry that was made for an earlier role of the name.
+    let mut earlier = good();
+    earlier.stale = Some("it was made before the role".to_owned());
+    earlier.unmap = Some("aws eks delete-access-entry".to_owned());
+    let judgement = masters::judge(&[earlier], &[]);
+    assert_eq!(judgement.status, Status::Warn);
+    assert!(
+        judgement.message.contains("made before the role"),
+        "{}",
+        judgement.message
+    );
+    assert_eq!(
+        judgement.remedy.map(|remedy| remedy.commands),
+        Some(vec!["aws eks delete-access-entry".to_owned()])
+    );
     // Whether the caller can.
     for (verdict, words) in [
         (

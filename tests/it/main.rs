@@ -11,6 +11,7 @@ mod e2e_outage;
 mod e2e_rbac;
 mod helm;
 mod karpenter;
+mod masters;
 mod policy;
 mod preflight;
 mod pty;
