@@ -1535,6 +1535,27 @@ fn the_report_of_a_machine() {
     insta::assert_json_snapshot!(TrustReport::new(&asked.question(), asked.judge()));
 }
 
+#[test]
+fn the_account_and_a_session_that_may_be_it() {
+    // A role as the principal: the account's part needs its own policies, which don't allow it; the session's part doesn't.
+    let trust = allow(
+        json!({"AWS": ["arn:aws:iam::111122223333:root", "arn:aws:sts::111122223333:assumed-role/admin/eve"]}),
+    );
+    let verdict = ask("arn:aws:iam::111122223333:role/admin", &trust, implicit());
+    assert_eq!(
+        (verdict.outcome, verdict.reason),
+        (Outcome::Unknown, Reason::TrustUnclear),
+        "{verdict:?}"
+    );
+    assert!(
+        verdict.message.contains("assumed-role/admin/eve"),
+        "{}",
+        verdict.message
+    );
+    let verdict = ask("arn:aws:iam::111122223333:role/admin", &trust, allowed());
+    assert_eq!(verdict.outcome, Pass, "{verdict:?}");
+}
+
 // ---- masters-trust ----
 
 use super::masters::{Master, Power, assumable};
