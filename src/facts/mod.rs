@@ -4,6 +4,7 @@
 //! [`Facts`] are plain values: they can be saved, and judged later without a network.
 
 pub mod access;
+pub mod assume;
 pub mod aws_auth;
 pub mod calls;
 pub mod controller;
