@@ -1,9 +1,13 @@
 //! The roles that rule the cluster: as IAM has them, and what the caller's own policies say about assuming them. Which roles
 //! those are is read off the mappings; nothing here waits for more than the mapping that names a role.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use futures_util::join;
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use super::{Aws, Shared, iam, sts};
 use crate::arn::Arn;
@@ -29,42 +33,39 @@ pub struct Ruler {
     pub may_assume: Fact<iam::Simulation>,
 }
 
-/// Reads them. Those of access entries don't wait for aws-auth, and in mode CONFIG_MAP nothing waits for access entries.
+/// Roles that are read, each once: a cluster on its way to access entries has the same roles in both places.
+type Cells = Mutex<BTreeMap<String, Arc<OnceCell<Ruler>>>>;
+
+/// Reads them. Those of access entries don't wait for aws-auth, and those of aws-auth not for access entries: a line that
+/// an entry hides is read in vain, which costs less than waiting for all entries.
 pub(super) async fn read(api: &Result<Api, Unknown>, aws: &Aws<'_>, shared: &Shared) -> Vec<Ruler> {
     let Some(cluster) = shared.cluster(aws).await.known() else {
         return Vec::new();
     };
     let mode = cluster.authentication_mode;
+    let cells = Cells::default();
     let of_entries = async {
-        if !mode.uses_entries() {
-            return Vec::new();
+        if mode.uses_entries() {
+            let entries = shared.access_entries(aws).await.known();
+            let arns = named(AuthenticationMode::Api, None, entries.map(Vec::as_slice));
+            read_all(arns, aws, shared, &cells).await;
         }
-        let entries = shared.access_entries(aws).await.known();
-        let named = named(AuthenticationMode::Api, None, entries.map(Vec::as_slice));
-        read_all(named, aws, shared).await
     };
     let of_aws_auth = async {
-        if !mode.uses_aws_auth() {
-            return Vec::new();
+        if mode.uses_aws_auth()
+            && let Some(map) = shared.aws_auth(api, aws.calls).await.known()
+        {
+            let map = authenticator::AwsAuth::parse(&map.data);
+            let arns = named(AuthenticationMode::ConfigMap, Some(&map), None);
+            read_all(arns, aws, shared, &cells).await;
         }
-        let entries = async {
-            if mode.uses_entries() {
-                shared.access_entries(aws).await.known().map(Vec::as_slice)
-            } else {
-                None
-            }
-        };
-        let (map, entries) = join!(shared.aws_auth(api, aws.calls), entries);
-        let Some(map) = map.known() else { return Vec::new() };
-        let map = authenticator::AwsAuth::parse(&map.data);
-        let by_entry = named(AuthenticationMode::Api, None, entries);
-        let mut named = named(mode, Some(&map), entries);
-        named.retain(|arn| !by_entry.contains(arn));
-        read_all(named, aws, shared).await
     };
-    let (mut all, of_aws_auth) = join!(of_entries, of_aws_auth);
-    all.extend(of_aws_auth);
-    all
+    join!(of_entries, of_aws_auth);
+    let cells = cells.into_inner().unwrap_or_else(PoisonError::into_inner);
+    cells
+        .into_values()
+        .filter_map(|cell| cell.get().cloned())
+        .collect()
 }
 
 fn named(
@@ -85,12 +86,20 @@ fn named(
         .collect()
 }
 
-async fn read_all(arns: Vec<Arn>, aws: &Aws<'_>, shared: &Shared) -> Vec<Ruler> {
+async fn read_all(arns: Vec<Arn>, aws: &Aws<'_>, shared: &Shared, cells: &Cells) {
     stream::iter(arns)
-        .map(|arn| one(arn, aws, shared))
-        .buffered(AT_ONCE)
-        .collect()
-        .await
+        .map(|arn| async move {
+            // A name is unique in its account, whatever the path is.
+            let name = format!("{} {}", arn.account, arn.role_name().unwrap_or_default());
+            let cell = {
+                let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(cells.entry(name).or_default())
+            };
+            cell.get_or_init(|| one(arn, aws, shared)).await;
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect::<()>()
+        .await;
 }
 
 async fn one(arn: Arn, aws: &Aws<'_>, shared: &Shared) -> Ruler {

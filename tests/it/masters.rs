@@ -126,6 +126,38 @@ fn the_caller_may_be_a_session_of_it() {
 }
 
 #[test]
+fn a_role_in_both_places_is_asked_about_once() {
+    let mut world = healthy(AuthenticationMode::ApiAndConfigMap);
+    world
+        .cluster(scenario::CLUSTER)
+        .access_entries
+        .push(AccessEntry::cluster_admin(ADMIN));
+    let stage = Stage::new(world);
+    let ran = stage.preflight(&[]).expect(0);
+    assert!(
+        ran.message(CHECK)
+            .contains(&format!("{ADMIN} (access entry): it exists")),
+        "{}",
+        ran.message(CHECK)
+    );
+    let about_it = |action: &str| {
+        let calls = stage.standin.calls();
+        calls
+            .iter()
+            .filter(|call| {
+                call.action == action
+                    && call
+                        .parameters
+                        .iter()
+                        .any(|(_, value)| value.ends_with("demo-admin"))
+            })
+            .count()
+    };
+    assert_eq!(about_it("iam:GetRole"), 1);
+    assert_eq!(about_it("iam:SimulatePrincipalPolicy"), 1);
+}
+
+#[test]
 fn dead_mappings_are_a_warning_with_the_way_out() {
     let mut world = healthy(AuthenticationMode::ApiAndConfigMap);
     let gone = "arn:aws:iam::111122223333:role/gone";
