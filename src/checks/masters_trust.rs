@@ -6,7 +6,8 @@ use super::node_mapping::{existence, mappings};
 use super::{Check, Group, Judgement, lost_cluster, never, target};
 use crate::arn::Arn;
 use crate::authenticator::{AccessEntry, Cluster, Existence};
-use crate::facts::{Facts, rulers::Ruler};
+use crate::facts::Facts;
+use crate::facts::rulers::{MOST, Ruler};
 use crate::observed::{Grant, Observed, Unknown};
 use crate::shell::quote;
 use crate::trust::mapping::{self, policies_unread};
@@ -82,7 +83,13 @@ fn key(arn: &Arn) -> Option<(String, String)> {
 
 fn master(facts: &Facts, ruler: mapping::Ruler, found: Option<&Ruler>, caller: Option<&Subject>) -> Master {
     let role = found.map_or_else(
-        || Observed::Unknown(Unknown::not_asked("these facts hold no read of it")),
+        || {
+            Observed::Unknown(Unknown::not_asked(if facts.rulers.len() >= MOST {
+                "only the first hundred are read"
+            } else {
+                "these facts hold no read of it"
+            }))
+        },
         |found| found.role.observed.clone(),
     );
     let arn = ruler.arn.to_string();

@@ -21,6 +21,9 @@ use crate::trust::{self, Identity, Outcome, Question, Request};
 /// How many roles are read at a time: IAM's read rate is shared by the whole account.
 const AT_ONCE: usize = 16;
 
+/// How many roles of either kind of mapping are read: no cluster has so many rulers, but a document can.
+pub const MOST: usize = 100;
+
 /// A role that rules the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,6 +86,7 @@ fn named(
     mapping::rulers(&cluster, |_| Existence::Unknown)
         .into_iter()
         .map(|ruler| ruler.arn)
+        .take(MOST)
         .collect()
 }
 

@@ -242,7 +242,7 @@ pub fn judge(masters: &[Master], incomplete: &[Incomplete]) -> Judgement {
             ask_for(
                 Judgement::undecided(format!(
                     "which roles rule the cluster could not be told: {}",
-                    unread.join("; ")
+                    sentences(&unread, &[])
                 )),
                 grant.as_deref(),
             )
@@ -315,6 +315,7 @@ pub fn judge(masters: &[Master], incomplete: &[Incomplete]) -> Judgement {
         }
     }
     commands.dedup();
+    commands.truncate(NAMED);
     let judgement = if !wrong.is_empty() {
         Judgement::warn(sentences(&wrong, &unread)).remedy(
             "Take the dead mappings out, or make the roles again and let somebody assume them.",
@@ -323,7 +324,7 @@ pub fn judge(masters: &[Master], incomplete: &[Incomplete]) -> Judgement {
     } else if !unread.is_empty() {
         ask_for(Judgement::undecided(sentences(&unread, &good)), grant.as_deref())
     } else {
-        Judgement::pass(good.join("; "))
+        Judgement::pass(sentences(&good, &[]))
     };
     judgement.evidence("roles", evidence)
 }
@@ -342,13 +343,18 @@ fn ask_for(judgement: Judgement, grant: Option<&Grant>) -> Judgement {
     }
 }
 
+/// How many roles a sentence names; all of them are in the evidence.
+const NAMED: usize = 20;
+
 fn sentences(first: &[String], then: &[String]) -> String {
-    let mut all = first.join("; ");
-    if !then.is_empty() {
-        all.push_str("; ");
-        all.push_str(&then.join("; "));
+    let all = first.iter().chain(then);
+    let mut words: Vec<&str> = all.take(NAMED).map(String::as_str).collect();
+    let more = (first.len() + then.len()).saturating_sub(NAMED);
+    let rest = format!("and {more} more");
+    if more > 0 {
+        words.push(&rest);
     }
-    all
+    words.join("; ")
 }
 
 fn caller_words(master: &Master) -> &'static str {

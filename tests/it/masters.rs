@@ -308,6 +308,38 @@ fn roles_of_another_account_are_said_and_not_asked_for() {
 }
 
 #[test]
+fn a_document_with_a_thousand_of_them_costs_a_hundred_reads() {
+    let mut world = healthy(AuthenticationMode::ConfigMap);
+    let arns: Vec<String> = (0..1000)
+        .map(|n| format!("arn:aws:iam::111122223333:role/many-{n}"))
+        .collect();
+    let arns: Vec<&str> = arns.iter().map(String::as_str).collect();
+    masters(&mut world, &arns);
+    let stage = Stage::new(world);
+    let ran = stage.preflight(&["--only", CHECK]);
+    assert_eq!(ran.status(CHECK), "warn");
+    assert!(
+        ran.message(CHECK).contains("; and 980 more"),
+        "{}",
+        ran.message(CHECK)
+    );
+    let finding = ran.check(CHECK);
+    assert_eq!(finding["evidence"]["roles"].as_array().map(Vec::len), Some(1000));
+    let reads = stage
+        .standin
+        .calls()
+        .iter()
+        .filter(|call| {
+            call.action == "iam:GetRole"
+                && call
+                    .parameter("RoleName")
+                    .is_some_and(|name| name.starts_with("many-"))
+        })
+        .count();
+    assert_eq!(reads, 100);
+}
+
+#[test]
 fn without_such_a_role_there_is_nothing_to_judge() {
     let mut world = healthy(AuthenticationMode::ConfigMap);
     masters(&mut world, &[]);
