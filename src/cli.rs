@@ -144,7 +144,15 @@ pub enum Verb {
     Completion(Completion),
     /// Print the JSON Schema of a report
     #[command(hide = true)]
-    Schema,
+    Schema(Schema),
+}
+
+/// `schema`
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Schema {
+    /// Which report
+    #[arg(value_enum, default_value_t)]
+    pub report: crate::report::schema::Published,
 }
 
 /// `preflight`

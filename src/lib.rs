@@ -134,8 +134,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
         Verb::Explain(args) => commands::explain::run(args, global),
         Verb::Policy(args) => commands::policy::run(args, global),
         Verb::Completion(args) => commands::completion::run(args),
-        Verb::Schema => {
-            ui::out(&report::json::schema())?;
+        Verb::Schema(args) => {
+            ui::out(&args.report.schema())?;
             Ok(Exit::Done)
         }
         Verb::Template(command) => {

@@ -437,6 +437,32 @@ fn judge_module(
         let fix = "Remove the block; create the role once per account: kubectl capt-spot create-role".into();
         say.say(&report::ORDINARY, Severity::Error, entry, message, fix, false);
     }
+    for wrong in &roles.misnamed {
+        let entry = &graph.entries[wrong.entry];
+        let message = format!("{} {}.", entry.address, wrong.why);
+        let fix = match entry.kind {
+            BlockKind::Data => format!("Write name = \"{ROLE}\"."),
+            _ => "Take the custom_suffix out; better, only require the role (kubectl capt-spot create-role, once per account)."
+                .to_owned(),
+        };
+        say.say(&report::MISNAMED, Severity::Error, entry, message, fix, false);
+    }
+    for block in roles.forgotten.iter().filter(|block| block.destroys) {
+        let entry = &graph.entries[block.entry];
+        let surely = block.address.contains("spot") && !block.address.contains("fleet");
+        let (severity, if_it_is) = if surely {
+            (Severity::Error, "")
+        } else {
+            (Severity::Warning, "; if that is the Spot role")
+        };
+        let message = format!(
+            "This removed block takes {} out of the state and deletes it in AWS as well (destroy is not false){if_it_is}, every \
+             cluster of the account loses Spot.",
+            block.address
+        );
+        let fix = "Set destroy = false in its lifecycle.".into();
+        say.say(&report::DESTROY, severity, entry, message, fix, false);
+    }
     for index in &roles.checks {
         let entry = &graph.entries[*index];
         let message =
@@ -617,8 +643,16 @@ fn judge_maker(
         // What the inside of a stack or a module does where the role exists is not seen here.
         return;
     }
-    if let How::Command { tolerant } = maker.how {
-        if !tolerant {
+    if let How::Command { tolerant, hides } = maker.how {
+        if hides {
+            let message = format!(
+                "{address} runs a command that creates the role, and no failure of it counts: where it is denied, the NodePools \
+                 come up without the role and nothing says so."
+            );
+            let fix = "Use `kubectl capt-spot create-role --yes`, which is content with a role that is there and fails otherwise."
+                .into();
+            say.say(&report::HIDDEN, Severity::Note, entry, message, fix, false);
+        } else if !tolerant {
             let message = format!(
                 "{address} runs a command that creates the role and fails where it exists (InvalidInput: \"has been taken in this \
                  account\")."
@@ -640,6 +674,15 @@ fn judge_maker(
             say.say(&report::FLIPS, Severity::Error, entry, message, fix, true);
         }
         Guard::Variable { on: false, .. } | Guard::Never => {}
+        _ if maker.imported => {
+            let message = format!(
+                "An import block takes the role that is there for {address}, so that nothing is created where it exists. Where it \
+                 is missing, the import ends the plan with the provider's words, which do not say how to create it."
+            );
+            let fix =
+                "Only require the role, and create it once per account: kubectl capt-spot create-role".into();
+            say.say(&report::NO_WORDS, Severity::Note, entry, message, fix, false);
+        }
         guard => {
             let mut message = match guard {
                 Guard::Variable { names, .. } => format!(

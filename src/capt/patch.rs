@@ -158,6 +158,7 @@ struct Mended {
 fn concerns(graph: &Graph<'_>, facts: &Facts) -> bool {
     needy(facts).next().is_some()
         || !facts.roles.ordinary.is_empty()
+        || !facts.roles.misnamed.is_empty()
         || facts.roles.makers.iter().any(|m| {
             let owner = m.how == How::Resource
                 && matches!(m.guard, Guard::Variable { on: false, .. })
@@ -195,12 +196,25 @@ fn mend(text: &str, wish: Wish, insist: bool) -> Result<Mended, String> {
                 entry.address, entry.line
             ));
         }
+        if let Some(wrong) = facts.roles.misnamed.first() {
+            let entry = &graph.entries[wrong.entry];
+            return Err(format!(
+                "{} (line {}) {}; mend or remove it by hand first",
+                entry.address, entry.line, wrong.why
+            ));
+        }
+        if let Some(block) = facts.roles.forgotten.iter().find(|block| block.destroys) {
+            return Err(format!(
+                "the `removed` block on line {} deletes {}; set destroy = false in its lifecycle by hand first",
+                graph.entries[block.entry].line, block.address
+            ));
+        }
         let mut others = Vec::new();
         for maker in facts.roles.makers.iter().filter(|m| m.guard != Guard::Never) {
             let entry = &graph.entries[maker.entry];
             match maker.how {
                 How::Resource => {}
-                How::Command { tolerant: false } => {
+                How::Command { tolerant: false, .. } => {
                     return Err(format!(
                         "{} (line {}) creates the role with a command that fails where it exists, and commands are not edited: let \
                          it run `kubectl capt-spot create-role --yes`, or remove it",

@@ -54,8 +54,10 @@ pub const RULES: &[Rule] = &[
     READ_NEVER,
     ON_REQUEST,
     ORDINARY,
+    MISNAMED,
     CHECK_WARNS,
     NO_WORDS,
+    HIDDEN,
 ];
 
 /// The role is neither made nor required.
@@ -131,6 +133,14 @@ pub const ORDINARY: Rule = Rule {
 CreateServiceLinkedRole makes. An ordinary role of the same name does nothing for it and stands in its way.",
     severity: Severity::Error,
 };
+/// A `custom_suffix`, or a name with its path.
+pub const MISNAMED: Rule = Rule {
+    id: "role-misnamed",
+    title: "The Spot role is named as IAM does not name it",
+    explanation: "The role is AWSServiceRoleForEC2Spot in every account. EC2 Spot takes no custom suffix, and a data source finds a \
+role by its name without the path.",
+    severity: Severity::Error,
+};
 /// `check` blocks.
 pub const CHECK_WARNS: Rule = Rule {
     id: "check-block-only-warns",
@@ -144,6 +154,14 @@ pub const NO_WORDS: Rule = Rule {
     title: "A missing role ends the plan without advice",
     explanation: "data \"aws_iam_role\" fails where the role is missing, in the provider's words. A precondition can say how to create \
 it before the read fails.",
+    severity: Severity::Note,
+};
+/// `|| true`
+pub const HIDDEN: Rule = Rule {
+    id: "role-creation-failure-hidden",
+    title: "A failed creation of the role goes unnoticed",
+    explanation: "`|| true` and on_failure = continue swallow \"the role exists\", which is meant, and a denial, which is not: the cluster \
+comes up without the role.",
     severity: Severity::Note,
 };
 
@@ -304,6 +322,7 @@ impl TemplateReport {
         let place = |f: &Finding| {
             (
                 f.file.clone(),
+                f.yaml_line,
                 f.object.clone(),
                 f.hcl_line,
                 std::cmp::Reverse(f.severity),

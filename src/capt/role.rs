@@ -40,10 +40,12 @@ pub enum Guard {
 pub enum How {
     /// `aws_iam_service_linked_role`: Terraform owns it, and deletes it on destroy.
     Resource,
-    /// A command; `tolerant` when it does not fail where the role exists.
+    /// A command.
     Command {
-        /// `|| true` or the like.
+        /// It does not fail where the role exists.
         tolerant: bool,
+        /// Because no failure of it counts: `|| true` or the like.
+        hides: bool,
     },
     /// A CloudFormation stack.
     Stack,
@@ -64,6 +66,28 @@ pub struct Maker {
     pub prevent_destroy: bool,
     /// `lifecycle { ignore_changes = ... }`
     pub ignore_changes: bool,
+    /// An `import` block takes the role that is there into the state.
+    pub imported: bool,
+}
+
+/// A block that names the role as IAM does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misnamed {
+    /// Index in [`Graph::entries`].
+    pub entry: usize,
+    /// What is wrong with the name, as the end of a sentence.
+    pub why: String,
+}
+
+/// A `removed` block for a service-linked role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Index in [`Graph::entries`].
+    pub entry: usize,
+    /// What it takes out of the state.
+    pub address: String,
+    /// It deletes it in AWS as well, which is also what happens when it does not say.
+    pub destroys: bool,
 }
 
 /// A block that fails where the role is missing.
@@ -88,6 +112,10 @@ pub struct Roles {
     pub ordinary: Vec<usize>,
     /// `check` blocks that look at it: they only warn.
     pub checks: Vec<usize>,
+    /// Blocks that mean it and name something else.
+    pub misnamed: Vec<Misnamed>,
+    /// `removed` blocks for service-linked roles.
+    pub forgotten: Vec<Forgotten>,
 }
 
 impl Roles {
@@ -104,7 +132,22 @@ impl Roles {
             let reached = graph.reached_from(expr);
             readers.iter().find(|r| reached.contains(*r)).cloned()
         };
+        let imported: BTreeSet<String> = graph
+            .entries
+            .iter()
+            .filter(|e| e.block.has_ident("import"))
+            .filter_map(|e| e.block.body.get_attribute("to"))
+            .flat_map(|to| references(&to.value))
+            .collect();
         for (index, entry) in graph.entries.iter().enumerate() {
+            if let Some(forgotten) = forgotten(index, entry) {
+                roles.forgotten.push(forgotten);
+                continue;
+            }
+            if let Some(why) = misnamed(entry, eval) {
+                roles.misnamed.push(Misnamed { entry: index, why });
+                continue;
+            }
             let guard = || guard(entry, eval, graph, &reads);
             if let Some(how) = makes_role(entry, eval) {
                 let lifecycle = |name: &str| {
@@ -121,6 +164,7 @@ impl Roles {
                     guard: guard(),
                     prevent_destroy: lifecycle("prevent_destroy").is_some_and(|v| v.as_bool() == Some(true)),
                     ignore_changes: lifecycle("ignore_changes").is_some(),
+                    imported: imported.contains(&entry.address),
                 });
                 continue;
             }
@@ -157,8 +201,14 @@ impl Roles {
                     reads(&condition.value).is_some() || own && mentions_self(&condition.value)
                 })
             });
-            let by_itself = own && entry.type_name != "aws_iam_roles";
-            if by_itself || has_words || runs(entry, &["get-role", ROLE]) {
+            // A command that goes on without the role requires nothing.
+            let shrugs = texts(entry.block).iter().any(|text| text.contains("||"));
+            let by_itself = match entry.type_name {
+                "aws_iam_roles" => false,
+                "external" => own && !shrugs,
+                _ => own,
+            };
+            if by_itself || has_words || !shrugs && runs(entry, &["get-role", ROLE]) {
                 roles.requirers.push(Requirer {
                     entry: index,
                     guard: guard(),
@@ -198,6 +248,62 @@ fn names_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
         .body
         .get_attribute("name")
         .is_some_and(|a| matches!(eval.eval(&a.value), Val::Str(s) if s == ROLE))
+}
+
+/// What is wrong with the name by which a block means the role.
+///
+/// EC2 Spot uses the role of the one name, so a `custom_suffix` makes another one, if AWS makes it at all; and `GetRole`
+/// takes a name without its path (IAM API reference: the pattern of `RoleName` has no slash).
+fn misnamed(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Option<String> {
+    let text = |name: &str| match entry.block.body.get_attribute(name).map(|a| eval.eval(&a.value)) {
+        Some(Val::Str(text)) => Some(text),
+        _ => None,
+    };
+    match (entry.kind, entry.type_name) {
+        (BlockKind::Resource, "aws_iam_service_linked_role" | "awscc_iam_service_linked_role") => {
+            let suffix = text("custom_suffix").filter(|suffix| !suffix.is_empty())?;
+            (text("aws_service_name")? == SERVICE).then(|| {
+                format!("asks for a role with the suffix {suffix:?}, and EC2 Spot uses {ROLE} alone and takes no suffix")
+            })
+        }
+        (BlockKind::Data, "aws_iam_role") => {
+            let name = text("name")?;
+            let (path, last) = name.rsplit_once('/')?;
+            (last == ROLE).then(|| {
+                if path.contains(":role/") || path.ends_with(":role") {
+                    "asks for the role by its ARN, and IAM finds roles by their name alone: the plan fails in every account"
+                        .to_owned()
+                } else {
+                    "asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every \
+                     account"
+                        .to_owned()
+                }
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A `removed` block that is about a service-linked role.
+fn forgotten(index: usize, entry: &Entry<'_>) -> Option<Forgotten> {
+    if !entry.block.has_ident("removed") {
+        return None;
+    }
+    let from = entry.block.body.get_attribute("from")?;
+    let address = references(&from.value)
+        .into_iter()
+        .find(|address| address.starts_with("aws_iam_service_linked_role."))?;
+    let keeps = entry
+        .block
+        .body
+        .get_blocks("lifecycle")
+        .filter_map(|lifecycle| lifecycle.body.get_attribute("destroy"))
+        .any(|destroy| destroy.value.as_bool() == Some(false));
+    Some(Forgotten {
+        entry: index,
+        address,
+        destroys: !keeps,
+    })
 }
 
 fn makes_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Option<How> {
@@ -244,26 +350,26 @@ fn makes_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Option<How> {
                 return None;
             }
             let all = texts(entry.block).concat();
-            let tolerant = [
+            let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
+            let hides = has(&[
                 "|| true",
                 "||true",
                 "|| :",
                 "||:",
                 "|| echo",
                 "|| exit 0",
-                "get-role",
                 "set +e",
-                "capt-spot",
-            ]
-            .iter()
-            .any(|t| all.contains(t))
-                || entry.block.body.get_blocks("provisioner").any(|p| {
-                    p.body.get_attribute("on_failure").is_some_and(|a| {
-                        references(&a.value).is_empty()
-                            && a.value.as_variable().is_some_and(|v| v.as_str() == "continue")
-                    })
-                });
-            Some(How::Command { tolerant })
+            ]) || entry.block.body.get_blocks("provisioner").any(|p| {
+                p.body.get_attribute("on_failure").is_some_and(|a| {
+                    references(&a.value).is_empty()
+                        && a.value.as_variable().is_some_and(|v| v.as_str() == "continue")
+                })
+            });
+            let looks = has(&["get-role", "capt-spot"]);
+            Some(How::Command {
+                tolerant: hides || looks,
+                hides,
+            })
         }
         _ => None,
     }

@@ -222,7 +222,63 @@ fn findings_by_pattern() {
         ("a command that is content with what is there",
             waiting("null_resource.slr")
                 + "resource \"null_resource\" \"slr\" {\n  provisioner \"local-exec\" {\n    command = \"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com || true\"\n  }\n}\n",
+            &["note role-creation-failure-hidden 11"]),
+        ("a command that may fail without notice",
+            waiting("terraform_data.slr")
+                + "resource \"terraform_data\" \"slr\" {\n  provisioner \"local-exec\" {\n    command    = \"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com\"\n    on_failure = continue\n  }\n}\n",
+            &["note role-creation-failure-hidden 11"]),
+        ("a command that looks first",
+            waiting("terraform_data.slr")
+                + "resource \"terraform_data\" \"slr\" {\n  provisioner \"local-exec\" {\n    command = \"aws iam get-role --role-name AWSServiceRoleForEC2Spot || aws iam create-service-linked-role --aws-service-name spot.amazonaws.com\"\n  }\n}\n",
             &[]),
+        ("a program that goes on without the role",
+            waiting("data.external.r")
+                + "data \"external\" \"r\" {\n  program = [\"sh\", \"-c\", \"aws iam get-role --role-name AWSServiceRoleForEC2Spot || echo {}\"]\n}\n",
+            &["error role-neither-made-nor-required 1"]),
+        ("a program that fails without the role",
+            waiting("data.external.r")
+                + "data \"external\" \"r\" {\n  program = [\"sh\", \"-c\", \"aws iam get-role --role-name AWSServiceRoleForEC2Spot >&2 && echo {}\"]\n}\n",
+            &[]),
+        ("imported, so not created",
+            waiting("aws_iam_service_linked_role.spot") + &owner("") + "import {\n  to = aws_iam_service_linked_role.spot\n  id = \"arn\"\n}\n",
+            &["warning role-owned-per-cluster 11", "note role-missing-says-nothing 11"]),
+        ("imported, and destroyed with the cluster",
+            waiting("aws_iam_service_linked_role.spot") + ROLE + "}\nimport {\n  to = aws_iam_service_linked_role.spot\n  id = \"arn\"\n}\n",
+            &["error destroy-takes-the-role 11", "note role-missing-says-nothing 11"]),
+        ("another one imported",
+            waiting("aws_iam_service_linked_role.spot") + &owner("") + "import {\n  to = aws_iam_service_linked_role.es\n  id = \"arn\"\n}\n",
+            &["error role-creation-fails-where-it-exists 11", "warning role-owned-per-cluster 11"]),
+        ("removed and kept",
+            waiting("data.aws_iam_role.r") + reader
+                + "removed {\n  from = aws_iam_service_linked_role.spot\n  lifecycle {\n    destroy = false\n  }\n}\n",
+            &["note role-missing-says-nothing 11"]),
+        ("removed and deleted",
+            waiting("data.aws_iam_role.r") + reader
+                + "removed {\n  from = aws_iam_service_linked_role.spot\n  lifecycle {\n    destroy = true\n  }\n}\n",
+            &["note role-missing-says-nothing 11", "error destroy-takes-the-role 14"]),
+        ("removed without a word",
+            waiting("data.aws_iam_role.r") + reader + "removed {\n  from = aws_iam_service_linked_role.this\n}\n",
+            &["note role-missing-says-nothing 11", "warning destroy-takes-the-role 14"]),
+        ("a custom suffix",
+            waiting("aws_iam_service_linked_role.spot") + &owner("  custom_suffix = \"demo\"\n"),
+            &["error role-neither-made-nor-required 1", "error role-misnamed 11"]),
+        ("an empty suffix",
+            waiting("aws_iam_service_linked_role.spot") + &owner("  custom_suffix = \"\"\n"),
+            &["error role-creation-fails-where-it-exists 11", "warning role-owned-per-cluster 11"]),
+        ("a name with its path",
+            waiting("data.aws_iam_role.r") + &reader.replace("\"AWS", "\"aws-service-role/spot.amazonaws.com/AWS"),
+            &["error role-neither-made-nor-required 1", "error role-misnamed 11"]),
+        ("an ARN for a name",
+            waiting("data.aws_iam_role.r")
+                + &reader.replace("\"AWS", "\"arn:aws:iam::111122223333:role/aws-service-role/spot.amazonaws.com/AWS"),
+            &["error role-neither-made-nor-required 1", "error role-misnamed 11"]),
+        ("waited for in the quoted form of old", waiting("\"data.aws_iam_role.r\"") + reader, &["note role-missing-says-nothing 11"]),
+        ("waited for through a module as a whole",
+            waiting("module.k") + reader + "module \"k\" {\n  source     = \"./k\"\n  depends_on = [data.aws_iam_role.r]\n}\n",
+            &["note role-missing-says-nothing 11"]),
+        ("in comments only",
+            with_pool("# resource \"aws_iam_service_linked_role\" \"spot\" {}\n/* data \"aws_iam_role\" \"r\" { name = \"AWSServiceRoleForEC2Spot\" } */\n"),
+            &["error role-neither-made-nor-required 1"]),
         ("a command that is not",
             waiting("terraform_data.slr")
                 + "resource \"terraform_data\" \"slr\" {\n  provisioner \"local-exec\" {\n    command = \"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com\"\n  }\n}\n",
@@ -247,6 +303,70 @@ fn findings_by_pattern() {
     for (name, text, expected) in table {
         assert_eq!(found("main.tf", &text), expected, "{name}\n{text}");
     }
+}
+
+#[test]
+fn what_a_pool_says_of_its_capacity_type() {
+    const KEY: &str = "karpenter.sh/capacity-type";
+    let one = |rest: &str| format!("[{{key: {KEY}, {rest}}}]");
+    for (requirements, spot) in [
+        ("[]".to_owned(), true),
+        (
+            "[{key: kubernetes.io/arch, operator: In, values: [amd64]}]".to_owned(),
+            true,
+        ),
+        (one("operator: In, values: [on-demand]"), false),
+        (one("operator: In, values: [on-demand, reserved]"), false),
+        (one("operator: In, values: [spot]"), true),
+        (one("operator: In, values: [on-demand, spot]"), true),
+        (one("operator: In, values: []"), false),
+        (one("operator: NotIn, values: [spot]"), false),
+        (one("operator: NotIn, values: [on-demand]"), true),
+        (one("operator: Exists"), true),
+        (one("operator: DoesNotExist"), false),
+        (
+            format!("[{{key: {KEY}, operator: Exists}}, {{key: {KEY}, operator: NotIn, values: [spot]}}]"),
+            false,
+        ),
+        ("${jsonencode([])}".to_owned(), true),
+        (
+            format!("${{jsonencode([{{ key = \"{KEY}\", operator = \"In\", values = [\"on-demand\"] }}])}}"),
+            false,
+        ),
+    ] {
+        let text = POOL.replace(
+            "      name: default\n",
+            &format!(
+                "      name: default\n    spec: {{template: {{spec: {{requirements: {requirements}}}}}}}\n"
+            ),
+        );
+        let want: &[&str] = if spot {
+            &["error role-neither-made-nor-required 1"]
+        } else {
+            &[]
+        };
+        assert_eq!(found("main.tf", &text), want, "{requirements}");
+        // The line ends of Windows and tabs change nothing, and a mended module keeps them.
+        let windows = text.replace('\n', "\r\n");
+        assert_eq!(found("main.tf", &windows), want, "{requirements}");
+        let mended = patched("main.tf", &windows, Mode::Require).expect("mended").text;
+        assert_eq!(mended.matches('\n').count(), mended.matches("\r\n").count());
+        assert_eq!(mended == windows, !spot);
+    }
+}
+
+#[test]
+fn findings_stand_in_the_order_of_the_file() {
+    let text = format!(
+        "{}---\n{}",
+        TEMPLATE,
+        "apiVersion: tf.upbound.io/v1beta1\nkind: Workspace\nmetadata:\n  name: a\nspec:\n  forProvider:\n    source: Inline\n    \
+         module: |\n      resource \"kubectl_manifest\" \"np\" {\n        yaml_body = \"apiVersion: karpenter.sh/v1\\nkind: NodePool\\n\"\n      }\n"
+    );
+    let report = check("two.yaml", &text);
+    let lines: Vec<_> = report.findings.iter().map(|f| f.yaml_line).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.is_sorted(), "{lines:?}");
 }
 
 #[test]
@@ -439,6 +559,16 @@ fn refusals_name_what_is_in_the_way() {
             Mode::Create,
         ),
         why(POOL.into(), Mode::AccountTemplate),
+        why(
+            with_pool(
+                "data \"aws_iam_role\" \"x\" {\n  name = \"aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot\"\n}\n",
+            ),
+            Mode::Require,
+        ),
+        why(
+            with_pool("removed {\n  from = aws_iam_service_linked_role.spot\n}\n"),
+            Mode::Require,
+        ),
     ];
     insta::assert_snapshot!(all.join("\n"), @r#"
     the `import` block on line 13 names the role's resource; remove it by hand first
@@ -447,6 +577,8 @@ fn refusals_name_what_is_in_the_way() {
     aws_iam_service_linked_role.all (line 10) makes roles with for_each; take spot.amazonaws.com out of it by hand
     aws_iam_service_linked_role.spot, aws_iam_service_linked_role.b all make the role; leave one of them
     main.tf cannot hold the account's WorkspaceTemplate: name a file for it with --account-file
+    data.aws_iam_role.x (line 10) asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every account; mend or remove it by hand first
+    the `removed` block on line 10 deletes aws_iam_service_linked_role.spot; set destroy = false in its lifecycle by hand first
     "#);
 }
 

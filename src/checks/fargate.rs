@@ -9,8 +9,8 @@ use super::{Check, Group, Judgement, Status, lost_cluster, never};
 use crate::authenticator::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
 use crate::facts::Facts;
 use crate::facts::compute::FargateProfile;
-use crate::karpenter::role_trust::glob;
 use crate::observed::Observed;
+use crate::policy::glob;
 
 /// See [`Check::explanation`].
 pub static FARGATE_ROLE_MAPPED: Check = Check {

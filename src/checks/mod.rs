@@ -10,6 +10,7 @@ pub mod fargate;
 pub mod helm_access;
 pub mod hygiene;
 pub mod karpenter;
+pub mod masters_trust;
 pub mod node_current;
 pub mod node_mapping;
 pub mod quota;
@@ -41,6 +42,7 @@ pub static REGISTRY: &[&Check] = &[
     &hygiene::AWS_AUTH_HYGIENE,
     &helm_access::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
+    &masters_trust::MASTERS_TRUST,
     &karpenter::POOLS_WANT_SPOT,
     &controller::CONTROLLER_IDENTITY,
     &failures::SPOT_FAILURES_SEEN,

@@ -12,7 +12,7 @@ use crate::authenticator::{
 };
 use crate::facts::{self, Facts, NamedBy};
 use crate::karpenter::objects::NodeOs;
-use crate::observed::{Observed, Unknown};
+use crate::observed::{Fact, Observed, Unknown};
 
 /// What changes aws-auth.
 pub(super) const EDIT: &str = "kubectl edit configmap aws-auth -n kube-system";
@@ -55,23 +55,28 @@ impl Mappings<'_> {
 
 /// The mappings of the cluster; none when not even its authentication mode is known.
 pub(crate) fn mappings(facts: &Facts) -> Option<Mappings<'_>> {
-    let mode = facts.cluster.known()?.authentication_mode;
-    let aws_auth = match &facts.aws_auth.observed {
+    mappings_of(&facts.cluster, &facts.aws_auth, &facts.access_entries)
+}
+
+/// The same, of what was read for another question.
+pub(crate) fn mappings_of<'a>(
+    cluster: &Fact<facts::eks::Cluster>,
+    aws_auth: &'a Fact<facts::aws_auth::AwsAuth>,
+    access_entries: &'a Fact<Vec<AccessEntry>>,
+) -> Option<Mappings<'a>> {
+    let mode = cluster.known()?.authentication_mode;
+    let unread_map = aws_auth.observed.unknown().filter(|_| mode.uses_aws_auth());
+    let unread_entries = access_entries.observed.unknown().filter(|_| mode.uses_entries());
+    let aws_auth = match &aws_auth.observed {
         Observed::Known(map) => Some(map.taken_in()),
         Observed::Absent => Some(&*NO_AWS_AUTH),
         Observed::Unknown(_) => None,
     };
-    let entries = match &facts.access_entries.observed {
+    let entries = match &access_entries.observed {
         Observed::Known(entries) => Some(entries.as_slice()),
         Observed::Absent => Some(&[][..]),
         Observed::Unknown(_) => None,
     };
-    let unread_map = facts.aws_auth.observed.unknown().filter(|_| mode.uses_aws_auth());
-    let unread_entries = facts
-        .access_entries
-        .observed
-        .unknown()
-        .filter(|_| mode.uses_entries());
     Some(Mappings {
         mode,
         aws_auth,

@@ -3,6 +3,7 @@
 use super::{Check, Group, Judgement, always, lost_ground, never};
 use crate::facts::Facts;
 use crate::observed::Observed;
+use crate::target::Target;
 use crate::target::clues::{host_of, region_of_eks_host};
 use crate::target::resolve::same_endpoint;
 
@@ -26,14 +27,18 @@ pub(crate) fn account_mismatch(facts: &Facts) -> Option<(String, String)> {
 
 /// The flags that name the cluster and the identity in AWS CLI commands.
 pub(crate) fn aws_flags(facts: &Facts) -> String {
-    let profile = facts
-        .target
+    aws_flags_of(&facts.target)
+}
+
+/// The same, of a target alone.
+pub(crate) fn aws_flags_of(target: &Target) -> String {
+    let profile = target
         .profile
         .as_ref()
         .map(|profile| format!(" --profile {}", crate::shell::quote(profile)));
     format!(
         " --region {}{}",
-        crate::shell::quote(&facts.target.region),
+        crate::shell::quote(&target.region),
         profile.unwrap_or_default()
     )
 }

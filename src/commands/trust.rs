@@ -6,12 +6,14 @@ use clap::Args;
 
 use crate::arn::{Arn, PrincipalArn, RoleName};
 use crate::aws;
-use crate::checks::node_mapping::{existence, mappings};
+use crate::checks::node_mapping::{existence, mappings_of};
+use crate::checks::target::aws_flags_of;
 use crate::cli::{Global, Output};
 use crate::commands::{self, Stop};
 use crate::exit::Exit;
+use crate::facts::assume::{self, About, Assume, Who};
 use crate::facts::calls::Calls;
-use crate::facts::{self, Ask, Facts, Options, Reach, access, iam};
+use crate::facts::{Options, access, iam};
 use crate::kubernetes::{self, Api, Authentication};
 use crate::observed::{Grant, Observed, Unknown, Why};
 use crate::report::json::{pretty, to_yaml};
@@ -73,6 +75,7 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     commands::text_json_or_yaml(global, "trust")?;
     // Wrong usage is said before anything is read.
     let name = RoleName::from_given(&args.role).map_err(|error| Stop::usage(error.to_string()))?;
+    let given = given(&args.role)?;
     let ui = Ui::new(global, true);
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
@@ -82,19 +85,32 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
         timeout: global.request_timeout,
         use_exec: global.use_exec,
     };
-    let (facts, reach) = ui
+    let about = About {
+        role: name.as_str(),
+        account: given.as_ref().map(|arn| arn.account.as_str()),
+        who: match (&args.principal, args.cdk) {
+            (Some(who), _) => Who::Named(who),
+            (None, true) => Who::Nobody,
+            (None, false) => Who::Caller,
+        },
+        mappings: args.cdk,
+    };
+    let facts = ui
         .progress(
-            "reading AWS and the cluster",
-            facts::gather(&resolved, &Ask::default(), &http, &options, &calls),
+            if args.cdk {
+                "reading AWS and the cluster"
+            } else {
+                "reading AWS"
+            },
+            assume::gather(&resolved, &about, &http, &options, &calls),
         )
         .await;
     let side = Side {
         facts: &facts,
-        reach: &reach,
         timeout: global.request_timeout,
         calls: &calls,
     };
-    let report = side.answer(args, &name, &resolved).await?;
+    let report = side.answer(args, &name, given, &resolved).await?;
     if global.verbose > 0 {
         for call in calls.sorted() {
             ui::err(&format!("  {} -> {}", call.call, call.answer));
@@ -113,16 +129,31 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     })
 }
 
-/// What the reads need.
+/// The role's ARN, where one was given.
+fn given(role: &str) -> Result<Option<Arn>, Stop> {
+    if !role.starts_with("arn:") {
+        return Ok(None);
+    }
+    role.parse()
+        .map(Some)
+        .map_err(|error: crate::arn::ArnError| Stop::usage(error.to_string()))
+}
+
+/// What was read, and what it takes to ask more.
 struct Side<'a> {
-    facts: &'a Facts,
-    reach: &'a Reach,
+    facts: &'a Assume,
     timeout: Duration,
     calls: &'a Calls,
 }
 
 impl Side<'_> {
-    async fn answer(&self, args: &Trust, name: &RoleName, resolved: &Resolved) -> Result<TrustReport, Stop> {
+    async fn answer(
+        &self,
+        args: &Trust,
+        name: &RoleName,
+        given: Option<Arn>,
+        resolved: &Resolved,
+    ) -> Result<TrustReport, Stop> {
         let facts = self.facts;
         let cluster_account = facts
             .cluster
@@ -132,15 +163,6 @@ impl Side<'_> {
             .and_then(|account| account.parse().ok());
         let own_account = facts.caller.known().map(|caller| caller.account.clone());
         // The role's account: its ARN's, else the credentials', where a name is looked up.
-        let given: Option<Arn> = if args.role.starts_with("arn:") {
-            Some(
-                args.role
-                    .parse()
-                    .map_err(|error: crate::arn::ArnError| Stop::usage(error.to_string()))?,
-            )
-        } else {
-            None
-        };
         let account = given
             .as_ref()
             .map(|arn| arn.account.clone())
@@ -152,7 +174,7 @@ impl Side<'_> {
                     "the account of the role {name} is not known ({why})\n  fix: give its ARN, or credentials with --profile"
                 ))
             })?;
-        let role = self.role(&account, name.as_str()).await;
+        let role = facts.role.clone();
         let asked = given.clone().map_or_else(
             || format!("arn:{}:iam::{account}:role/{name}", facts.target.partition),
             |arn| crate::arn::canonical(&arn).unwrap_or(arn).to_string(),
@@ -169,7 +191,7 @@ impl Side<'_> {
                 "the role's ARN in IAM is {role_arn}, not {asked}: sts:AssumeRole and CDK take that one only"
             ));
         }
-        let subject = self.subject(args, &cluster_account, &account, &mut hints).await?;
+        let subject = self.subject(args, &cluster_account, &account, &mut hints)?;
         let identity = if matches!(subject.who, Caller::SomeRole { .. }) {
             Identity::Promised("the statement that CDK gives its handler's role".to_owned())
         } else {
@@ -205,42 +227,10 @@ impl Side<'_> {
         if args.try_it {
             report.tried = Some(self.try_it(args, &role_arn, resolved).await);
         }
-        Ok(report.with_flags(&crate::checks::target::aws_flags(facts), &facts.target.own_flags))
+        Ok(report.with_flags(&aws_flags_of(&facts.target), &facts.target.own_flags))
     }
 
-    /// Reads a role of that account, if the credentials are of it.
-    async fn role(&self, account: &str, name: &str) -> Observed<iam::Role> {
-        if let Some(unknown) = self.cannot_ask_iam_of(account) {
-            return Observed::Unknown(unknown);
-        }
-        let client = aws_sdk_iam::Client::new(&self.reach.session.config);
-        iam::get_role(
-            &client,
-            &self.facts.target.partition,
-            name,
-            self.timeout,
-            self.calls,
-        )
-        .await
-        .observed
-    }
-
-    /// IAM answers for the credentials' own account only.
-    fn cannot_ask_iam_of(&self, account: &str) -> Option<Unknown> {
-        if let Err(unknown) = &self.reach.session.credentials {
-            return Some(unknown.clone());
-        }
-        match &self.facts.caller.observed {
-            Observed::Unknown(unknown) => Some(unknown.clone()),
-            Observed::Known(caller) if caller.account != account => Some(Unknown::not_asked(format!(
-                "it is in account {account}, the credentials are of {}: ask with --profile of that account",
-                caller.account
-            ))),
-            _ => None,
-        }
-    }
-
-    async fn subject(
+    fn subject(
         &self,
         args: &Trust,
         cluster_account: &Option<crate::arn::AccountId>,
@@ -248,7 +238,6 @@ impl Side<'_> {
         hints: &mut Vec<String>,
     ) -> Result<Subject, Stop> {
         let facts = self.facts;
-        let not_asked = || Observed::Unknown(Unknown::not_asked("it is no role"));
         let who = match (&args.principal, args.cdk) {
             (Some(who), _) => who.clone(),
             (None, true) => {
@@ -263,7 +252,7 @@ impl Side<'_> {
                         partition: crate::arn::Partition::of_region(&facts.target.region),
                         account,
                     },
-                    role: Observed::Unknown(Unknown::not_asked("it is not there yet")),
+                    role: facts.own_role.clone(),
                     id: None,
                 });
             }
@@ -289,9 +278,8 @@ impl Side<'_> {
             .filter(|id| !id.is_empty())
             .map(str::to_owned);
         let role = match who.role_name() {
-            None => not_asked(),
-            Some(_) if is_caller => facts.caller_role.observed.clone(),
-            Some(name) => self.role(&who.arn().account, name).await,
+            None => Observed::Unknown(Unknown::not_asked("it is no role")),
+            Some(_) => facts.own_role.clone(),
         };
         let who = match (&who, role.known().and_then(|role| role.arn.parse::<Arn>().ok())) {
             (PrincipalArn::Role(given), Some(real)) if *given != real => {
@@ -312,28 +300,15 @@ impl Side<'_> {
         let Caller::Known(who) = &subject.who else {
             return Observed::Unknown(Unknown::not_asked("the principal is not known yet"));
         };
-        if let Some(unknown) = self.cannot_ask_iam_of(&who.arn().account) {
+        let facts = self.facts;
+        if let Some(unknown) = assume::cannot_ask(&facts.session, &facts.caller, Some(&who.arn().account)) {
             return Observed::Unknown(unknown);
         }
-        let source = match who {
-            PrincipalArn::User(arn) => arn.to_string(),
-            PrincipalArn::Role(_) | PrincipalArn::Session { .. } => match &subject.role {
-                Observed::Known(role) => role.arn.clone(),
-                Observed::Absent => return Observed::Absent,
-                Observed::Unknown(unknown) => {
-                    return Observed::Unknown(Unknown {
-                        detail: format!(
-                            "the simulator wants the full ARN of the role, which could not be read: {unknown}"
-                        ),
-                        ..unknown.clone()
-                    });
-                }
-            },
-            PrincipalArn::Root(_) | PrincipalArn::FederatedUser(_) => {
-                return Observed::Unknown(Unknown::not_asked("the simulator takes users and roles only"));
-            }
+        let source = match subject.simulated_as() {
+            Ok(source) => source,
+            Err(observed) => return observed,
         };
-        let client = aws_sdk_iam::Client::new(&self.reach.session.config);
+        let client = aws_sdk_iam::Client::new(&self.facts.session.config);
         iam::simulate(
             &client,
             &source,
@@ -348,7 +323,8 @@ impl Side<'_> {
     }
 
     fn mapping(&self, role_arn: &Arn, role: &Observed<iam::Role>) -> Mapping {
-        match mappings(self.facts) {
+        let facts = self.facts;
+        match mappings_of(&facts.cluster, &facts.aws_auth, &facts.access_entries) {
             Some(found) => mapping::of_role(
                 &found.cluster(),
                 role_arn,
@@ -374,12 +350,12 @@ impl Side<'_> {
             groups: Vec::new(),
             cluster_error: None,
         };
-        if let Err(unknown) = &self.reach.session.credentials {
+        if let Err(unknown) = &self.facts.session.credentials {
             tried.error = Some(unknown.to_string());
             return tried;
         }
         let call = format!("sts:AssumeRole {role}");
-        let answer = aws_sdk_sts::Client::new(&self.reach.session.config)
+        let answer = aws_sdk_sts::Client::new(&self.facts.session.config)
             .assume_role()
             .role_arn(role.to_string())
             .role_session_name(&args.session_name)

@@ -185,6 +185,14 @@ pub fn healthy() -> Facts {
                 allowed: true,
             }],
         ),
+        rulers: vec![rulers::Ruler {
+            arn: role("Admin").arn,
+            role: known("iam:GetRole Admin", role("Admin")),
+            may_assume: Fact::not_asked(
+                "iam:SimulatePrincipalPolicy sts:AssumeRole",
+                "the caller is a session of it",
+            ),
+        }],
         calls: Vec::new(),
     }
 }

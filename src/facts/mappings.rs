@@ -50,11 +50,13 @@ pub async fn gather(
 ) -> Mappings {
     let (session, token_session) = sessions(resolved, http, options, calls).await;
     let api = connect_resolved(resolved, &token_session, options, calls);
+    let read = Roles::default();
     let aws = Aws {
         session: &session,
         target: &resolved.target,
         timeout: options.timeout,
         calls,
+        roles: &read,
     };
     // The exec entry's role, or its own profile: then the token is not the credentials'.
     let another = resolved.target.role_arn.is_some() || resolved.identity != resolved.token_identity;

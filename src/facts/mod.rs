@@ -4,6 +4,7 @@
 //! [`Facts`] are plain values: they can be saved, and judged later without a network.
 
 pub mod access;
+pub mod assume;
 pub mod aws_auth;
 pub mod calls;
 pub mod compute;
@@ -18,10 +19,12 @@ pub mod management;
 pub mod mappings;
 pub mod quotas;
 pub mod redact;
+pub mod rulers;
 pub mod sts;
 pub mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -210,6 +213,9 @@ pub struct Facts {
     pub spot_quotas: Vec<quotas::QuotaFact>,
     /// Whether the caller may do what installing the chart takes.
     pub may_install: Fact<Vec<install::Review>>,
+    /// The roles that rule the cluster, as far as the mappings could be read. Facts of earlier versions have none.
+    #[serde(default)]
+    pub rulers: Vec<rulers::Ruler>,
     /// Every call that was made.
     pub calls: Vec<Call>,
 }
@@ -445,27 +451,34 @@ pub async fn gather(
     let gathered_at = Timestamp::now();
     let (session, token_session) = sessions(resolved, http, options, calls).await;
     let api = connect_resolved(resolved, &token_session, options, calls);
+    let roles = Roles::default();
     let aws = Aws {
         session: &session,
         target,
         timeout,
         calls,
+        roles: &roles,
     };
     let shared = Shared::default();
     let ((aws_facts, caller, caller_role, caller_may_create), compute, (api, kubernetes_facts)) = join!(
         async {
             let spot = async { join!(shared.spot_role(&aws), aws.attached_policies(SPOT_ROLE)) };
             let caller = async {
-                let caller = aws.caller().await;
-                let role = aws.caller_role(&caller).await;
+                let caller = shared.caller(&aws).await;
+                let role = aws.caller_role(caller).await;
                 (caller, role)
             };
             let (cluster, entries, (spot_role, spot_role_policies), (caller, caller_role)) =
-                join!(shared.cluster(&aws), aws.access_entries(), spot, caller);
-            let may_create = aws.may_create(spot_role, &caller, &caller_role).await;
+                join!(shared.cluster(&aws), shared.access_entries(&aws), spot, caller);
+            let may_create = aws.may_create(spot_role, caller, &caller_role).await;
             (
-                (cluster.clone(), entries, spot_role.clone(), spot_role_policies),
-                caller,
+                (
+                    cluster.clone(),
+                    entries.clone(),
+                    spot_role.clone(),
+                    spot_role_policies,
+                ),
+                caller.clone(),
                 caller_role,
                 may_create,
             )
@@ -488,6 +501,7 @@ pub async fn gather(
         traces,
         spot_quotas,
         may_install,
+        rulers,
     } = kubernetes_facts;
     // Asked beside DescribeCluster and not after it; in mode CONFIG_MAP there are none, whatever the answer was.
     if cluster.known().is_some_and(|cluster| {
@@ -518,6 +532,7 @@ pub async fn gather(
         traces,
         spot_quotas,
         may_install,
+        rulers,
         calls: calls.sorted(),
     };
     (facts, Reach { session, api })
@@ -530,6 +545,18 @@ struct Aws<'a> {
     target: &'a Target,
     timeout: Duration,
     calls: &'a Calls,
+    roles: &'a Roles,
+}
+
+/// Roles by name, each read once in a run by whoever needs it first.
+#[derive(Default)]
+struct Roles(Mutex<BTreeMap<String, Arc<OnceCell<Fact<iam::Role>>>>>);
+
+impl Roles {
+    fn cell(&self, name: &str) -> Arc<OnceCell<Fact<iam::Role>>> {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(name.to_owned()).or_default())
+    }
 }
 
 impl Aws<'_> {
@@ -621,6 +648,20 @@ impl Aws<'_> {
         .await
     }
 
+    /// What a principal's own policies say about assuming a role, as `aws eks get-token` does it.
+    async fn may_assume(&self, principal: &str, role: &arn::Arn) -> Fact<iam::Simulation> {
+        iam::simulate(
+            &aws_sdk_iam::Client::new(&self.session.config),
+            principal,
+            crate::trust::ACTION,
+            &role.to_string(),
+            &[("sts:RoleSessionName", crate::trust::GET_TOKEN_SESSION)],
+            self.timeout,
+            self.calls,
+        )
+        .await
+    }
+
     async fn cluster(&self) -> Fact<eks::Cluster> {
         if let Some(blocked) = self.blocked(&format!("eks:DescribeCluster {}", self.target.cluster)) {
             return blocked;
@@ -704,7 +745,8 @@ impl Aws<'_> {
             return blocked;
         }
         let client = aws_sdk_iam::Client::new(&self.session.config);
-        iam::get_role(&client, &self.target.partition, name, self.timeout, self.calls).await
+        let read = || iam::get_role(&client, &self.target.partition, name, self.timeout, self.calls);
+        self.roles.cell(name).get_or_init(read).await.clone()
     }
 
     async fn attached_policies(&self, name: &str) -> Fact<Vec<String>> {
@@ -804,7 +846,10 @@ fn unread<T>(call: impl Into<String>, unknown: &Unknown) -> Fact<T> {
 /// What several readers wait for, read once by whoever needs it first.
 #[derive(Default)]
 struct Shared {
+    caller: OnceCell<Fact<sts::Caller>>,
     cluster: OnceCell<Fact<eks::Cluster>>,
+    access_entries: OnceCell<Fact<Vec<AccessEntry>>>,
+    aws_auth: OnceCell<Fact<aws_auth::AwsAuth>>,
     spot_role: OnceCell<Fact<iam::Role>>,
     pools: OnceCell<karpenter::Pools>,
     claims: OnceCell<Fact<ClaimFold>>,
@@ -814,6 +859,24 @@ struct Shared {
 impl Shared {
     async fn cluster(&self, aws: &Aws<'_>) -> &Fact<eks::Cluster> {
         self.cluster.get_or_init(|| aws.cluster()).await
+    }
+
+    async fn caller(&self, aws: &Aws<'_>) -> &Fact<sts::Caller> {
+        self.caller.get_or_init(|| aws.caller()).await
+    }
+
+    async fn access_entries(&self, aws: &Aws<'_>) -> &Fact<Vec<AccessEntry>> {
+        self.access_entries.get_or_init(|| aws.access_entries()).await
+    }
+
+    async fn aws_auth(&self, api: &Result<Api, Unknown>, calls: &Calls) -> &Fact<aws_auth::AwsAuth> {
+        let read = || async {
+            match api {
+                Ok(api) => aws_auth::read(api, calls).await,
+                Err(unknown) => unread(aws_auth::grant().action(), unknown),
+            }
+        };
+        self.aws_auth.get_or_init(read).await
     }
 
     async fn spot_role(&self, aws: &Aws<'_>) -> &Fact<iam::Role> {
@@ -864,6 +927,7 @@ struct KubernetesSide {
     traces: traces::Traces,
     spot_quotas: Vec<quotas::QuotaFact>,
     may_install: Fact<Vec<install::Review>>,
+    rulers: Vec<rulers::Ruler>,
 }
 
 /// Reads the cluster, and what of AWS depends on what is in it.
@@ -879,12 +943,6 @@ async fn kubernetes_side(
         match api {
             Ok(api) => access::whoami(api, calls).await,
             Err(unknown) => unread(access::grant().action(), unknown),
-        }
-    };
-    let aws_auth = async {
-        match api {
-            Ok(api) => aws_auth::read(api, calls).await,
-            Err(unknown) => unread(aws_auth::grant().action(), unknown),
         }
     };
     let webhook = async {
@@ -930,9 +988,10 @@ async fn kubernetes_side(
         spot_quotas,
         controller,
         may_install,
+        rulers,
     ) = join!(
         user,
-        aws_auth,
+        shared.aws_auth(api, calls),
         webhook,
         roles,
         events,
@@ -941,11 +1000,12 @@ async fn kubernetes_side(
         spot_quotas,
         controller::read(api, aws, ask, shared),
         may_install,
+        rulers::read(api, aws, shared),
     );
     let claims = claims.clone();
     KubernetesSide {
         user,
-        aws_auth,
+        aws_auth: aws_auth.clone(),
         validation_webhook,
         pools: shared.pools(api, calls).await.clone(),
         node_roles,
@@ -957,6 +1017,7 @@ async fn kubernetes_side(
         },
         spot_quotas,
         may_install,
+        rulers,
     }
 }
 

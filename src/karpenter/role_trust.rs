@@ -7,9 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::json::clip;
-
-/// Largest policy document that is read, in bytes. IAM's own limit is 8,192 characters.
-const MAX_POLICY: usize = 256 * 1024;
+use crate::policy::{self, LONGEST_DOCUMENT, PolicyError, action_matches, glob};
 
 /// Why a document can't be read as a trust policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +16,7 @@ pub enum TrustError {
     #[error("the trust policy is empty")]
     Empty,
     /// Far beyond IAM's limit.
-    #[error("the trust policy is larger than {} KiB", MAX_POLICY / 1024)]
+    #[error("the trust policy is larger than {} KiB", LONGEST_DOCUMENT / 1024)]
     TooLarge,
     /// Not JSON, URL-encoded or not.
     #[error("the trust policy is not JSON: {0}")]
@@ -184,20 +182,16 @@ fn texts(value: &Value) -> Result<Vec<String>, TrustError> {
 impl TrustPolicy {
     /// Reads a policy document, URL-encoded (as `iam:GetRole` gives it) or not.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
-        if text.len() > MAX_POLICY {
-            return Err(TrustError::TooLarge);
-        }
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(TrustError::Empty);
-        }
-        let document: Value = if text.starts_with('{') {
-            serde_json::from_str(text)
-        } else {
-            let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
-            serde_json::from_str(decoded.trim())
-        }
-        .map_err(|error| TrustError::NotJson(clip(&error.to_string())))?;
+        let document = policy::decode(text).map_err(|error| match error {
+            PolicyError::Empty => TrustError::Empty,
+            PolicyError::TooLong(_) => TrustError::TooLarge,
+            PolicyError::Json {
+                message,
+                line,
+                column,
+            } => TrustError::NotJson(clip(&format!("{message} at line {line} column {column}"))),
+            other => TrustError::NotJson(other.to_string()),
+        })?;
         let statements = match document.get("Statement") {
             None | Some(Value::Null) => return Err(TrustError::Malformed("it has no Statement".to_owned())),
             Some(Value::Array(statements)) => {
@@ -384,11 +378,7 @@ impl Statement {
     }
 
     fn covers(&self, action: &str) -> bool {
-        let action = action.to_ascii_lowercase();
-        let listed = self
-            .actions
-            .iter()
-            .any(|pattern| glob(&pattern.to_ascii_lowercase(), &action));
+        let listed = self.actions.iter().any(|pattern| action_matches(pattern, action));
         listed != self.other_actions
     }
 
@@ -466,35 +456,6 @@ impl TrustCondition {
             }
         }
     }
-}
-
-/// Whether `text` matches `pattern`, where `*` stands for any text and `?` for any character. Linear space, at worst
-/// the product of the lengths in time.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match retry {
-                Some((star, from)) => {
-                    retry = Some((star, from + 1));
-                    p = star + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
 }
 
 #[cfg(test)]
@@ -655,7 +616,7 @@ mod tests {
         assert_eq!(TrustPolicy::parse(&plain).map(|policy| policy.len()), Ok(1));
         assert_eq!(TrustPolicy::parse(" \n"), Err(TrustError::Empty));
         assert_eq!(
-            TrustPolicy::parse(&" ".repeat(MAX_POLICY + 1)),
+            TrustPolicy::parse(&" ".repeat(LONGEST_DOCUMENT + 1)),
             Err(TrustError::TooLarge)
         );
         assert!(matches!(

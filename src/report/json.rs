@@ -1,4 +1,4 @@
-//! The report as JSON and YAML, and its published schema.
+//! The report as JSON and YAML.
 
 use super::Report;
 
@@ -37,13 +37,6 @@ fn plain(value: &impl serde::Serialize) -> String {
 /// YAML of the same shape.
 pub fn yaml(report: &Report) -> String {
     to_yaml(report)
-}
-
-/// The JSON Schema of the report.
-pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(Report)).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 /// Any value as YAML, as it is; by way of a JSON value as well.

@@ -5,6 +5,7 @@ pub mod junit;
 pub mod markdown;
 pub mod sanitize;
 pub mod sarif;
+pub mod schema;
 pub mod text;
 pub mod whois;
 
@@ -54,7 +55,7 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// [`API_VERSION`].
+    /// `capt-spot/v1`
     pub api_version: String,
     /// `PreflightReport`.
     pub kind: String,

@@ -81,7 +81,7 @@ pub struct Ground {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Whois {
-    /// [`API_VERSION`].
+    /// `capt-spot/v1`
     pub api_version: String,
     /// `Whois`.
     pub kind: String,
@@ -190,7 +190,7 @@ impl Whois {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhoisList {
-    /// [`API_VERSION`].
+    /// `capt-spot/v1`
     pub api_version: String,
     /// `WhoisList`.
     pub kind: String,

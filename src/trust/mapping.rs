@@ -2,7 +2,7 @@
 
 use crate::arn::{Arn, PrincipalArn};
 use crate::authenticator::{
-    AccessEntry, Caller, Cluster, Decision, Existence, Outcome, Source, SourceKind, decide,
+    AccessEntry, Caller, Cluster, Decision, Existence, Outcome, Source, SourceKind, State, decide, list_all,
 };
 
 use super::GET_TOKEN_SESSION;
@@ -103,53 +103,67 @@ fn less(decision: &Decision, entry: Option<&AccessEntry>) -> String {
     all.join(", ")
 }
 
-/// The roles that rule the cluster, each by the line or entry that is in force for it.
-pub fn rulers(cluster: &Cluster<'_>) -> Vec<(Arn, Power)> {
-    let mut found: Vec<(Arn, Power)> = Vec::new();
-    let role = |text: &str| match text.parse::<PrincipalArn>() {
-        Ok(PrincipalArn::Role(arn)) => Some(arn),
-        _ => None,
-    };
-    if cluster.mode.uses_entries() {
-        for entry in cluster.entries.unwrap_or_default() {
-            if is_cluster_admin(entry) == Some(true)
-                && let Some(arn) = role(&entry.principal_arn)
-            {
-                found.push((arn, Power::AccessEntry));
-            }
-        }
-    }
-    let Some(aws_auth) = cluster.aws_auth.filter(|_| cluster.mode.uses_aws_auth()) else {
-        return found;
-    };
-    for mapping in aws_auth.roles.iter().chain(&aws_auth.users) {
-        if !mapping.groups.iter().any(|group| group == MASTERS) {
-            continue;
-        }
-        let Some(arn) = role(&mapping.arn) else { continue };
-        let Ok(caller) = Caller::of_role(&mapping.arn, Some(GET_TOKEN_SESSION)) else {
+/// A role that rules the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruler {
+    /// As it is mapped: in aws-auth without its path.
+    pub arn: Arn,
+    /// By what.
+    pub power: Power,
+    /// Why its access entry is bound to an earlier role of that name, where it is.
+    pub stale: Option<String>,
+}
+
+/// The roles that rule the cluster, each by the line or entry that is in force for it. `existence` tells what IAM says about
+/// a principal, where it was asked. Linear in the mappings.
+pub fn rulers(cluster: &Cluster<'_>, existence: impl Fn(&str) -> Existence) -> Vec<Ruler> {
+    let mut found = Vec::new();
+    for listed in list_all(cluster, existence) {
+        let stale = match &listed.state {
+            State::InForce => None,
+            State::Stale { why } => Some(why.clone()),
+            _ => continue,
+        };
+        let Ok(PrincipalArn::Role(arn)) = listed.principal.parse::<PrincipalArn>() else {
             continue;
         };
-        // A later line, or an access entry, may have taken its place; a path in it never matches.
-        let decision = decide(cluster, &caller, Existence::Unknown);
-        let in_force = decision.outcome == Outcome::Mapped
-            && decision.source.as_ref().is_some_and(|source| {
-                source.kind == SourceKind::AwsAuth
-                    && source.key == Some(mapping.key)
-                    && source.index == Some(mapping.index)
-            });
-        if in_force {
-            found.push((
-                arn,
+        let power = match listed.source.kind {
+            SourceKind::AccessEntry => {
+                let rules = entry_of(cluster, &listed.source).and_then(is_cluster_admin);
+                if rules != Some(true) {
+                    continue;
+                }
+                Power::AccessEntry
+            }
+            SourceKind::AwsAuth => {
+                let (Some(key), Some(index)) = (listed.source.key, listed.source.index) else {
+                    continue;
+                };
+                if !listed.groups.iter().any(|group| group == MASTERS) {
+                    continue;
+                }
                 Power::AwsAuth {
-                    key: mapping.key.to_string(),
-                    index: mapping.index,
-                    line: Some(mapping.line),
-                },
-            ));
-        }
+                    key: key.to_string(),
+                    index,
+                    line: listed.source.line,
+                }
+            }
+        };
+        found.push(Ruler { arn, power, stale });
     }
     found
+}
+
+/// The access entries whose policies were not read, and could hold AmazonEKSClusterAdminPolicy.
+pub fn policies_unread<'a>(cluster: &Cluster<'a>) -> Vec<&'a AccessEntry> {
+    let entries = cluster.entries.filter(|_| cluster.mode.uses_entries());
+    entries
+        .unwrap_or_default()
+        .iter()
+        .filter(|entry| is_cluster_admin(entry).is_none())
+        .filter(|entry| matches!(entry.principal_arn.parse(), Ok(PrincipalArn::Role(_))))
+        .filter(|entry| matches!(entry.kind_str(), "STANDARD" | "EC2"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -282,11 +296,11 @@ mod tests {
                 entries: Some(&entries),
                 settings: Settings::default(),
             };
-            let found: Vec<String> = rulers(&cluster)
+            let found: Vec<String> = rulers(&cluster, |_| Existence::Unknown)
                 .into_iter()
-                .map(|(arn, power)| {
-                    let name = arn.role_name().unwrap_or_default().to_owned();
-                    match power {
+                .map(|ruler| {
+                    let name = ruler.arn.role_name().unwrap_or_default().to_owned();
+                    match ruler.power {
                         Power::AccessEntry => format!("{name} entry"),
                         Power::AwsAuth { key, index, .. } => format!("{name} {key}[{index}]"),
                     }
@@ -294,5 +308,36 @@ mod tests {
                 .collect();
             assert_eq!(found, want, "{mode}");
         }
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_role_leaves_its_line_in_force() {
+        let map = aws_auth("- rolearn: arn:aws:iam::111122223333:role/kubectl\n  groups: [system:masters]\n");
+        let mut entry = admin_entry(ROLE, "cluster");
+        entry.created_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        let mut unread = AccessEntry::new("arn:aws:iam::111122223333:role/x", EntryType::Standard, "u", &[]);
+        unread.policies = None;
+        let entries = [entry, unread];
+        let cluster = Cluster {
+            mode: AuthenticationMode::ApiAndConfigMap,
+            aws_auth: Some(&map),
+            entries: Some(&entries),
+            settings: Settings::default(),
+        };
+        let later = Existence::Since("2026-02-01T00:00:00Z".parse().unwrap());
+        let found = rulers(&cluster, |_| later);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].power == Power::AccessEntry && found[0].stale.is_some());
+        assert!(found[1].power != Power::AccessEntry && found[1].stale.is_none());
+        let names: Vec<&str> = policies_unread(&cluster)
+            .iter()
+            .map(|entry| entry.principal_arn.as_str())
+            .collect();
+        assert_eq!(names, ["arn:aws:iam::111122223333:role/x"]);
+        let cluster = Cluster {
+            mode: AuthenticationMode::ConfigMap,
+            ..cluster
+        };
+        assert_eq!(policies_unread(&cluster).len(), 0);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::arn::{Arn, Partition, PrincipalArn};
 use crate::checks::Judgement;
 use crate::facts::iam::Role;
-use crate::observed::{Observed, Unknown};
+use crate::observed::{Grant, Observed, Unknown};
 use crate::policy::{Effect, PolicyDocument, Principal, Statement, Who};
 
 use super::kleene::Tri;
@@ -56,6 +56,29 @@ pub struct Master {
     pub caller: Option<TrustVerdict>,
     /// Whether the caller is a session of it.
     pub is_caller: bool,
+    /// Why the mapping is another role's: an access entry is bound to the role that was there when the entry was made.
+    pub stale: Option<String>,
+    /// The command that takes the mapping away.
+    pub unmap: Option<String>,
+}
+
+/// A part of the mappings that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// What, and why.
+    pub what: String,
+    /// The smallest permission that would lift it.
+    pub grant: Option<Box<Grant>>,
+}
+
+impl Incomplete {
+    /// A part, and why it could not be read.
+    pub fn new(what: &str, unknown: &Unknown) -> Self {
+        Self {
+            what: format!("{what} could not be read: {unknown}"),
+            grant: unknown.grant.clone(),
+        }
+    }
 }
 
 /// Who can assume a role, by its trust policy alone.
@@ -167,6 +190,7 @@ fn denies_everybody(document: &PolicyDocument) -> bool {
 enum Fares {
     Well,
     Gone,
+    Stale(String),
     NobodyCan(Vec<String>),
     Unreadable(String),
     Unread(Unknown),
@@ -177,6 +201,9 @@ fn fares(master: &Master) -> (Fares, Vec<String>) {
         Observed::Absent => (Fares::Gone, Vec::new()),
         Observed::Unknown(unknown) => (Fares::Unread(unknown.clone()), Vec::new()),
         Observed::Known(role) => {
+            if let Some(why) = &master.stale {
+                return (Fares::Stale(why.clone()), Vec::new());
+            }
             let home = role
                 .arn
                 .parse::<Arn>()
@@ -202,7 +229,9 @@ fn fares(master: &Master) -> (Fares, Vec<String>) {
 }
 
 /// Judges all of them. `incomplete` names what could not be read of the mappings themselves (aws-auth, access entries).
-pub fn judge(masters: &[Master], incomplete: &[String]) -> Judgement {
+pub fn judge(masters: &[Master], incomplete: &[Incomplete]) -> Judgement {
+    let mut unread: Vec<String> = incomplete.iter().map(|part| part.what.clone()).collect();
+    let mut grant = incomplete.iter().find_map(|part| part.grant.clone());
     if masters.is_empty() {
         return if incomplete.is_empty() {
             Judgement::skip(
@@ -210,18 +239,19 @@ pub fn judge(masters: &[Master], incomplete: &[String]) -> Judgement {
                  (a cluster's creator in mode CONFIG_MAP rules it unseen)",
             )
         } else {
-            Judgement::undecided(format!(
-                "which roles rule the cluster could not be read: {}",
-                incomplete.join("; ")
-            ))
+            ask_for(
+                Judgement::undecided(format!(
+                    "which roles rule the cluster could not be told: {}",
+                    sentences(&unread, &[])
+                )),
+                grant.as_deref(),
+            )
         };
     }
     let mut wrong = Vec::new();
-    let mut unread = Vec::new();
     let mut good = Vec::new();
     let mut commands = Vec::new();
     let mut evidence: Vec<Value> = Vec::new();
-    let mut grant = None;
     for master in masters {
         let (found, by) = fares(master);
         let named = format!("{} ({})", master.arn, master.power.words());
@@ -255,7 +285,13 @@ pub fn judge(masters: &[Master], incomplete: &[String]) -> Judgement {
                     "{named} does not exist: its mapping gives nobody anything, and gives the cluster to whoever makes a role of \
                      that name"
                 ));
-                commands.extend(unmap(master));
+                commands.extend(master.unmap.clone());
+            }
+            Fares::Stale(why) => {
+                wrong.push(format!(
+                    "{named} exists, and its mapping does not hold for it: {why}"
+                ));
+                commands.extend(master.unmap.clone());
             }
             Fares::NobodyCan(dead) => {
                 let dead = if dead.is_empty() {
@@ -278,38 +314,47 @@ pub fn judge(masters: &[Master], incomplete: &[String]) -> Judgement {
             }
         }
     }
-    unread.extend(incomplete.iter().cloned());
-    let mut judgement = if !wrong.is_empty() {
+    commands.dedup();
+    commands.truncate(NAMED);
+    let judgement = if !wrong.is_empty() {
         Judgement::warn(sentences(&wrong, &unread)).remedy(
             "Take the dead mappings out, or make the roles again and let somebody assume them.",
             commands,
         )
     } else if !unread.is_empty() {
-        let mut judgement = Judgement::undecided(sentences(&unread, &good));
-        if let Some(grant) = &grant {
-            judgement = judgement
-                .evidence("denied", grant.action())
-                .evidence("grant", grant.statement())
-                .remedy(
-                    crate::policy_print::grant_remedy(grant),
-                    crate::policy_print::grant_commands(grant),
-                );
-        }
-        judgement
+        ask_for(Judgement::undecided(sentences(&unread, &good)), grant.as_deref())
     } else {
-        Judgement::pass(good.join("; "))
+        Judgement::pass(sentences(&good, &[]))
     };
-    judgement = judgement.evidence("roles", evidence);
-    judgement
+    judgement.evidence("roles", evidence)
 }
 
-fn sentences(first: &[String], then: &[String]) -> String {
-    let mut all = first.join("; ");
-    if !then.is_empty() {
-        all.push_str("; ");
-        all.push_str(&then.join("; "));
+/// Names the denied action and what to ask for.
+fn ask_for(judgement: Judgement, grant: Option<&Grant>) -> Judgement {
+    match grant {
+        Some(grant) => judgement
+            .evidence("denied", grant.action())
+            .evidence("grant", grant.statement())
+            .remedy(
+                crate::policy_print::grant_remedy(grant),
+                crate::policy_print::grant_commands(grant),
+            ),
+        None => judgement,
     }
-    all
+}
+
+/// How many roles a sentence names; all of them are in the evidence.
+const NAMED: usize = 20;
+
+fn sentences(first: &[String], then: &[String]) -> String {
+    let all = first.iter().chain(then);
+    let mut words: Vec<&str> = all.take(NAMED).map(String::as_str).collect();
+    let more = (first.len() + then.len()).saturating_sub(NAMED);
+    let rest = format!("and {more} more");
+    if more > 0 {
+        words.push(&rest);
+    }
+    words.join("; ")
 }
 
 fn caller_words(master: &Master) -> &'static str {
@@ -321,12 +366,5 @@ fn caller_words(master: &Master) -> &'static str {
         Some(Outcome::Fail) => ": it exists and can be assumed, but not by the caller",
         Some(Outcome::Unknown) => ": it exists and can be assumed; whether by the caller can't be told",
         None => ": it exists and can be assumed",
-    }
-}
-
-fn unmap(master: &Master) -> Option<String> {
-    match &master.power {
-        Power::AwsAuth { .. } => Some("kubectl edit configmap aws-auth -n kube-system".to_owned()),
-        Power::AccessEntry => None,
     }
 }

@@ -455,7 +455,24 @@ fn decide(question: &Question<'_>) -> TrustVerdict {
     };
     step("trust-allows", trusts, trust_words.clone());
 
-    let needs = identity_words(identity, best, same_account, subject);
+    let mut needs = identity_words(identity, best, same_account, subject);
+    // One entry of the statement surely means P, but only through P's own policies, which don't allow it; another entry
+    // would do without them, and whether it means P is not known.
+    let naming_unclear = deny == Tri::False
+        && trusts == Tri::True
+        && allow == Tri::Unknown
+        && needs.0 == Tri::True
+        && identity_alone == Tri::True;
+    if naming_unclear && let Some(one) = best {
+        needs = (
+            Tri::Unknown,
+            format!(
+                "its own policies do not allow it, so that it hangs on whether {} names it: {}",
+                one.statement.name(),
+                open_words(&one.open)
+            ),
+        );
+    }
     if deny != Tri::True && trusts != Tri::False {
         step("identity", needs.0, needs.1.clone());
     }
@@ -537,14 +554,14 @@ fn decide(question: &Question<'_>) -> TrustVerdict {
             }
             let reason = if deny == Tri::Unknown {
                 Reason::DenyUnclear
-            } else if trusts == Tri::Unknown {
+            } else if trusts == Tri::Unknown || naming_unclear {
                 Reason::TrustUnclear
             } else {
                 Reason::IdentityUnread
             };
             let because = match reason {
                 Reason::DenyUnclear => steps_message(&steps, "trust-denies"),
-                Reason::TrustUnclear => trust_words,
+                Reason::TrustUnclear if !naming_unclear => trust_words,
                 _ => needs.1,
             };
             (reason, format!("whether {} can't be told: {because}", may("may")))

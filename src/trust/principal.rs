@@ -3,7 +3,9 @@
 //! Source: IAM user guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
 
 use crate::arn::{AccountId, Arn, Partition, PrincipalArn, RoleName, shown};
-use crate::observed::Observed;
+use crate::facts::iam::{Role, Simulation};
+use crate::facts::sts::Caller as Identity;
+use crate::observed::{Observed, Unknown};
 use crate::policy::Principal;
 
 use super::kleene::Tri;
@@ -60,6 +62,54 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The caller of AWS, with the caller's role where that was read; none where STS names nobody known.
+    pub fn of_caller(caller: &Identity, role: &Observed<Role>) -> Option<Self> {
+        let who: PrincipalArn = caller.arn.parse().ok()?;
+        let role = match who.role_name() {
+            Some(_) => role.clone(),
+            None => Observed::Unknown(Unknown::not_asked("it is no role")),
+        };
+        let id = caller.user_id.split(':').next().unwrap_or_default();
+        Some(Self {
+            who: Caller::Known(who),
+            role,
+            id: (!id.is_empty()).then(|| id.to_owned()),
+        })
+    }
+
+    /// Whether it is a session of this role.
+    pub fn is_session_of(&self, role: &Role) -> bool {
+        matches!(&self.who, Caller::Known(PrincipalArn::Session { .. }))
+            && self.role.known().is_some_and(|own| own.arn == role.arn)
+    }
+
+    /// The ARN that the policy simulator takes for it; what the simulation is otherwise.
+    ///
+    /// # Errors
+    /// Why the simulator can't be asked; absent for a role that does not exist.
+    pub fn simulated_as(&self) -> Result<String, Observed<Simulation>> {
+        let not_asked = |why: &str| Err(Observed::Unknown(Unknown::not_asked(why)));
+        let Caller::Known(who) = &self.who else {
+            return not_asked("the principal is not known yet");
+        };
+        match who {
+            PrincipalArn::User(arn) => Ok(arn.to_string()),
+            PrincipalArn::Role(_) | PrincipalArn::Session { .. } => match &self.role {
+                Observed::Known(role) => Ok(role.arn.clone()),
+                Observed::Absent => Err(Observed::Absent),
+                Observed::Unknown(unknown) => Err(Observed::Unknown(Unknown {
+                    detail: format!(
+                        "the simulator wants the full ARN of the role, which could not be read: {unknown}"
+                    ),
+                    ..unknown.clone()
+                })),
+            },
+            PrincipalArn::Root(_) | PrincipalArn::FederatedUser(_) => {
+                not_asked("the simulator takes users and roles only")
+            }
+        }
+    }
+
     /// The IAM ARN that policies and the simulator know it by: the user, or the role behind a session. A role's path is
     /// right only when the role was read.
     pub fn iam_arn(&self) -> Option<Arn> {

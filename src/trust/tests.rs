@@ -1535,6 +1535,27 @@ fn the_report_of_a_machine() {
     insta::assert_json_snapshot!(TrustReport::new(&asked.question(), asked.judge()));
 }
 
+#[test]
+fn the_account_and_a_session_that_may_be_it() {
+    // A role as the principal: the account's part needs its own policies, which don't allow it; the session's part doesn't.
+    let trust = allow(
+        json!({"AWS": ["arn:aws:iam::111122223333:root", "arn:aws:sts::111122223333:assumed-role/admin/eve"]}),
+    );
+    let verdict = ask("arn:aws:iam::111122223333:role/admin", &trust, implicit());
+    assert_eq!(
+        (verdict.outcome, verdict.reason),
+        (Outcome::Unknown, Reason::TrustUnclear),
+        "{verdict:?}"
+    );
+    assert!(
+        verdict.message.contains("assumed-role/admin/eve"),
+        "{}",
+        verdict.message
+    );
+    let verdict = ask("arn:aws:iam::111122223333:role/admin", &trust, allowed());
+    assert_eq!(verdict.outcome, Pass, "{verdict:?}");
+}
+
 // ---- masters-trust ----
 
 use super::masters::{Master, Power, assumable};
@@ -1550,6 +1571,8 @@ fn master(arn: &str, role: Observed<Role>) -> Master {
         role,
         caller: None,
         is_caller: false,
+        stale: None,
+        unmap: None,
     }
 }
 
@@ -1673,13 +1696,39 @@ fn the_roles_that_rule_the_cluster() {
             "is not JSON",
         ),
     ] {
+        let incomplete: Vec<masters::Incomplete> = incomplete
+            .into_iter()
+            .map(|what: String| masters::Incomplete { what, grant: None })
+            .collect();
         let judgement = masters::judge(&masters, &incomplete);
         assert_eq!(judgement.status, status, "{}", judgement.message);
         assert!(judgement.message.contains(part), "{}", judgement.message);
     }
-    // The denied action and its grant are named.
+    // The denied action and its grant are named, the mappings' own before the roles'.
     let judgement = masters::judge(&[hidden()], &[]);
     assert_eq!(judgement.evidence["denied"], json!("iam:GetRole"));
+    let map = masters::Incomplete::new("aws-auth", &denied("eks:ListAccessEntries"));
+    for masters in [vec![], vec![hidden()], vec![good()]] {
+        let judgement = masters::judge(&masters, std::slice::from_ref(&map));
+        assert_eq!(judgement.status, Status::Unknown);
+        assert_eq!(judgement.evidence["denied"], json!("eks:ListAccessEntries"));
+        assert!(judgement.remedy.is_some());
+    }
+    // An entry that was made for an earlier role of the name.
+    let mut earlier = good();
+    earlier.stale = Some("it was made before the role".to_owned());
+    earlier.unmap = Some("aws eks delete-access-entry".to_owned());
+    let judgement = masters::judge(&[earlier], &[]);
+    assert_eq!(judgement.status, Status::Warn);
+    assert!(
+        judgement.message.contains("made before the role"),
+        "{}",
+        judgement.message
+    );
+    assert_eq!(
+        judgement.remedy.map(|remedy| remedy.commands),
+        Some(vec!["aws eks delete-access-entry".to_owned()])
+    );
     // Whether the caller can.
     for (verdict, words) in [
         (

@@ -182,7 +182,10 @@ fn the_simulator_decides_whether_the_missing_role_can_be_created() {
         let asked = stage.standin.calls();
         let asked = asked
             .iter()
-            .find(|call| call.action == "iam:SimulatePrincipalPolicy")
+            .find(|call| {
+                call.action == "iam:SimulatePrincipalPolicy"
+                    && call.parameter("ActionNames.member.1") == Some("iam:CreateServiceLinkedRole")
+            })
             .expect("the simulator was asked");
         let context = format!("{:?}", asked.parameters);
         assert!(

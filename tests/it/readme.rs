@@ -73,11 +73,11 @@ fn the_table_of_checks_is_the_registry() {
     part("checks", &table);
 }
 
-#[test]
-fn the_published_schema_is_the_generated_one_and_real_reports_meet_it() {
-    let path = root().join("schemas/preflight-report.json");
-    let stage = Stage::fresh();
-    let generated = stage.run(&["schema"]).expect(0).stdout;
+/// The generated schema, which is the published one.
+#[track_caller]
+fn schema(stage: &Stage, kind: &str) -> jsonschema::Validator {
+    let path = root().join(format!("schemas/{kind}.json"));
+    let generated = stage.run(&["schema", kind]).expect(0).stdout;
     if updating() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(&path, &generated).expect("the schema is written");
@@ -88,17 +88,84 @@ fn the_published_schema_is_the_generated_one_and_real_reports_meet_it() {
         "CAPT_SPOT_UPDATE=1 cargo test --test it readme writes it anew"
     );
     let schema: Value = serde_json::from_str(&published).expect("JSON");
-    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    jsonschema::validator_for(&schema).expect("a schema")
+}
+
+/// A real document meets the schema, and a damaged one does not.
+#[track_caller]
+fn meets(validator: &jsonschema::Validator, report: &Value, key: &str) {
+    let errors: Vec<String> = validator
+        .iter_errors(report)
+        .map(|error| format!("{error} at {}", error.instance_path()))
+        .collect();
+    assert_eq!(errors, Vec::<String>::new(), "{report}");
+    let mut damaged = report.clone();
+    damaged[key] = 7.into();
+    assert!(!validator.is_valid(&damaged), "the schema can tell");
+    damaged.as_object_mut().expect("an object").remove(key);
+    assert!(!validator.is_valid(&damaged), "the schema can tell");
+}
+
+#[test]
+fn the_published_schema_is_the_generated_one_and_real_reports_meet_it() {
+    let validator = schema(&Stage::fresh(), "preflight-report");
     for stage in [Stage::fresh(), Stage::healthy()] {
         let report = stage.preflight(&[]).json();
-        let errors: Vec<String> = validator
-            .iter_errors(&report)
-            .map(|error| error.to_string())
-            .collect();
-        assert_eq!(errors, Vec::<String>::new());
+        meets(&validator, &report, "verdict");
         let mut damaged = report.clone();
         damaged["verdict"] = "perhaps".into();
         assert!(!validator.is_valid(&damaged), "the schema can tell");
+    }
+    // The first is the one that `schema` alone prints.
+    let stage = Stage::fresh();
+    assert_eq!(
+        stage.run(&["schema"]).expect(0).stdout,
+        stage.run(&["schema", "preflight-report"]).expect(0).stdout
+    );
+    stage.run(&["schema", "nonsense"]).expect(2);
+}
+
+#[test]
+fn trusts_reports_meet_their_schema() {
+    let stage = Stage::healthy();
+    let validator = schema(&stage, "trust-report");
+    for (args, code) in [
+        (&["demo-admin"][..], 0),
+        (&["demo-admin", "--try"], 0),
+        (&["demo-admin", "--cdk"], 0),
+        (&["missing"], 1),
+        (&["arn:aws:iam::444455556666:role/x"], 3),
+    ] {
+        let ran = stage.run(&[&["trust", "-o", "json"], args].concat()).expect(code);
+        meets(&validator, &ran.json(), "outcome");
+    }
+}
+
+#[test]
+fn whos_answers_meet_their_schemas() {
+    let stage = Stage::healthy();
+    let validator = schema(&stage, "whois");
+    let (role, nobody) = (
+        "arn:aws:iam::111122223333:role/demo-node",
+        "arn:aws:iam::111122223333:role/nobody",
+    );
+    for args in [&[role][..], &[nobody], &["me"]] {
+        let ran = stage.run(&[&["whois", "-o", "json"], args].concat());
+        meets(&validator, &ran.json(), "outcome");
+    }
+    let validator = schema(&stage, "whois-list");
+    let ran = stage.run(&["whois", "--all", "-o", "json"]).expect(0);
+    meets(&validator, &ran.json(), "items");
+}
+
+#[test]
+fn template_reports_meet_their_schema() {
+    let stage = Stage::fresh();
+    let validator = schema(&stage, "template-report");
+    for name in ["workspace-template.yaml", "workspace-template.require.yaml"] {
+        let file = root().join("examples").join(name);
+        let ran = stage.run(&["template", "check", "-o", "json", file.to_str().expect("a path")]);
+        meets(&validator, &ran.json(), "verdict");
     }
 }
 

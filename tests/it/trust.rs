@@ -230,6 +230,137 @@ fn what_cannot_be_read_is_unknown_and_names_the_grant() {
     }
 }
 
+/// What a run asked for: the actions of AWS, and what of Kubernetes.
+fn asked(stage: &Stage) -> Vec<String> {
+    let mut actions: Vec<String> = stage
+        .standin
+        .calls()
+        .iter()
+        .map(|call| call.action.clone())
+        .collect();
+    actions.sort();
+    actions
+}
+
+#[test]
+fn only_what_the_question_needs_is_read() {
+    let stage = Stage::new(world());
+    stage.run(&["trust", "demo-admin"]).expect(1);
+    assert_eq!(
+        asked(&stage),
+        [
+            "iam:GetRole",
+            "iam:SimulatePrincipalPolicy",
+            "sts:GetCallerIdentity"
+        ]
+    );
+    // Two roles, and each is read once.
+    let stage = Stage::new(world());
+    let node = "arn:aws:iam::111122223333:role/demo-node";
+    stage.run(&["trust", "demo-admin", "--principal", node]).expect(1);
+    stage.run(&["trust", "demo-node", "--principal", node]).expect(1);
+    let reads = asked(&stage)
+        .iter()
+        .filter(|action| *action == "iam:GetRole")
+        .count();
+    assert_eq!(reads, 3);
+    // CDK's question is about the cluster too, and not about Karpenter.
+    let stage = Stage::new(world());
+    stage.run(&["trust", "demo-admin", "--cdk"]).expect(0);
+    assert_eq!(
+        asked(&stage),
+        [
+            "eks:DescribeAccessEntry",
+            "eks:DescribeCluster",
+            "eks:ListAccessEntries",
+            "eks:ListAssociatedAccessPolicies",
+            "iam:GetRole",
+            "kubernetes:get configmaps",
+            "sts:GetCallerIdentity",
+        ]
+    );
+}
+
+#[test]
+fn a_trust_policy_in_every_form_it_comes_in() {
+    let caller = "arn:aws:iam::111122223333:user/platform-admin";
+    let one = json!({"Effect": "Allow", "Principal": {"AWS": caller}, "Action": "sts:AssumeRole"});
+    let lists = json!([{"Effect": "Allow", "Principal": {"AWS": [caller], "Service": ["ec2.amazonaws.com"]},
+                        "Action": ["sts:TagSession", "sts:AssumeRole"], "Condition": {"Bool": {"aws:SecureTransport": ["true"]}}}]);
+    let other = |n: usize| {
+        json!({"Sid": format!("S{n}"), "Effect": "Allow", "Action": "sts:AssumeRole",
+               "Principal": {"AWS": format!("arn:aws:iam::111122223333:role/other-{n}")}})
+    };
+    let hundred = |last: serde_json::Value| {
+        let mut all: Vec<serde_json::Value> = (0..99).map(other).collect();
+        all.push(last);
+        serde_json::Value::Array(all)
+    };
+    let deny = json!({"Sid": "Last", "Effect": "Deny", "Principal": "*", "Action": "sts:*"});
+    let document = |statements: &serde_json::Value| {
+        json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+    };
+    let encoded = |text: &str| {
+        text.bytes()
+            .map(|b| match b {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    char::from(b).to_string()
+                }
+                b => format!("%{b:02X}"),
+            })
+            .collect::<String>()
+    };
+    for (sent, code, reason, index) in [
+        (document(&one), 0, "named-directly", json!(0)),
+        (encoded(&document(&one)), 0, "named-directly", json!(0)),
+        (document(&lists), 0, "named-directly", json!(0)),
+        (encoded(&document(&lists)), 0, "named-directly", json!(0)),
+        // No Version: the older one, without variables.
+        (
+            json!({"Statement": one}).to_string(),
+            0,
+            "named-directly",
+            json!(0),
+        ),
+        (
+            format!("\u{feff}\n  {}\n", document(&one)),
+            0,
+            "named-directly",
+            json!(0),
+        ),
+        (
+            encoded(&document(&hundred(one.clone()))),
+            0,
+            "named-directly",
+            json!(99),
+        ),
+        (document(&hundred(other(99))), 1, "not-trusted", json!(null)),
+        (document(&hundred(deny)), 1, "denied-by-trust", json!(99)),
+        (document(&json!([])), 1, "not-trusted", json!(null)),
+        ("{}".to_owned(), 1, "not-trusted", json!(null)),
+        (String::new(), 3, "trust-unreadable", json!(null)),
+        ("<html>no</html>".to_owned(), 3, "trust-unreadable", json!(null)),
+        ("%7B%22Version".to_owned(), 3, "trust-unreadable", json!(null)),
+        ("%ff%fe".to_owned(), 3, "trust-unreadable", json!(null)),
+        ("[]".to_owned(), 3, "trust-unreadable", json!(null)),
+        ("null".to_owned(), 3, "trust-unreadable", json!(null)),
+    ] {
+        let mut world = world();
+        world
+            .account(scenario::ACCOUNT)
+            .role_mut("demo-admin")
+            .trust_as_sent = Some(sent.clone());
+        let ran = Stage::new(world).run(&["trust", "demo-admin", "-o", "json"]);
+        let report = ran.json();
+        assert_eq!(
+            (ran.code, &report["reason"]),
+            (code, &json!(reason)),
+            "{sent}\n{report}"
+        );
+        assert_eq!(report["decidedBy"]["index"], index, "{sent}\n{report}");
+    }
+}
+
 #[test]
 fn wrong_usage_is_said_before_anything_is_read() {
     let stage = Stage::new(world());

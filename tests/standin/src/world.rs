@@ -349,6 +349,8 @@ pub struct Role {
     pub create_date: Timestamp,
     /// The trust policy.
     pub trust: Value,
+    /// The text of the trust policy as it is sent; none: the policy, URL-encoded as IAM does it.
+    pub trust_as_sent: Option<String>,
     /// The description, where there is one.
     pub description: Option<String>,
     /// Seconds.
@@ -376,6 +378,7 @@ impl Role {
             role_id: unique_id("AROA", name),
             create_date: date("2024-05-01T10:00:00Z"),
             trust,
+            trust_as_sent: None,
             description: None,
             max_session_duration: 3600,
             permissions_boundary: None,

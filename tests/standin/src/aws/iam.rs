@@ -413,7 +413,10 @@ fn paged<T>(
 
 /// Lists and profiles show a role without description of its last use, tags and boundary (`full`: GetRole).
 fn role_xml(account: &Account, role: &Role, full: bool) -> String {
-    let trust = utf8_percent_encode(&role.trust.to_string(), RFC3986).to_string();
+    let trust = role
+        .trust_as_sent
+        .clone()
+        .unwrap_or_else(|| utf8_percent_encode(&role.trust.to_string(), RFC3986).to_string());
     let mut fields = vec![
         element("Path", &role.path),
         element("RoleName", &role.name),

@@ -1,0 +1,165 @@
+//! What `trust` reads: the caller, the role, the principal's own role; for CDK's question also how the cluster maps roles.
+//! Nothing of Karpenter's, and nothing of the cluster where only IAM is asked.
+
+use super::*;
+use crate::arn::PrincipalArn;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// The role's name, without path.
+    pub role: &'a str,
+    /// Its account, where an ARN was given; else it is the credentials' own.
+    pub account: Option<&'a str>,
+    /// Who is to assume it.
+    pub who: Who<'a>,
+    /// Also how the cluster maps roles.
+    pub mappings: bool,
+}
+
+/// Who is to assume the role.
+#[derive(Debug, Clone, Copy)]
+pub enum Who<'a> {
+    /// The caller.
+    Caller,
+    /// Somebody else.
+    Named(&'a PrincipalArn),
+    /// A role that is not there yet.
+    Nobody,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Assume {
+    /// The target.
+    pub target: Target,
+    /// The AWS session it was read with.
+    pub session: Session,
+    /// The AWS credentials.
+    pub caller: Fact<sts::Caller>,
+    /// The role that is to be assumed.
+    pub role: Observed<iam::Role>,
+    /// The role of whoever is to assume it, or the role behind that session.
+    pub own_role: Observed<iam::Role>,
+    /// The cluster; not asked where only IAM is.
+    pub cluster: Fact<eks::Cluster>,
+    /// Its access entries.
+    pub access_entries: Fact<Vec<AccessEntry>>,
+    /// kube-system/aws-auth.
+    pub aws_auth: Fact<aws_auth::AwsAuth>,
+}
+
+/// Reads it, concurrently.
+pub async fn gather(
+    resolved: &Resolved,
+    about: &About<'_>,
+    http: &SharedHttpClient,
+    options: &Options,
+    calls: &Calls,
+) -> Assume {
+    let (session, token_session) = sessions(resolved, http, options, calls).await;
+    let read = Roles::default();
+    let aws = Aws {
+        session: &session,
+        target: &resolved.target,
+        timeout: options.timeout,
+        calls,
+        roles: &read,
+    };
+    let shared = Shared::default();
+    let (role, own_role, (cluster, access_entries, aws_auth)) = join!(
+        of_account(&aws, &shared, about.account, about.role),
+        own_role(&aws, &shared, about.who),
+        mappings(resolved, about, &aws, &token_session, options),
+    );
+    Assume {
+        target: resolved.target.clone(),
+        caller: shared.caller(&aws).await.clone(),
+        role,
+        own_role,
+        cluster,
+        access_entries,
+        aws_auth,
+        session,
+    }
+}
+
+/// Why IAM can't be asked about that account: it answers for the credentials' own only.
+pub fn cannot_ask(session: &Session, caller: &Fact<sts::Caller>, account: Option<&str>) -> Option<Unknown> {
+    if let Err(unknown) = &session.credentials {
+        return Some(unknown.clone());
+    }
+    match (&caller.observed, account) {
+        (Observed::Unknown(unknown), _) => Some(unknown.clone()),
+        (Observed::Known(caller), Some(account)) if caller.account != account => {
+            Some(Unknown::not_asked(format!(
+                "it is in account {account}, the credentials are of {}: ask with --profile of that account",
+                caller.account
+            )))
+        }
+        _ => None,
+    }
+}
+
+/// A role of that account. It is read beside the question who the caller is where the accounts are likely the same: by a
+/// name alone they are.
+async fn of_account(
+    aws: &Aws<'_>,
+    shared: &Shared,
+    account: Option<&str>,
+    name: &str,
+) -> Observed<iam::Role> {
+    let likely = account.is_none() || account == aws.target.account.as_deref();
+    let (caller, early) = join!(shared.caller(aws), async {
+        match likely {
+            true => Some(aws.role(name).await),
+            false => None,
+        }
+    });
+    if let Some(unknown) = cannot_ask(aws.session, caller, account) {
+        return Observed::Unknown(unknown);
+    }
+    match early {
+        Some(role) => role.observed,
+        None => aws.role(name).await.observed,
+    }
+}
+
+async fn own_role(aws: &Aws<'_>, shared: &Shared, who: Who<'_>) -> Observed<iam::Role> {
+    match who {
+        Who::Caller => aws.caller_role(shared.caller(aws).await).await.observed,
+        Who::Nobody => Observed::Unknown(Unknown::not_asked("it is not there yet")),
+        Who::Named(who) => match who.role_name() {
+            Some(name) => of_account(aws, shared, Some(&who.arn().account), name).await,
+            None => Observed::Unknown(Unknown::not_asked("it is no role")),
+        },
+    }
+}
+
+async fn mappings(
+    resolved: &Resolved,
+    about: &About<'_>,
+    aws: &Aws<'_>,
+    token_session: &Session,
+    options: &Options,
+) -> (
+    Fact<eks::Cluster>,
+    Fact<Vec<AccessEntry>>,
+    Fact<aws_auth::AwsAuth>,
+) {
+    if !about.mappings {
+        const WHY: &str = "only IAM is asked";
+        return (
+            Fact::not_asked("eks:DescribeCluster", WHY),
+            Fact::not_asked("eks:ListAccessEntries", WHY),
+            Fact::not_asked(aws_auth::grant().action(), WHY),
+        );
+    }
+    let map = async {
+        match connect_resolved(resolved, token_session, options, aws.calls).await {
+            Ok(api) => aws_auth::read(&api, aws.calls).await,
+            Err(unknown) => unread(aws_auth::grant().action(), &unknown),
+        }
+    };
+    join!(aws.cluster(), aws.access_entries(), map)
+}
