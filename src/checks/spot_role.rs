@@ -504,7 +504,7 @@ mod tests {
                 &SPOT_ROLE_CREATABLE,
                 |f| missing(f, SimulatedDecision::ImplicitDeny, None, None),
                 Status::Fail,
-                "no policy of the caller",
+                "may not (none of its policies allows it)",
             ),
             (
                 "denied",
