@@ -504,7 +504,7 @@ mod tests {
                 &SPOT_ROLE_CREATABLE,
                 |f| missing(f, SimulatedDecision::ImplicitDeny, None, None),
                 Status::Fail,
-                "may not (none of its policies allows it)",
+                "no policy of the caller",
             ),
             (
                 "denied",
@@ -585,7 +585,7 @@ mod tests {
                     controller(f, SimulatedDecision::ImplicitDeny);
                 },
                 Status::Fail,
-                "Karpenter's controller role arn:aws:iam::111122223333:role/demo-karpenter may not create it",
+                "Karpenter's controller role arn:aws:iam::111122223333:role/demo-karpenter may not (none of its policies allows it)",
             ),
             (
                 "Auto Mode launches with the cluster's role",
