@@ -20,6 +20,8 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::observed::{DeniedBy, Grant, Unknown, Why};
 
@@ -280,9 +282,7 @@ pub fn http_client() -> Result<SharedHttpClient, String> {
         let shown = path.to_string_lossy().into_owned();
         let pem = std::fs::read(&path)
             .map_err(|error| format!("AWS_CA_BUNDLE: {shown} cannot be read: {error}"))?;
-        if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(format!("AWS_CA_BUNDLE: {shown} holds no PEM certificate"));
-        }
+        usable_certificates(&pem).map_err(|error| format!("AWS_CA_BUNDLE: {shown} {error}"))?;
         trust = tls::TrustStore::empty().with_pem_certificate(pem);
     }
     let context = tls::TlsContext::builder()
@@ -304,6 +304,23 @@ pub fn http_client() -> Result<SharedHttpClient, String> {
             connector.build()
         }),
     )
+}
+
+/// Whether every certificate of a bundle can be a root: the SDK takes a bundle for granted, and panics on one that is damaged.
+fn usable_certificates(pem: &[u8]) -> Result<(), String> {
+    let mut roots = rustls::RootCertStore::empty();
+    for (n, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let n = n + 1;
+        let certificate =
+            certificate.map_err(|error| format!("is damaged at its certificate {n}: {error}"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("holds something else than a certificate as its number {n}: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("holds no PEM certificate".to_owned());
+    }
+    Ok(())
 }
 
 /// What an AWS call answered when it did not succeed.
@@ -555,6 +572,25 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_damaged_bundle_is_named_and_not_handed_on() {
+        let begin = "-----BEGIN CERTIFICATE-----\n";
+        let end = "-----END CERTIFICATE-----\n";
+        for (pem, says) in [
+            (String::new(), "holds no PEM certificate"),
+            ("<html>".to_owned(), "holds no PEM certificate"),
+            (format!("{begin}AAAA\n"), "is damaged at its certificate 1"),
+            (format!("{begin}!!!!\n{end}"), "is damaged at its certificate 1"),
+            (
+                format!("{begin}AAAA\n{end}"),
+                "holds something else than a certificate as its number 1",
+            ),
+        ] {
+            let error = usable_certificates(pem.as_bytes()).expect_err(&pem);
+            assert!(error.contains(says), "{pem}: {error}");
+        }
+    }
 
     #[test]
     fn the_connection_s_clock_never_ends_together_with_the_request_s() {

@@ -135,7 +135,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
         Verb::Policy(args) => commands::policy::run(args, global),
         Verb::Completion(args) => commands::completion::run(args),
         Verb::Schema(args) => {
-            ui::out(&args.report.schema())?;
+            ui::out(args.report.schema())?;
             Ok(Exit::Done)
         }
         Verb::Template(command) => {

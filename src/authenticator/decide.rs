@@ -10,7 +10,6 @@ use super::manifest::Manifest;
 use super::principal::{Arn, Caller, IdentityError, PrincipalKind, without_path};
 use super::template;
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -49,7 +48,8 @@ pub enum Existence {
 }
 
 /// How it ends for the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The cluster knows the caller.
@@ -63,7 +63,8 @@ pub enum Outcome {
 }
 
 /// The kind of thing that decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
     /// A line of the ConfigMap.
@@ -73,7 +74,8 @@ pub enum SourceKind {
 }
 
 /// A place in aws-auth or an access entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// Which of the two.
@@ -152,7 +154,8 @@ impl std::fmt::Display for Source {
 }
 
 /// Why something that looks as if it were meant for the caller did not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PassedOverBecause {
     /// The ARN has a role path, which never matches.
@@ -188,7 +191,8 @@ pub enum PassedOverBecause {
 }
 
 /// Something that looks as if it were meant for the caller and did not count.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PassedOver {
     /// Where it stands.
@@ -200,7 +204,8 @@ pub struct PassedOver {
 }
 
 /// One of several ways it can end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Alternative {
     /// How.
@@ -216,7 +221,8 @@ pub struct Alternative {
 }
 
 /// Who the cluster takes a principal for, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// The principal that was asked for.

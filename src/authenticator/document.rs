@@ -5,12 +5,12 @@
 
 use super::gostr;
 use super::yaml::{self, Fails, Json, JsonDocument, Member, YamlError};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A key of the ConfigMap's `data` that the authenticator reads. The names are exact: `maproles` is not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum MapKey {
     /// Roles (and whatever else stands there: the type of the principal is not checked).
@@ -58,7 +58,8 @@ impl std::fmt::Display for MapKey {
 }
 
 /// How much a problem matters to the authenticator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Read without complaint, but it can hardly be meant.
@@ -68,7 +69,8 @@ pub enum Severity {
 }
 
 /// Which of the usual mistakes a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Mistake {
     /// A role's ARN with its path (kubernetes-sigs/aws-iam-authenticator#268).
@@ -105,7 +107,8 @@ pub enum Mistake {
 }
 
 /// Something wrong with the ConfigMap.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// The key of `data` it is in.
@@ -128,7 +131,8 @@ pub struct Problem {
 
 /// The `sso` part of an entry: a permission set instead of a role. Matched only behind a feature gate that is off by
 /// default (`SSORoleMatch`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SsoMatcher {
     /// Name of the permission set.
@@ -182,7 +186,8 @@ impl SsoMatcher {
 }
 
 /// An entry of `mapRoles` or `mapUsers` that is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Mapping {
     /// The key it is under.
@@ -217,7 +222,8 @@ impl Mapping {
 }
 
 /// An item of `mapAccounts`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
     /// The account as text; unquoted leading zeros survive.
@@ -229,7 +235,8 @@ pub struct Account {
 }
 
 /// An entry that the authenticator leaves out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Dropped {
     /// The key it is under.

@@ -1,11 +1,11 @@
 //! Access entries and authentication modes, as the EKS API describes them.
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Where the cluster looks principals up. It can only be changed towards `API`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuthenticationMode {
     /// Only aws-auth.
@@ -57,7 +57,8 @@ impl std::str::FromStr for AuthenticationMode {
 }
 
 /// The type of an access entry. It cannot be changed once the entry is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EntryType {
     /// People and programs.
@@ -96,7 +97,8 @@ impl EntryType {
 }
 
 /// How far an access policy reaches.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AccessScope {
     /// `cluster` or `namespace`.
@@ -108,7 +110,8 @@ pub struct AccessScope {
 }
 
 /// An access policy associated with an entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AssociatedPolicy {
     /// `arn:aws:eks::aws:cluster-access-policy/...`
@@ -121,7 +124,8 @@ pub struct AssociatedPolicy {
 /// An access entry: `accessEntry` of DescribeAccessEntry, plus what other calls know about it. Unknown fields are ignored.
 ///
 /// Username and groups are always what the API says, never computed: each type has its own form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccessEntry {
     /// The principal, with its full path.
@@ -141,7 +145,7 @@ pub struct AccessEntry {
         deserialize_with = "timestamp",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub created_at: Option<Timestamp>,
     /// When it was last changed.
     #[serde(
@@ -149,7 +153,7 @@ pub struct AccessEntry {
         deserialize_with = "timestamp",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub modified_at: Option<Timestamp>,
     /// The entry's own ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,12 +5,12 @@ use super::document::{Mapping, Mistake, Problem};
 use super::entries::AssociatedPolicy;
 use super::gostr;
 use super::principal::without_path;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Whether a mapping is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "state")]
 pub enum State {
     /// It counts.
@@ -55,7 +55,8 @@ pub enum State {
 }
 
 /// A principal in aws-auth or an access entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
     /// The ARN, account or permission set as it is written; empty for an entry without one.

@@ -7,11 +7,11 @@ use super::decide::{Cluster, Decision, Existence, Outcome, PassedOverBecause, So
 use super::document::{MapKey, Mistake, Problem};
 use super::entries::{AccessEntry, AuthenticationMode, EntryType};
 use super::principal::{Arn, Caller};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What runs under the role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeKind {
     /// EC2 instances with Linux or Bottlerocket.
@@ -125,7 +125,8 @@ pub struct ClusterNames<'a> {
 }
 
 /// How nodes of the role fare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// They join.
@@ -139,7 +140,8 @@ pub enum Standing {
 }
 
 /// One thing that is wrong with a node role's mapping.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "fault")]
 pub enum NodeFault {
     /// Nothing maps the role.
@@ -218,7 +220,8 @@ pub enum NodeFault {
 }
 
 /// What to do, in words, as an aws-auth entry and as commands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MappingRemedy {
     /// In words.
@@ -230,7 +233,8 @@ pub struct MappingRemedy {
 }
 
 /// How the nodes of a role fare, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeVerdict {
     /// In a word.
@@ -259,7 +263,8 @@ impl NodeVerdict {
 }
 
 /// One side of a verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
     /// In a word.

@@ -1,14 +1,14 @@
 //! What `template check` says: the report as data, and as text, JSON, YAML and SARIF.
 use std::fmt::Write as _;
 
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::source::ObjectRef;
 
 /// How bad a finding is. Errors and warnings make the exit code 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Nothing breaks; worth knowing.
@@ -166,7 +166,8 @@ comes up without the role.",
 };
 
 /// How to mend a finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fix {
     /// In words.
     pub text: String,
@@ -175,7 +176,8 @@ pub struct Fix {
 }
 
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// The rule's id.
@@ -211,7 +213,8 @@ impl Finding {
 }
 
 /// Can a pool launch Spot?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CanSpot {
     /// It can.
@@ -223,7 +226,8 @@ pub enum CanSpot {
 }
 
 /// A NodePool that a module makes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PoolReport {
     /// Its name, if known.
@@ -245,7 +249,8 @@ pub struct PoolReport {
 }
 
 /// One module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleReport {
     /// The files it stands in.
@@ -270,7 +275,8 @@ pub struct ModuleReport {
 }
 
 /// The whole answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every NodePool that can launch Spot waits for the role, and nothing else was found.
@@ -282,7 +288,8 @@ pub enum Verdict {
 }
 
 /// Counts of findings and modules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Errors.
     pub error: usize,
@@ -297,7 +304,8 @@ pub struct Summary {
 }
 
 /// What `template check` says. JSON and YAML are this, field by field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateReport {
     /// `capt-spot/v1`

@@ -9,7 +9,8 @@ use std::ops::Range;
 use super::yaml::{self, Doc, Kind, NodeId, Style};
 
 /// The Kubernetes object that carries a module.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ObjectRef {
     /// `WorkspaceTemplate` or `Workspace`.
     pub kind: String,

@@ -27,9 +27,11 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A client that gives up after that time.
 pub fn client(config: &SdkConfig, patience: Duration) -> aws_sdk_servicequotas::Client {
-    let timeouts = TimeoutConfig::builder()
+    // What a connection takes stays as it is: with the same settings it is the same connector.
+    let timeouts = config
+        .timeout_config()
+        .map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder)
         .operation_timeout(patience)
-        .disable_connect_timeout()
         .build();
     let config = aws_sdk_servicequotas::config::Builder::from(config).timeout_config(timeouts);
     aws_sdk_servicequotas::Client::from_conf(config.build())

@@ -9,7 +9,6 @@ pub mod schema;
 pub mod text;
 pub mod whois;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -20,7 +19,8 @@ use crate::facts::Facts;
 pub const API_VERSION: &str = "capt-spot/v1";
 
 /// Whether Karpenter will get spot capacity here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Everything that is needed was read and is good.
@@ -52,7 +52,8 @@ impl Verdict {
 }
 
 /// A preflight's report.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// `capt-spot/v1`
@@ -72,7 +73,8 @@ pub struct Report {
 }
 
 /// The cluster a report is about. Null: not known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReportTarget {
     /// The kube context.
@@ -96,7 +98,8 @@ pub struct ReportTarget {
 }
 
 /// Who asked. Null: not known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReportCaller {
     /// The AWS identity.
@@ -108,7 +111,8 @@ pub struct ReportCaller {
 }
 
 /// How many findings of each status.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Good.
     pub pass: usize,
@@ -123,7 +127,8 @@ pub struct Summary {
 }
 
 /// One check's finding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The check's id.
     pub id: String,
@@ -144,11 +149,11 @@ pub struct Finding {
     pub docs: String,
     /// Why it could not be read; text says the same reason once.
     #[serde(skip)]
-    #[schemars(skip)]
+    #[cfg_attr(test, schemars(skip))]
     pub reason: Option<String>,
     /// The calls it rests on, with their answers; for `-v`.
     #[serde(skip)]
-    #[schemars(skip)]
+    #[cfg_attr(test, schemars(skip))]
     pub sources: Vec<(String, String)>,
 }
 

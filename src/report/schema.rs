@@ -1,14 +1,7 @@
-//! The published JSON Schemas: one for every kind of document that `-o json` and `-o yaml` print. The files in `schemas/`
-//! are these, word for word.
+//! The published JSON Schemas: one for every kind of document that `-o json` and `-o yaml` print. They are the files in
+//! `schemas/`; a test generates them from the types, which is why nothing of the generator is in the program.
 
 use clap::ValueEnum;
-use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, schema_for};
-
-use super::Report;
-use super::whois::{Whois, WhoisList};
-use crate::capt::report::TemplateReport;
-use crate::trust::report::TrustReport;
 
 /// A kind of document with a published schema.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -28,24 +21,57 @@ pub enum Published {
 
 impl Published {
     /// The schema, with a line end last.
-    pub fn schema(self) -> String {
-        let schema = match self {
-            Self::PreflightReport => schema_for!(Report),
-            Self::TrustReport => written::<TrustReport>(),
-            Self::TemplateReport => written::<TemplateReport>(),
-            Self::Whois => written::<Whois>(),
-            Self::WhoisList => written::<WhoisList>(),
-        };
-        let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-        text.push('\n');
-        text
+    pub fn schema(self) -> &'static str {
+        match self {
+            Self::PreflightReport => include_str!("../../schemas/preflight-report.json"),
+            Self::TrustReport => include_str!("../../schemas/trust-report.json"),
+            Self::TemplateReport => include_str!("../../schemas/template-report.json"),
+            Self::Whois => include_str!("../../schemas/whois.json"),
+            Self::WhoisList => include_str!("../../schemas/whois-list.json"),
+        }
     }
 }
 
-/// Of the documents as they are written: what is always there is required.
-fn written<T: JsonSchema>() -> schemars::Schema {
-    SchemaSettings::draft2020_12()
-        .for_serialize()
-        .into_generator()
-        .into_root_schema_for::<T>()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capt::report::TemplateReport;
+    use crate::report::Report;
+    use crate::report::whois::{Whois, WhoisList};
+    use crate::trust::report::TrustReport;
+    use schemars::generate::SchemaSettings;
+    use schemars::{JsonSchema, Schema, schema_for};
+
+    /// Of the documents as they are written: what is always there is required.
+    fn written<T: JsonSchema>() -> Schema {
+        SchemaSettings::draft2020_12()
+            .for_serialize()
+            .into_generator()
+            .into_root_schema_for::<T>()
+    }
+
+    #[test]
+    fn the_published_schemas_are_those_of_the_types() {
+        for kind in Published::value_variants() {
+            let generated = match kind {
+                Published::PreflightReport => schema_for!(Report),
+                Published::TrustReport => written::<TrustReport>(),
+                Published::TemplateReport => written::<TemplateReport>(),
+                Published::Whois => written::<Whois>(),
+                Published::WhoisList => written::<WhoisList>(),
+            };
+            let generated = serde_json::to_string_pretty(&generated).expect("JSON") + "\n";
+            let name = kind.to_possible_value().expect("a name");
+            let name = format!("schemas/{}.json", name.get_name());
+            if std::env::var_os("CAPT_SPOT_UPDATE").is_some() {
+                let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
+                std::fs::write(path, &generated).expect("written");
+            } else {
+                assert!(
+                    kind.schema() == generated,
+                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it anew"
+                );
+            }
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! What `whois` says, as JSON, YAML and text. Pure.
 
 use anstyle::AnsiColor;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sanitize::{line, short_line};
@@ -15,7 +14,8 @@ use crate::cli::Output;
 use crate::exit::Exit;
 
 /// Something in aws-auth, with its line in the file that was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Placed<T> {
     /// What.
@@ -27,7 +27,8 @@ pub struct Placed<T> {
 }
 
 /// The cluster that was asked. Absent where files were judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AskedCluster {
     /// The kube context.
     pub context: String,
@@ -40,7 +41,8 @@ pub struct AskedCluster {
 }
 
 /// Something that could not be read and may change the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unread {
     /// What.
     pub what: String,
@@ -52,7 +54,8 @@ pub struct Unread {
 }
 
 /// Who the API server says the caller is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServersWord {
     /// Username.
     pub username: String,
@@ -61,7 +64,8 @@ pub struct ServersWord {
 }
 
 /// Where everything that is said stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Ground {
     /// The authentication mode that was judged by; null where it could not be read.
@@ -78,7 +82,8 @@ pub struct Ground {
 }
 
 /// Who the cluster takes a principal for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Whois {
     /// `capt-spot/v1`
@@ -187,7 +192,8 @@ impl Whois {
 }
 
 /// Every principal of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WhoisList {
     /// `capt-spot/v1`

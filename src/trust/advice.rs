@@ -1,6 +1,5 @@
 //! What to do about an answer: the smallest trust policy that would do, and the way there.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -15,7 +14,8 @@ use super::principal::{Caller, is_unique_id};
 use super::{Identity, Outcome, Question, Reason, TrustVerdict};
 
 /// What to do, in words, commands and documents.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TrustRemedy {
     /// In words.
@@ -26,7 +26,8 @@ pub struct TrustRemedy {
 }
 
 /// The smallest trust policy that lets P assume R.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SmallestPolicy {
     /// The document.

@@ -4,7 +4,6 @@
 //! that CDK makes) gets an Allow for `sts:AssumeRole` on the role and runs `aws eks update-kubeconfig --role-arn`; the
 //! role's trust policy it cannot change. So the trust in `:root` that CDK's README asks for is sufficient and not needed.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::arn::{AccountId, Arn};
@@ -58,7 +57,8 @@ pub struct CdkQuestion<'a> {
 }
 
 /// One of the three.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
     /// `mapped`, `trusted`, `right-account`
@@ -70,7 +70,8 @@ pub struct Part {
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CdkAnswer {
     /// In one word.

@@ -1,10 +1,10 @@
 //! Kleene's three-valued logic: what can't be seen stays unknown, and decides only where nothing seen does.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// True, false, or not to be known from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Tri {
     /// It holds.

@@ -1,7 +1,6 @@
 //! The answer of `trust` as a value (JSON, YAML) and as a person reads it.
 
 use anstyle::AnsiColor;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::API_VERSION;
@@ -15,7 +14,8 @@ use super::principal::Caller;
 use super::{Outcome, Question, TrustVerdict};
 
 /// What `trust -o json` prints.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TrustReport {
     /// `capt-spot/v1`
@@ -41,7 +41,8 @@ pub struct TrustReport {
 }
 
 /// One side of the question.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Party {
     /// Its ARN; none for a role that is not known yet.
@@ -57,7 +58,8 @@ pub struct Party {
 }
 
 /// What `--try` found: a real sts:AssumeRole, and who the cluster takes that session for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Tried {
     /// Whether sts:AssumeRole succeeded; unknown when it could not be asked.

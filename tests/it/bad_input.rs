@@ -495,3 +495,30 @@ fn a_reader_that_goes_away_is_no_error() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn a_certificate_bundle_that_is_damaged() {
+    let mut stage = Stage::healthy();
+    let bundle = stage.home.path().join("bundle.pem");
+    for (text, says) in [
+        ("", "holds no PEM certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n",
+            "is damaged at its certificate 1",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "holds something else than a certificate",
+        ),
+    ] {
+        std::fs::write(&bundle, text).expect("written");
+        stage.set("AWS_CA_BUNDLE", bundle.to_str().expect("UTF-8"));
+        let ran = stage.run(&["preflight"]).expect(1);
+        clean(&ran);
+        assert!(
+            ran.stderr.contains("AWS_CA_BUNDLE") && ran.stderr.contains(says),
+            "{}",
+            ran.stderr
+        );
+    }
+}
