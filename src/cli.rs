@@ -160,7 +160,7 @@ pub struct Schema {
 #[command(after_help = "Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
 pub struct Preflight {
     /// The role of Karpenter's nodes, by name or ARN, where nothing names it yet
-    #[arg(long, value_name = "NAME|ARN")]
+    #[arg(long, value_name = "NAME|ARN", value_parser = role)]
     pub node_role: Option<String>,
     /// Manifests of the NodePools (and EC2NodeClasses) that are about to be applied; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
@@ -186,7 +186,8 @@ pub struct Preflight {
     /// Save what was read to a file, to be judged later
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
-    /// In the saved file, mask account ids, names of people and endpoints, so that it can go into a public issue
+    /// In the saved file, mask account ids, ids of principals and keys, e-mail addresses and EKS endpoints, so that it can go into a
+    /// public issue; names of roles, sessions and users stay: read it through before
     #[arg(long, requires = "save")]
     pub redact: bool,
     /// Judge what was saved, without any network
@@ -365,6 +366,19 @@ fn account_id(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!("\"{text}\" is no AWS account id: twelve digits"))
+    }
+}
+
+/// A role by its name, with its path or without, or by its ARN (which the checks look at).
+fn role(text: &str) -> Result<String, String> {
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-/".contains(c);
+    if text.starts_with("arn:") || (text.chars().all(of_a_name) && text.contains(|c| c != '/')) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "\"{}\" is no role: a name (letters, digits and _+=,.@-) or an ARN",
+            text.escape_debug()
+        ))
     }
 }
 

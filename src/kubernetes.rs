@@ -209,13 +209,14 @@ fn read(status: StatusCode, html: bool, bytes: &[u8], grant: &Grant) -> Result<V
     let message = text("message");
     Err(match status {
         StatusCode::NOT_FOUND if text("reason") == "NotFound" => {
-            // A NotFound status without a name is the aggregator's word for "no such resource type".
+            // A NotFound status that names no object is the aggregator's word for "no such resource type". The name stands in
+            // the details, and where something in between leaves those out, in the message: `configmaps "aws-auth" not found`.
             let named = parsed
                 .as_ref()
                 .and_then(|v| v.pointer("/details/name"))
                 .and_then(Value::as_str)
                 .is_some_and(|n| !n.is_empty());
-            if named {
+            if named || message.ends_with("\" not found") {
                 Refusal::NotFound
             } else {
                 Refusal::NotInstalled
@@ -541,6 +542,23 @@ mod tests {
         assert_eq!(
             ask(404, false, &status("NotFound", "aws-auth")),
             Err(Refusal::NotFound)
+        );
+        assert_eq!(
+            ask(
+                404,
+                false,
+                r#"{"kind":"Status","reason":"NotFound","message":"configmaps \"aws-auth\" not found"}"#
+            ),
+            Err(Refusal::NotFound),
+            "the message names the object, too"
+        );
+        assert_eq!(
+            ask(
+                404,
+                false,
+                r#"{"kind":"Status","reason":"NotFound","message":"the server could not find the requested resource"}"#
+            ),
+            Err(Refusal::NotInstalled)
         );
         assert_eq!(
             ask(404, false, "404 page not found\n"),

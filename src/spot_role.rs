@@ -114,6 +114,18 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What lifts a denial, as an indented `fix:`; empty where nothing was denied.
+fn lift(unknown: &Unknown) -> String {
+    let Some(grant) = &unknown.grant else {
+        return String::new();
+    };
+    let commands: String = policy_print::grant_commands(grant)
+        .iter()
+        .map(|command| format!("\n    {command}"))
+        .collect();
+    format!("\n  fix: {}{commands}", policy_print::grant_remedy(grant))
+}
+
 /// Decides from the facts whether the role may be created here. Pure.
 ///
 /// # Errors
@@ -125,7 +137,8 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
         Observed::Absent => return refuse("STS names no caller".to_owned()),
         Observed::Unknown(unknown) => {
             return refuse(format!(
-                "who the AWS credentials are could not be read: {unknown}"
+                "who the AWS credentials are could not be read: {unknown}{}",
+                lift(unknown)
             ));
         }
     };
@@ -144,7 +157,10 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
             ));
         }
         Observed::Unknown(unknown) => {
-            return refuse(format!("the cluster's account could not be verified: {unknown}"));
+            return refuse(format!(
+                "the cluster's account could not be verified: {unknown}{}",
+                lift(unknown)
+            ));
         }
     };
     let Some(account) = cluster.account() else {
@@ -187,7 +203,10 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
                 )),
             }
         }
-        Observed::Unknown(unknown) => refuse(format!("whether the role exists could not be read: {unknown}")),
+        Observed::Unknown(unknown) => refuse(format!(
+            "whether the role exists could not be read: {unknown}{}",
+            lift(unknown)
+        )),
         Observed::Absent => Ok(Todo::Create(Plan {
             account: account.to_owned(),
             cluster: facts.target.cluster.clone(),
@@ -377,6 +396,8 @@ mod tests {
                 "is not the endpoint",
             ),
             (|f| f.spot_role = denied("iam:GetRole"), "whether the role exists"),
+            (|f| f.spot_role = denied("iam:GetRole"), "\n  fix: "),
+            (|f| f.spot_role = denied("iam:GetRole"), "kubectl capt-spot policy read"),
             (
                 |f| f.spot_role = known("iam:GetRole", role(SPOT_ROLE)),
                 "is not the service-linked role",

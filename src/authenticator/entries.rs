@@ -57,7 +57,7 @@ impl std::str::FromStr for AuthenticationMode {
 }
 
 /// The type of an access entry. It cannot be changed once the entry is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EntryType {
@@ -78,6 +78,30 @@ pub enum EntryType {
     /// A type that came later.
     #[serde(untagged)]
     Other(String),
+}
+
+impl From<String> for EntryType {
+    /// By its name. Case does not matter to EKS: what was created as `ec2_linux` is a node's entry like any other.
+    fn from(name: String) -> Self {
+        [
+            Self::Standard,
+            Self::Ec2Linux,
+            Self::Ec2Windows,
+            Self::FargateLinux,
+            Self::Ec2,
+            Self::HybridLinux,
+            Self::HyperpodLinux,
+        ]
+        .into_iter()
+        .find(|known| known.as_str().eq_ignore_ascii_case(&name))
+        .unwrap_or(Self::Other(name))
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
 }
 
 impl EntryType {
@@ -238,5 +262,12 @@ mod tests {
         let again: AccessEntry = serde_json::from_str(&serde_json::to_string(&entry).unwrap()).unwrap();
         assert_eq!(again, entry);
         assert!(serde_json::from_str::<AccessEntry>(r#"{"principalArn":"x","createdAt":"soon"}"#).is_err());
+        for (name, kind) in [
+            ("ec2_linux", EntryType::Ec2Linux),
+            ("Ec2_Windows", EntryType::Ec2Windows),
+            ("standard", EntryType::Standard),
+        ] {
+            assert_eq!(EntryType::from(name.to_owned()), kind, "case does not matter");
+        }
     }
 }

@@ -326,6 +326,11 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
                     let text = format!("{who} may not create it{}", by.clause());
                     if controller_may {
                         Judgement::warn(format!("{text}; {}", instead()))
+                    } else if let karpenter::Wanted::No(why) = karpenter::spot_wanted(facts) {
+                        // The role is missed by nobody yet, and spot-role-exists only warns: so does this.
+                        ask(Judgement::warn(with_controller(format!(
+                            "{text}; {why}, so nothing asks for spot yet"
+                        ))))
                     } else {
                         ask(Judgement::fail(with_controller(text)))
                     }
@@ -373,7 +378,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
 mod tests {
     use super::*;
     use crate::checks::Status;
-    use crate::facts::fixture::{absent, denied, healthy, known, role};
+    use crate::facts::fixture::{absent, capacity_type, denied, healthy, known, node_pool, role, with_pools};
     use crate::facts::iam::Simulation;
 
     type Damage = fn(&mut Facts);
@@ -526,6 +531,16 @@ mod tests {
                 |f| missing(f, SimulatedDecision::ImplicitDeny, None, Some(false)),
                 Status::Fail,
                 "permissions boundary",
+            ),
+            (
+                "nobody may, and no pool can launch spot",
+                &SPOT_ROLE_CREATABLE,
+                |f| {
+                    with_pools(f, vec![node_pool("general", capacity_type(&["on-demand"]))]);
+                    missing(f, SimulatedDecision::ImplicitDeny, None, None);
+                },
+                Status::Warn,
+                "nothing asks for spot yet",
             ),
             (
                 "missing, and the controller creates it",

@@ -64,12 +64,12 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         let read = way.go().await?;
         let report = &read.report;
         match deadline {
-            Some(deadline)
-                if report.verdict != Verdict::Ready && tokio::time::Instant::now() + PAUSE < deadline =>
-            {
+            // The last try is at the deadline itself: a wait shorter than the pause is a wait, too.
+            Some(deadline) if report.verdict != Verdict::Ready && tokio::time::Instant::now() < deadline => {
+                let next = deadline.min(tokio::time::Instant::now() + PAUSE);
                 ui.progress(
                     &format!("{}; trying again", report.verdict.word()),
-                    tokio::time::sleep(PAUSE),
+                    tokio::time::sleep_until(next),
                 )
                 .await;
             }

@@ -397,6 +397,32 @@ fn waiting_ends_when_it_is_ready() {
 }
 
 #[test]
+fn a_wait_shorter_than_the_pause_ends_with_a_last_try() {
+    let stage = Stage::fresh();
+    let looks = |stage: &Stage| {
+        stage
+            .standin
+            .actions()
+            .iter()
+            .filter(|action| *action == "sts:GetCallerIdentity")
+            .count()
+    };
+    stage.preflight(&["--no-input"]).expect(1);
+    let once = looks(&stage);
+    stage.preflight(&["--no-input", "--wait", "1s"]).expect(1);
+    assert!(looks(&stage) > 2 * once, "{} looks, {once} in one try", looks(&stage));
+}
+
+#[test]
+fn a_node_role_that_is_no_role_name_is_wrong_usage() {
+    let stage = Stage::fresh();
+    for name in ["", "my role", "a;b", "/"] {
+        let ran = stage.preflight(&["--node-role", name]).expect(2);
+        assert!(ran.stderr.contains("--node-role"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn several_contexts_in_one_run() {
     let stage = Stage::with_a_second_context();
     let ran = stage
