@@ -436,6 +436,18 @@ pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> D
             }
         }
         count => {
+            let by_entries = distinct.iter().all(|way| {
+                way.source
+                    .as_ref()
+                    .is_some_and(|source| source.kind == SourceKind::AccessEntry)
+            });
+            let which = if by_entries {
+                "which one it is depends on which of these roles exists (an account has one role of a name; the entries of the \
+                 others were left behind)"
+            } else {
+                "which one it is depends on the order in which the authenticator happens to walk its map, and can change with \
+                 every request"
+            };
             let places: Vec<String> = distinct
                 .iter()
                 .filter_map(|way| way.source.as_ref())
@@ -444,8 +456,7 @@ pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> D
             Decision {
                 outcome: Outcome::Ambiguous,
                 reason: format!(
-                    "{count} outcomes are possible ({}): which one it is depends on the order in which the authenticator \
-                     happens to walk its map, and can change with every request",
+                    "{count} outcomes are possible ({}): {which}",
                     places.join(", ")
                 ),
                 alternatives: distinct,
@@ -504,7 +515,8 @@ fn from_entries(
     caller: &Caller,
     existence: Existence,
     passed_over: &mut Vec<PassedOver>,
-) -> Option<Alternative> {
+) -> Vec<Alternative> {
+    let mut ways: Vec<Alternative> = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let source = Source::entry(entry, index);
         if !names(entry, caller) {
@@ -525,7 +537,9 @@ fn from_entries(
             }
             continue;
         }
-        if let Some(why) = stale(entry, caller.principal_id.as_deref(), existence) {
+        if let Some(why) =
+            other_path(entry, caller).or_else(|| stale(entry, caller.principal_id.as_deref(), existence))
+        {
             let message = format!("{source} does not count: {why}; delete the entry and create it again");
             passed_over.push(PassedOver {
                 source,
@@ -534,15 +548,45 @@ fn from_entries(
             });
             continue;
         }
+        // A cluster has one entry per ARN; what a file repeats does not count twice.
+        let repeated = |way: &Alternative| {
+            way.source
+                .as_ref()
+                .is_some_and(|other| gostr::equal_fold(&other.arn, &source.arn))
+        };
+        if ways.iter().any(repeated) {
+            continue;
+        }
         let username = entry.username.as_deref().unwrap_or_default();
         let mut way = render(username, &entry.kubernetes_groups, caller, source);
         if entry.username.is_none() && way.outcome == Outcome::Mapped {
             way.username = None;
             way.reason.push_str("; its username was not read");
         }
-        return Some(way);
+        ways.push(way);
     }
-    None
+    ways
+}
+
+/// Why an entry is not for the role that was asked for with its path: a role's name is unique in its account, so of two
+/// roles that differ in the path alone one is gone.
+fn other_path(entry: &AccessEntry, caller: &Caller) -> Option<String> {
+    if caller.kind != PrincipalKind::Role {
+        return None;
+    }
+    let asked = Arn::parse(&caller.arn)?;
+    let bound = Arn::parse(&entry.principal_arn)?;
+    let differ = !asked.path().is_empty()
+        && !bound.path().is_empty()
+        && !gostr::equal_fold(asked.path(), bound.path());
+    differ.then(|| {
+        format!(
+            "it is for the role of that name with the path {}, and the path of this one is {}; an account has one role of a name, \
+             so the entry's role is gone if this one exists",
+            bound.path(),
+            asked.path()
+        )
+    })
 }
 
 /// Why an entry is bound to somebody else than the principal that has its name now.

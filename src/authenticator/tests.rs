@@ -221,6 +221,38 @@ fn an_entry_with_a_path_is_for_the_role_without() {
 }
 
 #[test]
+fn of_entries_that_differ_in_the_path_one_counts() {
+    let of = |path: &str, username: &str| {
+        AccessEntry::new(
+            &format!("arn:aws:iam::111122223333:role/{path}Dev"),
+            EntryType::Standard,
+            username,
+            &[],
+        )
+    };
+    let entries = [of("team/", "t"), of("ops/", "o")];
+    let empty = AwsAuth::default();
+    let cluster = cluster(AuthenticationMode::Api, &empty, &entries);
+    let of_role = |path: &str| {
+        let caller = Caller::of_role(&format!("arn:aws:iam::111122223333:role/{path}Dev"), None).unwrap();
+        decide(&cluster, &caller, Existence::Unknown)
+    };
+    assert_eq!(of_role("ops/").username.as_deref(), Some("o"));
+    assert_eq!(of_role("team/").username.as_deref(), Some("t"));
+    let other = of_role("other/");
+    assert_eq!(other.outcome, Outcome::NotMapped);
+    assert_eq!(
+        other.passed_over.iter().map(|over| over.because).collect::<Vec<_>>(),
+        [PassedOverBecause::Stale, PassedOverBecause::Stale]
+    );
+    // A session's ARN has no path: either may be meant, and only IAM knows which of the two exists.
+    let session = decide_arn(&cluster, "arn:aws:sts::111122223333:assumed-role/Dev/s");
+    assert_eq!(session.outcome, Outcome::Ambiguous);
+    assert_eq!(session.alternatives.len(), 2);
+    assert!(session.reason.contains("which of these roles exists"), "{}", session.reason);
+}
+
+#[test]
 fn a_recreated_role_is_told_by_its_dates() {
     let mut entry = AccessEntry::new(ROLE, EntryType::Standard, "entry", &[]);
     entry.created_at = Some("2024-05-01T00:00:00Z".parse().unwrap());
