@@ -224,7 +224,8 @@ pub struct HelmLine {
 #[derive(Debug, Clone, Default, Args)]
 #[command(
     after_help = "The role is AWSServiceRoleForEC2Spot. It belongs to the account, not to the cluster: every cluster of the \
-    account uses it, and it costs nothing. Exit codes: 0 done (or there already), 1 failed or refused, 2 wrong usage, 130 interrupted."
+    account uses it, and it costs nothing. -o json and yaml give the outcome (created, exists, would-create), the account and \
+    the role's ARN. Exit codes: 0 done (or there already), 1 failed or refused, 2 wrong usage, 130 interrupted."
 )]
 pub struct CreateRole {
     /// Create it without asking
@@ -370,7 +371,7 @@ fn account_id(text: &str) -> Result<String, String> {
 }
 
 /// A role by its name, with its path or without, or by its ARN (which the checks look at).
-fn role(text: &str) -> Result<String, String> {
+pub(crate) fn role(text: &str) -> Result<String, String> {
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-/".contains(c);
     if text.starts_with("arn:") || (text.chars().all(of_a_name) && text.contains(|c| c != '/')) {
         Ok(text.to_owned())

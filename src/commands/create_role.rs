@@ -1,10 +1,11 @@
 //! `create-role`: shows account, cluster and caller, asks, creates, waits until IAM shows it.
 
-use crate::cli::{CreateRole, Global};
+use crate::cli::{CreateRole, Global, Output};
 use crate::commands::preflight::{describe, done};
 use crate::commands::{self, Stop};
 use crate::exit::Exit;
-use crate::facts::Ask;
+use crate::facts::{Ask, Facts};
+use crate::report::json::{pretty, to_yaml};
 use crate::spot_role::{self, Todo};
 use crate::target::resolve::Request;
 use crate::ui::{self, Ui};
@@ -14,6 +15,7 @@ use crate::ui::{self, Ui};
 /// # Errors
 /// The target could not be told, something that makes the write safe could not be verified, or IAM refused.
 pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
+    commands::text_json_or_yaml(global, "create-role")?;
     let ui = Ui::new(global, args.no_input);
     let request = Request {
         capt: commands::capt::cluster(args.capt.as_ref(), global),
@@ -29,14 +31,16 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
         .map_err(|refusal| Stop::failed(refusal.to_string()))?
     {
         Todo::Nothing(role) => {
-            ui::out(&format!("{} exists already: nothing to do.\n", role.arn))?;
+            let said = format!("{} exists already: nothing to do.", role.arn);
+            ui::out(&outcome(global, &facts, "exists", Some(&role.arn), &said))?;
             return Ok(Exit::Done);
         }
         Todo::Create(plan) => plan,
     };
     ui::err(&describe(&plan));
     if args.dry_run {
-        ui::out("dry run: the role is missing and would be created; nothing was done.\n")?;
+        let said = "dry run: the role is missing and would be created; nothing was done.";
+        ui::out(&outcome(global, &facts, "would-create", None, said))?;
         return Ok(Exit::Done);
     }
     if !args.yes {
@@ -55,6 +59,29 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
         .progress("creating the role and waiting until IAM shows it", work)
         .await
         .map_err(|refusal| Stop::failed(refusal.to_string()))?;
-    ui::out(&format!("{}\n", done(&created)))?;
+    let word = if created.by_somebody_else { "exists" } else { "created" };
+    let said = done(&created);
+    ui::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
     Ok(Exit::Done)
+}
+
+/// How it ended, in the format that was asked for.
+fn outcome(global: &Global, facts: &Facts, outcome: &str, role: Option<&str>, said: &str) -> String {
+    let caller = facts.caller.known();
+    let value = serde_json::json!({
+        "apiVersion": crate::report::API_VERSION,
+        "kind": "CreateRoleResult",
+        "outcome": outcome,
+        "role": role,
+        "account": caller.map(|caller| &caller.account),
+        "caller": caller.map(|caller| &caller.arn),
+        "cluster": facts.target.cluster,
+        "region": facts.target.region,
+        "message": said,
+    });
+    match global.output {
+        Output::Json => pretty(&value),
+        Output::Yaml => to_yaml(&value),
+        _ => format!("{said}\n"),
+    }
 }

@@ -36,7 +36,7 @@ pub struct Gate {
     #[arg(long)]
     pub tty: bool,
     /// The role of Karpenter's nodes, by name or ARN, where nothing names it yet
-    #[arg(long, value_name = "NAME|ARN")]
+    #[arg(long, value_name = "NAME|ARN", value_parser = crate::cli::role)]
     pub node_role: Option<String>,
     /// Judge only these checks or groups (repeatable, or comma-separated)
     #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
