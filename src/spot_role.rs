@@ -397,7 +397,10 @@ mod tests {
             ),
             (|f| f.spot_role = denied("iam:GetRole"), "whether the role exists"),
             (|f| f.spot_role = denied("iam:GetRole"), "\n  fix: "),
-            (|f| f.spot_role = denied("iam:GetRole"), "kubectl capt-spot policy read"),
+            (
+                |f| f.spot_role = denied("iam:GetRole"),
+                "kubectl capt-spot policy read",
+            ),
             (
                 |f| f.spot_role = known("iam:GetRole", role(SPOT_ROLE)),
                 "is not the service-linked role",

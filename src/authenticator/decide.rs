@@ -455,10 +455,7 @@ pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> D
                 .collect();
             Decision {
                 outcome: Outcome::Ambiguous,
-                reason: format!(
-                    "{count} outcomes are possible ({}): {which}",
-                    places.join(", ")
-                ),
+                reason: format!("{count} outcomes are possible ({}): {which}", places.join(", ")),
                 alternatives: distinct,
                 ..decision
             }

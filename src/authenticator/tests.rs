@@ -242,14 +242,22 @@ fn of_entries_that_differ_in_the_path_one_counts() {
     let other = of_role("other/");
     assert_eq!(other.outcome, Outcome::NotMapped);
     assert_eq!(
-        other.passed_over.iter().map(|over| over.because).collect::<Vec<_>>(),
+        other
+            .passed_over
+            .iter()
+            .map(|over| over.because)
+            .collect::<Vec<_>>(),
         [PassedOverBecause::Stale, PassedOverBecause::Stale]
     );
     // A session's ARN has no path: either may be meant, and only IAM knows which of the two exists.
     let session = decide_arn(&cluster, "arn:aws:sts::111122223333:assumed-role/Dev/s");
     assert_eq!(session.outcome, Outcome::Ambiguous);
     assert_eq!(session.alternatives.len(), 2);
-    assert!(session.reason.contains("which of these roles exists"), "{}", session.reason);
+    assert!(
+        session.reason.contains("which of these roles exists"),
+        "{}",
+        session.reason
+    );
 }
 
 #[test]

@@ -146,6 +146,9 @@ impl Status {
     }
 }
 
+/// What a check says that `--skip` named.
+pub(crate) const SWITCHED_OFF: &str = "switched off by --skip";
+
 /// Why a check was skipped; only the first kind leaves the verdict alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Check, Group, Judgement, always, karpenter, lost_ground, never};
+use super::{Check, Group, Judgement, Status, always, karpenter, lost_ground, never};
 use crate::facts::iam::{Role, SimulatedDecision, Simulation};
 use crate::facts::{Facts, SPOT_ROLE};
 use crate::observed::{DeniedBy, Observed, Why};
@@ -133,7 +133,15 @@ fn spot_role_intact(facts: &Facts) -> Judgement {
     let role = match &facts.spot_role.observed {
         Observed::Known(role) => role,
         Observed::Absent => {
-            return Judgement::skip("the role does not exist: see spot-role-exists").from(&facts.spot_role);
+            let why = "the role does not exist: see spot-role-exists";
+            // Judged alone (--only), what is not there must not pass for intact; where its absence is only worth a warning,
+            // there is nothing to be intact.
+            let judgement = if spot_role_exists(facts).status == Status::Fail {
+                Judgement::ground_lost(why)
+            } else {
+                Judgement::skip(why)
+            };
+            return judgement.from(&facts.spot_role);
         }
         Observed::Unknown(unknown) => {
             return Judgement::unknown(&format!("the role {SPOT_ROLE}"), unknown).from(&facts.spot_role);
@@ -377,7 +385,6 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::Status;
     use crate::facts::fixture::{absent, capacity_type, denied, healthy, known, node_pool, role, with_pools};
     use crate::facts::iam::Simulation;
 

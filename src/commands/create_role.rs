@@ -59,7 +59,11 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
         .progress("creating the role and waiting until IAM shows it", work)
         .await
         .map_err(|refusal| Stop::failed(refusal.to_string()))?;
-    let word = if created.by_somebody_else { "exists" } else { "created" };
+    let word = if created.by_somebody_else {
+        "exists"
+    } else {
+        "created"
+    };
     let said = done(&created);
     ui::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
     Ok(Exit::Done)

@@ -214,7 +214,7 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
         let judgement = if Selection::names(&selection.skip, check) {
             Judgement {
                 skip: Some(Skip::SwitchedOff),
-                ..Judgement::skip("switched off by --skip")
+                ..Judgement::skip(crate::checks::SWITCHED_OFF)
             }
         } else {
             (check.judge)(facts)

@@ -208,6 +208,32 @@ fn one<'a>(finding: &'a Finding, style: Style, said: &mut Vec<(&'a str, &'a str)
     }
 }
 
+/// What a verdict of `ready` says in words: no more than what was looked at bears out.
+fn promise(report: &Report, cluster: &str) -> String {
+    let passed = |id: &str| {
+        let of = |finding: &&Finding| finding.id == id;
+        report
+            .checks
+            .iter()
+            .find(of)
+            .map(|finding| finding.status == Status::Pass)
+    };
+    let switched_off =
+        |finding: &Finding| finding.status == Status::Skip && finding.message == crate::checks::SWITCHED_OFF;
+    match (passed("spot-role-exists"), passed("pools-want-spot")) {
+        _ if report.checks.iter().any(switched_off) => {
+            format!(
+                "what was judged is in order on {cluster}; the checks that are switched off were not judged"
+            )
+        }
+        (None, _) | (_, None) => {
+            format!("what was judged is in order on {cluster}; --only left the rest out")
+        }
+        (Some(true), Some(true)) => format!("Karpenter can get spot capacity on {cluster}"),
+        _ => format!("nothing that must be mended was found on {cluster}"),
+    }
+}
+
 fn footer(report: &Report, style: Style, out: &mut String) {
     let cluster = line(&report.target.cluster);
     let named = |status: Status| -> String {
@@ -220,19 +246,17 @@ fn footer(report: &Report, style: Style, out: &mut String) {
         ids.join(", ")
     };
     let (head, colour, sentence) = match report.verdict {
-        Verdict::Ready if report.summary.warn > 0 => (
-            "ready",
-            Status::Pass,
-            format!(
-                "Karpenter can get spot capacity on {cluster}; look at {}",
-                named(Status::Warn)
-            ),
-        ),
-        Verdict::Ready => (
-            "ready",
-            Status::Pass,
-            format!("Karpenter can get spot capacity on {cluster}"),
-        ),
+        Verdict::Ready => {
+            let look = match report.summary.warn {
+                0 => String::new(),
+                _ => format!("; look at {}", named(Status::Warn)),
+            };
+            (
+                "ready",
+                Status::Pass,
+                format!("{}{look}", promise(report, &cluster)),
+            )
+        }
         Verdict::NotReady if report.summary.fail == 0 => (
             "not ready",
             Status::Fail,

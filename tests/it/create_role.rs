@@ -47,16 +47,23 @@ fn it_creates_once_and_says_so() {
 fn a_program_is_told_how_it_ended() {
     let stage = Stage::fresh();
     let outcome = |flags: &[&str]| {
-        let json = stage.run(&[&["create-role", "-o", "json"], flags].concat()).expect(0).json();
+        let json = stage
+            .run(&[&["create-role", "-o", "json"], flags].concat())
+            .expect(0)
+            .json();
         assert_eq!(json["kind"], "CreateRoleResult");
         assert_eq!(json["account"], scenario::ACCOUNT);
         (json["outcome"].clone(), json["role"].clone())
     };
-    assert_eq!(outcome(&["--dry-run"]), ("would-create".into(), serde_json::Value::Null));
+    assert_eq!(
+        outcome(&["--dry-run"]),
+        ("would-create".into(), serde_json::Value::Null)
+    );
     let (word, role) = outcome(&["--yes"]);
     assert_eq!(word, "created");
     assert!(
-        role.as_str().is_some_and(|arn| arn.ends_with("/AWSServiceRoleForEC2Spot")),
+        role.as_str()
+            .is_some_and(|arn| arn.ends_with("/AWSServiceRoleForEC2Spot")),
         "{role}"
     );
     assert_eq!(outcome(&["--yes"]), ("exists".into(), role));

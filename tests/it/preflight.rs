@@ -410,7 +410,38 @@ fn a_wait_shorter_than_the_pause_ends_with_a_last_try() {
     stage.preflight(&["--no-input"]).expect(1);
     let once = looks(&stage);
     stage.preflight(&["--no-input", "--wait", "1s"]).expect(1);
-    assert!(looks(&stage) > 2 * once, "{} looks, {once} in one try", looks(&stage));
+    assert!(
+        looks(&stage) > 2 * once,
+        "{} looks, {once} in one try",
+        looks(&stage)
+    );
+}
+
+#[test]
+fn a_part_that_is_in_order_does_not_promise_the_whole() {
+    let stage = Stage::fresh();
+    let judge = |flags: &[&str]| stage.run(&[&["preflight"], flags].concat());
+    let promise = "Karpenter can get spot capacity";
+    for part in [
+        &["--skip", "spot-role"][..],
+        &["--only", "karpenter"],
+        &["--only", "target", "--skip", "target"],
+    ] {
+        let ran = judge(part).expect(0);
+        assert!(
+            ran.stdout.contains("ready: what was judged is in order") && !ran.stdout.contains(promise),
+            "{}",
+            ran.stdout
+        );
+    }
+    // What is not there is not intact, whoever else was to say so.
+    let ran = judge(&["--only", "spot-role-intact"]).expect(3);
+    assert!(ran.stdout.contains("the role does not exist"), "{}", ran.stdout);
+    stage.standin.world(|world| {
+        world.account(scenario::ACCOUNT).add_spot_role();
+    });
+    let ran = judge(&[]).expect(0);
+    assert!(ran.stdout.contains(promise), "{}", ran.stdout);
 }
 
 #[test]
