@@ -6,10 +6,10 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, Command};
 
 use crate::checks::{Group, REGISTRY};
-use crate::cli::{Cli, Completion};
+use crate::cli::{self, Completion};
 use crate::commands::Stop;
 use crate::exit::Exit;
 use crate::helm::args::OUR_FLAGS;
@@ -28,7 +28,7 @@ const NO_FILES: u8 = 4;
 /// # Errors
 /// Writing failed.
 pub fn run(args: &Completion) -> Result<Exit, Stop> {
-    let mut command = Cli::command();
+    let mut command = cli::command(ui::KUBECTL);
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "kubectl-capt_spot", &mut text);
     ui::out(&String::from_utf8_lossy(&text))?;
@@ -44,7 +44,7 @@ pub fn answer(words: &[OsString]) -> Result<Exit, Stop> {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    ui::out(&complete(&Cli::command(), &words, contexts).print())?;
+    ui::out(&complete(&cli::command(ui::KUBECTL), &words, contexts).print())?;
     Ok(Exit::Done)
 }
 
@@ -239,7 +239,7 @@ mod tests {
 
     fn at(line: &[&str]) -> Candidates {
         let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
-        complete(&Cli::command(), &words, || {
+        complete(&cli::command(ui::KUBECTL), &words, || {
             vec!["demo".to_owned(), "other".to_owned()]
         })
     }

@@ -14,6 +14,11 @@ use crate::ui::{self, Ui};
 /// # Errors
 /// The target could not be told, something that makes the write safe could not be verified, or IAM refused.
 pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
+    if global.output != crate::cli::Output::Text {
+        return Err(Stop::usage(
+            "create-role prints no report\n  fix: leave --output out; kubectl capt-spot preflight --only spot-role -o json tells whether the role is there",
+        ));
+    }
     let ui = Ui::new(global, args.no_input);
     let request = Request {
         capt: commands::capt::cluster(args.capt.as_ref(), global),

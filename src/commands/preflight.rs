@@ -30,7 +30,8 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
     };
     if let Some(name) = selection.unknown_names().first() {
         return Err(Stop::usage(format!(
-            "\"{name}\" is neither a check nor a group\n  fix: kubectl capt-spot explain lists them"
+            "\"{name}\" is neither a check nor a group\n  fix: {}",
+            crate::checks::instead_of(name)
         )));
     }
     let ui = Ui::new(global, args.no_input);
@@ -56,7 +57,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         consent: if args.yes { Consent::Given } else { Consent::Ask },
         // The question comes after what it is about; other formats stay one document.
         show: &|report| match global.output {
-            Output::Text => ui::out(&text::render(report, ui.style)).map_err(Stop::from),
+            Output::Text => ui::out_as(Output::Text, &text::render(report, ui.style)).map_err(Stop::from),
             _ => Ok(()),
         },
     };
@@ -76,13 +77,16 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
             _ => break read,
         }
     };
+    let exit = if shown && global.output == Output::Text {
+        exit_of(&report)
+    } else {
+        print(&report, global, &ui)?
+    };
+    // After the report: a disk that is full must not cost it.
     if let Some(path) = &args.save {
         save(&facts, path, args.redact)?;
     }
-    if shown && global.output == Output::Text {
-        return Ok(exit_of(&report));
-    }
-    print(&report, global, &ui)
+    Ok(exit)
 }
 
 /// Whether the missing role may be created on the way.
@@ -259,7 +263,7 @@ pub(crate) fn done(created: &spot_role::Created) -> String {
 
 fn print(report: &Report, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
     let rendered = report::render(report, global.output, ui.style);
-    ui::out(&rendered)?;
+    ui::out_as(global.output, &rendered)?;
     Ok(exit_of(report))
 }
 
@@ -279,7 +283,11 @@ fn load(path: &Path) -> Result<Facts, Stop> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Stop::failed(format!("reading the facts from {name} failed: {error}")))?;
     let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| Stop::failed(format!("{name} holds no saved facts: {error}")))?;
+        .map_err(|error| {
+            Stop::failed(format!(
+                "{name} holds no saved facts: {error}\n  fix: such a file is written by kubectl capt-spot preflight --save FILE"
+            ))
+        })?;
     match value.get("format").and_then(serde_json::Value::as_str) {
         Some(FORMAT) => {}
         Some(other) => {

@@ -84,7 +84,30 @@ pub fn wrap(style: Style, first: usize, indent: usize, text: &str) -> String {
         .break_words(false)
         .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    textwrap::fill(text, options).trim_start().to_owned()
+    textwrap::fill(&held_together(text, width.saturating_sub(indent)), options)
+        .trim_start()
+        .replace(HOLD, " ")
+}
+
+/// A blank that nothing is wrapped at.
+const HOLD: char = '\u{a0}';
+
+/// What stands between backquotes is quoted or pasted: it goes to the next line as a whole, where a line can hold it.
+fn held_together(text: &str, room: usize) -> std::borrow::Cow<'_, str> {
+    if !text.contains('`') {
+        return text.into();
+    }
+    let last = text.matches('`').count();
+    let parts = text.split('`').enumerate().map(|(i, part)| {
+        // Behind a backquote that is never closed nothing is quoted.
+        let quoted = i % 2 == 1 && i < last;
+        if quoted && part.chars().count() + 4 < room {
+            part.replace(' ', "\u{a0}")
+        } else {
+            part.to_owned()
+        }
+    });
+    parts.collect::<Vec<_>>().join("`").into()
 }
 
 /// The whole report.
@@ -291,5 +314,36 @@ fn undecided_names(report: &Report) -> String {
         "what the chosen checks rest on (see the skipped ones)".to_owned()
     } else {
         ids.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_is_not_broken() {
+        let narrow = Style {
+            width: 40,
+            ..Style::PLAIN
+        };
+        for (text, want) in [
+            (
+                "To mend it, once for the account: `kubectl capt-spot create-role`.",
+                "To mend it, once for the account:\n`kubectl capt-spot create-role`.",
+            ),
+            // Longer than a line: broken as anything else is.
+            (
+                "see `- rolearn: arn:aws:iam::111122223333:role/demo-node`",
+                "see `- rolearn:\narn:aws:iam::111122223333:role/demo-node`",
+            ),
+            // Never closed: nothing is quoted.
+            (
+                "a line that was cut off: `- rolearn: and more",
+                "a line that was cut off: `- rolearn: and\nmore",
+            ),
+        ] {
+            assert_eq!(wrap(narrow, 0, 0, text), want);
+        }
     }
 }
