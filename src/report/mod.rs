@@ -202,6 +202,9 @@ impl Selection {
     }
 }
 
+/// What the finding of a check says that `--skip` names.
+pub(crate) const SWITCHED_OFF: &str = "switched off by --skip";
+
 /// Judges the facts.
 pub fn judge(facts: &Facts, selection: &Selection) -> Report {
     let mut checks = Vec::new();
@@ -214,7 +217,7 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
         let judgement = if Selection::names(&selection.skip, check) {
             Judgement {
                 skip: Some(Skip::SwitchedOff),
-                ..Judgement::skip("switched off by --skip")
+                ..Judgement::skip(SWITCHED_OFF)
             }
         } else {
             (check.judge)(facts)

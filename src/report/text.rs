@@ -6,7 +6,8 @@ use anstyle::{AnsiColor, Style as Ansi};
 
 use super::sanitize::{line, short_line};
 use super::{Finding, Report, Verdict};
-use crate::checks::{Group, Status};
+use crate::checks::{Group, REGISTRY, Status};
+use crate::observed::Why;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,6 +244,9 @@ fn footer(report: &Report, style: Style, out: &mut String) {
         ids.join(", ")
     };
     let (head, colour, sentence) = match report.verdict {
+        Verdict::Ready if left_out(report) > 0 => {
+            ("ready", Status::Pass, partly_ready(report, &named(Status::Warn)))
+        }
         Verdict::Ready if report.summary.warn > 0 => (
             "ready",
             Status::Pass,
@@ -297,10 +301,53 @@ fn footer(report: &Report, style: Style, out: &mut String) {
         ),
     ));
     out.push('\n');
+    if not_reached(report) {
+        let hint = "not everything could be reached: look at the network, the VPN and HTTPS_PROXY (AWS_ENDPOINT_URL, if it is set); \
+                    --request-timeout 30s waits longer, -v shows every call";
+        out.push_str(&wrap(style, 0, 2, hint));
+        out.push('\n');
+    }
     if s.fail + s.warn > 0 && !style.verbose {
         out.push_str(&style.paint(dim(), "more on a check: kubectl capt-spot explain CHECK"));
         out.push('\n');
     }
+}
+
+/// How many checks `--only` and `--skip` kept from being judged.
+pub(crate) fn left_out(report: &Report) -> usize {
+    let switched_off = report
+        .checks
+        .iter()
+        .filter(|finding| finding.message == super::SWITCHED_OFF)
+        .count();
+    REGISTRY.len().saturating_sub(report.checks.len()) + switched_off
+}
+
+/// Part of the checks don't tell whether Karpenter gets spot capacity.
+fn partly_ready(report: &Report, warned: &str) -> String {
+    let left_out = left_out(report);
+    let judged = REGISTRY.len().saturating_sub(left_out);
+    let look = if warned.is_empty() {
+        String::new()
+    } else {
+        format!("; look at {warned}")
+    };
+    format!(
+        "nothing is wrong on {} in what was judged, {judged} of {} checks{look}; --only or --skip left {left_out} out, and whether \
+         Karpenter gets spot capacity is not told without them",
+        line(&report.target.cluster),
+        REGISTRY.len()
+    )
+}
+
+/// A network that does not answer is mended in one place, not at each check.
+fn not_reached(report: &Report) -> bool {
+    let marks = [Why::Unreachable, Why::TimedOut].map(|why| format!("{}:", why.words()));
+    report
+        .checks
+        .iter()
+        .filter_map(|finding| finding.reason.as_deref())
+        .any(|reason| marks.iter().any(|mark| reason.starts_with(mark.as_str())))
 }
 
 fn undecided_names(report: &Report) -> String {

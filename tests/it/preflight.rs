@@ -279,6 +279,17 @@ fn selection_strictness_and_wrong_names() {
     let ran = stage.preflight(&["--skip", "spot-role"]).expect(0);
     assert_eq!(ran.status("spot-role-exists"), "skip");
     assert!(ran.message("spot-role-exists").contains("--skip"));
+    // Ready in a few checks is not the promise that Karpenter gets spot capacity.
+    for part in [["--skip", "spot-role"], ["--only", "target"]] {
+        for format in ["text", "markdown"] {
+            let ran = stage
+                .run(&["preflight", "-o", format, part[0], part[1]])
+                .expect(0);
+            let said = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("in what was judged"), "{said}");
+            assert!(!said.contains("Karpenter can get spot"), "{said}");
+        }
+    }
     let ran = stage.preflight(&["--only", "target,node-role-known"]).expect(0);
     let report = ran.json();
     let groups: Vec<&str> = report["checks"]
