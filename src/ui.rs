@@ -123,7 +123,17 @@ impl Ui {
         if let Ok(done) = tokio::time::timeout(MOMENT, &mut work).await {
             return done;
         }
-        let spinner = indicatif::ProgressBar::new_spinner().with_message(sanitize::line(what).into_owned());
+        // No padding to the edge: a terminal's "^C" would go to the next line, and the spinner stay on this one.
+        let mut look = indicatif::ProgressStyle::with_template("{spinner} {msg}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner());
+        if !self.style.unicode {
+            look = look.tick_chars("|/-\\ ");
+        }
+        // Cleared also when Ctrl-C takes the work away.
+        let spinner = indicatif::ProgressBar::new_spinner()
+            .with_style(look)
+            .with_message(sanitize::line(what).into_owned())
+            .with_finish(indicatif::ProgressFinish::AndClear);
         spinner.enable_steady_tick(Duration::from_millis(120));
         let done = work.await;
         spinner.finish_and_clear();

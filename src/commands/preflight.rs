@@ -69,7 +69,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
                 if report.verdict != Verdict::Ready && tokio::time::Instant::now() + PAUSE < deadline =>
             {
                 ui.progress(
-                    &format!("{}; trying again", report.verdict.word()),
+                    &format!("{}; trying again", not_yet(report)),
                     tokio::time::sleep(PAUSE),
                 )
                 .await;
@@ -217,6 +217,24 @@ impl Way<'_> {
         let (facts, _, _) = read(self.global, self.request, self.ask, self.ui).await?;
         let report = report::judge(&facts, self.selection);
         as_it_is(facts, report, false)
+    }
+}
+
+/// What is waited for.
+fn not_yet(report: &Report) -> String {
+    let ids: Vec<&str> = report
+        .checks
+        .iter()
+        .filter(|finding| matches!(finding.status, Status::Fail | Status::Unknown))
+        .map(|finding| finding.id.as_str())
+        .collect();
+    let word = report.verdict.word().replace('-', " ");
+    match ids.split_at_checked(2) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{word} ({} and {} more)", first.join(", "), rest.len())
+        }
+        _ if ids.is_empty() => word,
+        _ => format!("{word} ({})", ids.join(", ")),
     }
 }
 
