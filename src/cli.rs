@@ -199,7 +199,7 @@ pub struct Preflight {
     /// public issue; the names of roles, users and the cluster stay
     #[arg(long, requires = "save")]
     pub redact: bool,
-    /// Judge what was saved, without any network
+    /// Judge what was saved, without any network; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "wait", "yes"])]
     pub from: Option<PathBuf>,
     /// Judge every EKS context of the kubeconfig
@@ -561,7 +561,7 @@ mod tests {
             command.build();
             let found = path
                 .iter()
-                .fold(Some(&command), |command, name| command?.find_subcommand(name));
+                .try_fold(&command, |command, name| command.find_subcommand(name));
             found
                 .expect("the verb")
                 .get_arguments()

@@ -123,9 +123,7 @@ impl Ui {
         if let Ok(done) = tokio::time::timeout(MOMENT, &mut work).await {
             return done;
         }
-        // No padding to the edge: a terminal's "^C" would go to the next line, and the spinner stay on this one.
-        let mut look = indicatif::ProgressStyle::with_template("{spinner} {msg}")
-            .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner());
+        let mut look = indicatif::ProgressStyle::default_spinner();
         if !self.style.unicode {
             look = look.tick_chars("|/-\\ ");
         }

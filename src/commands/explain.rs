@@ -55,7 +55,7 @@ fn in_full(check: &Check, style: Style) -> String {
     // What to do stands apart: that is what is looked for in a hurry.
     let at = check
         .explanation
-        .rfind("To mend it:")
+        .rfind("To mend it")
         .unwrap_or(check.explanation.len());
     let (why, mend) = check.explanation.split_at(at);
     let paragraphs: Vec<&str> = [why.trim_end(), mend]

@@ -297,9 +297,19 @@ fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {
 }
 
 fn load(path: &Path) -> Result<Facts, Stop> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Stop::failed(format!("reading the facts from {name} failed: {error}")))?;
+    let stdin = path == Path::new("-");
+    let name = if stdin {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let read = if stdin {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text =
+        read.map_err(|error| Stop::failed(format!("reading the facts from {name} failed: {error}")))?;
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| {
             Stop::failed(format!(
