@@ -1,11 +1,12 @@
-# make test     everything that says whether the program works; the one command that CI runs
+# make test     everything that says whether the program works; CI runs it too
 # make bench    speed, size and memory, printed and never judged
 # make demo     the main job, played on loopback stand-ins of AWS and Kubernetes
 # make dist     the release's files for this platform, into target/dist
 # make testbed  only the real programs that the end-to-end tests run against, into target/testbed
+# make deny     licences, advisories, sources and bans of the dependencies (cargo install cargo-deny --locked)
 # make fuzz-authenticator [DOCUMENTS=N]  our aws-auth rules against the authenticator's own code, for long
 
-.PHONY: deny test testbed build lint run-tests bench demo dist fuzz-authenticator
+.PHONY: help deny test testbed build lint run-tests bench demo dist fuzz-authenticator
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -64,6 +65,9 @@ dist:
 fuzz-authenticator: testbed
 	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
 
-# Licences, advisories, sources and bans of the dependencies, by deny.toml (cargo install cargo-deny --locked).
+# By deny.toml.
 deny:
 	@$(CARGO) deny check
+
+help:
+	@sed -n 's/^# //p; /^$$/q' $(firstword $(MAKEFILE_LIST))

@@ -12,11 +12,11 @@ use crate::authenticator::AuthenticationMode;
 #[command(
     name = "capt-spot",
     version,
-    about,
     long_about = "Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?\n\n\
         Reads the account, the cluster and Karpenter's objects, judges them, and says what to do; creates the one account-wide \
         thing that is often missing, the service-linked role AWSServiceRoleForEC2Spot, after asking.",
-    after_help = "Exit codes: 0 ready or done, 1 not ready or failed, 2 wrong usage, 3 undecided, 130 interrupted.",
+    after_help = "Start with: kubectl capt-spot preflight     (VERB --help tells more of a verb)\n\n\
+        Exit codes: 0 ready or done, 1 not ready or failed, 2 wrong usage, 3 undecided, 130 interrupted.",
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -68,12 +68,13 @@ pub struct Global {
         help_heading = "Output"
     )]
     pub output: Output,
-    /// When to use colour; NO_COLOR is honoured
+    /// When to use colour: auto (on a terminal, unless NO_COLOR is set), always or never
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
         default_value = "auto",
+        hide_possible_values = true,
         help_heading = "Output"
     )]
     pub color: When,
@@ -157,7 +158,15 @@ pub struct Schema {
 
 /// `preflight`
 #[derive(Debug, Clone, Default, Args)]
-#[command(after_help = "Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
+#[command(after_help = "Examples:\n  \
+        kubectl capt-spot preflight                        the current context\n  \
+        kubectl capt-spot preflight --context prod -o markdown\n  \
+        kubectl capt-spot preflight --only spot-role       one group of checks\n  \
+        kubectl capt-spot preflight --yes --wait 5m        in a pipeline\n  \
+        kubectl capt-spot preflight --save f.json --redact\n  \
+        kubectl capt-spot preflight --from f.json          later, without network\n\n\
+        kubectl capt-spot explain lists the checks and groups.\n\
+        Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
 pub struct Preflight {
     /// The role of Karpenter's nodes, by name or ARN, where nothing names it yet
     #[arg(long, value_name = "NAME|ARN", value_parser = role)]
@@ -190,7 +199,7 @@ pub struct Preflight {
     /// public issue; names of roles, sessions and users stay: read it through before
     #[arg(long, requires = "save")]
     pub redact: bool,
-    /// Judge what was saved, without any network
+    /// Judge what was saved, without any network; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "wait", "yes"])]
     pub from: Option<PathBuf>,
     /// Judge every EKS context of the kubeconfig
@@ -247,11 +256,14 @@ pub struct CreateRole {
 
 /// `whois`
 #[derive(Debug, Clone, Default, Args)]
-#[command(
-    after_help = "With -f or --access-entries, files are judged: no network and no kubeconfig are needed. Exit codes: 0 mapped, \
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot whois me\n  \
+    kubectl capt-spot whois my-node-role\n  \
+    kubectl capt-spot whois --all\n  \
+    kubectl capt-spot whois arn:aws:iam::111122223333:role/dev -f aws-auth.yaml\n\n\
+    With -f or --access-entries, files are judged: no network and no kubeconfig are needed. Exit codes: 0 mapped, \
     1 not mapped, denied or ambiguous (or a file that cannot be read), 2 wrong usage, 3 undecided: something that decides \
-    could not be read, 130 interrupted."
-)]
+    could not be read, 130 interrupted.")]
 pub struct Whois {
     /// An IAM or STS ARN; a role's name; or me: the identity of the cluster's token
     #[arg(
@@ -287,12 +299,15 @@ pub struct Whois {
 /// `explain`
 #[derive(Debug, Clone, Default, Args)]
 pub struct Explain {
-    /// The check; without it, all of them are listed
+    /// The check, or a group of them; without it, all of them are listed
     pub check: Option<String>,
 }
 
 /// `policy`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot policy read --account 111122223333 > read.json\n  \
+    kubectl capt-spot policy rbac --group platform | kubectl apply -f -")]
 pub struct Policy {
     /// Which document
     #[command(subcommand)]
@@ -317,7 +332,7 @@ pub struct PolicyScope {
     #[arg(long, value_name = "ID", value_parser = account_id)]
     pub account: Option<String>,
     /// Partition: aws, aws-cn, aws-us-gov; told from --region otherwise
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = partition)]
     pub partition: Option<String>,
 }
 
@@ -338,9 +353,160 @@ pub struct RbacSubject {
 
 /// `completion`
 #[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "The script completes the binary under its own name, kubectl-capt_spot:\n  \
+    source <(kubectl-capt_spot completion bash)\n\n\
+    `kubectl capt-spot` is completed by kubectl's own completion, as soon as the file kubectl_complete-capt_spot of the \
+    release's archive is on PATH and executable; `helm capt-spot` by helm's, with nothing to do. These, and the script for bash, \
+    know the names of contexts and checks too."
+)]
 pub struct Completion {
     /// The shell
     pub shell: clap_complete::Shell,
+}
+
+/// The flags of every verb that change nothing in some: they are taken there, and not shown.
+const IDLE: &[(&str, &[&str])] = &[
+    (
+        "hook",
+        &[
+            "context",
+            "kubeconfig",
+            "use_exec",
+            "request_timeout",
+            "profile",
+            "color",
+            "verbose",
+        ],
+    ),
+    ("whois", &["namespace"]),
+    ("trust", &["namespace"]),
+    (
+        "explain",
+        &[
+            "context",
+            "kubeconfig",
+            "namespace",
+            "cluster_name",
+            "use_exec",
+            "request_timeout",
+            "region",
+            "profile",
+            "verbose",
+        ],
+    ),
+    (
+        "policy",
+        &[
+            "context",
+            "kubeconfig",
+            "namespace",
+            "use_exec",
+            "request_timeout",
+            "profile",
+            "color",
+            "verbose",
+        ],
+    ),
+    (
+        "completion",
+        &[
+            "context",
+            "kubeconfig",
+            "namespace",
+            "cluster_name",
+            "use_exec",
+            "request_timeout",
+            "region",
+            "profile",
+            "output",
+            "color",
+            "verbose",
+        ],
+    ),
+];
+
+/// The same for verbs below a verb.
+const IDLE_BELOW: &[(&str, &str, &[&str])] = &[
+    ("policy", "rbac", &["cluster_name", "region"]),
+    (
+        "template",
+        "patch",
+        &[
+            "context",
+            "kubeconfig",
+            "namespace",
+            "cluster_name",
+            "use_exec",
+            "request_timeout",
+            "region",
+            "profile",
+            "output",
+            "verbose",
+        ],
+    ),
+];
+
+/// Which formats the verbs print that have no report for dashboards.
+const FORMATS: &[(&str, &str)] = &[
+    ("create-role", "text, json or yaml"),
+    ("hook", "text, json or yaml"),
+    ("whois", "text, json or yaml"),
+    ("trust", "text, json or yaml"),
+    ("template", "text, json, yaml or sarif"),
+    ("explain", "text, json or yaml"),
+    ("policy", "text (ready to apply), json or yaml"),
+];
+
+/// The definition of the command line as it is shown: examples by the prefix that the program was called by, and no flag
+/// at a verb that it says nothing to.
+pub fn command(called_as: &str) -> clap::Command {
+    use clap::CommandFactory as _;
+    let mut root = Cli::command();
+    let flags: Vec<clap::Arg> = root
+        .get_arguments()
+        .filter(|arg| arg.is_global_set())
+        .cloned()
+        .collect();
+    let hide = |command: clap::Command, idle: &[&str]| {
+        // What a verb defines itself is not handed down to it from above.
+        let hidden = flags.iter().filter(|flag| idle.contains(&flag.get_id().as_str()));
+        command.args(hidden.map(|flag| flag.clone().hide(true)))
+    };
+    for (verb, idle) in IDLE {
+        root = root.mut_subcommand(verb, |command| hide(command, idle));
+    }
+    for (verb, below, idle) in IDLE_BELOW {
+        root = root.mut_subcommand(verb, |command| {
+            command.mut_subcommand(below, |below| hide(below, idle))
+        });
+    }
+    if let Some(output) = flags.iter().find(|flag| flag.get_id() == "output") {
+        for (verb, formats) in FORMATS {
+            let output = output
+                .clone()
+                .help(format!("Output format: {formats}"))
+                .hide_possible_values(true);
+            root = root.mut_subcommand(verb, |command| command.arg(output));
+        }
+    }
+    prefixed(root, called_as).bin_name(called_as.to_owned())
+}
+
+/// Examples and hints by the prefix that the program was called by.
+fn prefixed(command: clap::Command, called_as: &str) -> clap::Command {
+    let say = |text: &clap::builder::StyledStr| text.to_string().replace(crate::ui::KUBECTL, called_as);
+    let short = command.get_after_help().map(say);
+    let long = command.get_after_long_help().map(say);
+    let command = match short {
+        Some(text) => command.after_help(text),
+        None => command,
+    };
+    let command = match long {
+        Some(text) => command.after_long_help(text),
+        None => command,
+    };
+    command.mut_subcommands(|verb| prefixed(verb, called_as))
 }
 
 /// A duration as kubectl takes it: `5s`, `1m30s`, `500ms`, or seconds; 0 is "no bound" (kept as an hour).
@@ -360,6 +526,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     } else {
         parsed.min(FOREVER * 24)
     })
+}
+
+fn partition(text: &str) -> Result<String, String> {
+    match text.parse::<crate::arn::Partition>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!(
+            "\"{text}\" is no partition of AWS: aws, aws-cn, aws-us-gov"
+        )),
+    }
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -391,6 +566,81 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_is_shown_only_where_it_does_something() {
+        let shown = |path: &[&str]| {
+            let mut command = command("kubectl capt-spot");
+            command.build();
+            let found = path
+                .iter()
+                .try_fold(&command, |command, name| command.find_subcommand(name));
+            found
+                .expect("the verb")
+                .get_arguments()
+                .filter(|arg| !arg.is_hide_set() && arg.get_help_heading().is_some())
+                .filter_map(|arg| arg.get_long().map(str::to_owned))
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let same = |path: &[&str], names: &[&str]| {
+            let want = names.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(shown(path), want, "{path:?}");
+        };
+        same(&["completion"], &[]);
+        same(&["explain"], &["output", "color"]);
+        same(&["policy", "read"], &["cluster-name", "region", "output"]);
+        same(&["policy", "rbac"], &["output"]);
+        same(&["template", "patch"], &["color"]);
+        assert!(shown(&["preflight"]).len() > 10);
+        for (verb, idle) in IDLE {
+            for id in *idle {
+                assert!(
+                    Cli::command().get_arguments().any(|arg| arg.get_id() == id),
+                    "{verb}: no flag {id}"
+                );
+            }
+        }
+        use clap::{CommandFactory as _, FromArgMatches as _};
+        // Taken all the same, before the verb and behind it, and handed up.
+        for line in [
+            &["x", "--context", "a", "explain"][..],
+            &["x", "explain", "--context", "a"],
+        ] {
+            let cli = Cli::from_arg_matches(&command("x").get_matches_from(line)).expect("a line");
+            assert_eq!(cli.global.context.as_deref(), Some("a"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn help_goes_by_the_name_it_was_called_by() {
+        for verb in ["preflight", "trust", "whois", "policy"] {
+            let line = ["x", verb, "--help"];
+            let error = command("helm capt-spot")
+                .try_get_matches_from(line)
+                .expect_err("help");
+            let text = error.to_string();
+            assert!(text.contains("helm capt-spot "), "{text}");
+            assert!(!text.contains("kubectl capt-spot "), "{text}");
+        }
+    }
+
+    /// An example that is broken over lines cannot be pasted: 80 columns hold every one.
+    #[test]
+    fn examples_fit_a_narrow_terminal() {
+        fn look(command: &clap::Command) {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for line in texts
+                .iter()
+                .flatten()
+                .flat_map(|text| text.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+            {
+                let example = line.starts_with("  kubectl") || line.starts_with("  helm");
+                assert!(!example || line.len() <= 80, "{line}");
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&command("kubectl capt-spot"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub mod ui;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 
 use cli::{Cli, Verb};
 use commands::Stop;
@@ -81,15 +81,18 @@ pub fn run(args: Vec<OsString>) -> Exit {
 
 fn run_here(args: Vec<OsString>) -> Exit {
     let called_as = called_as(args.first());
+    let args = commands::raw::plain_words(args);
     if let Some((before, verb, words)) = commands::raw::split(&args) {
         return ended(commands::raw::run(before, verb, words, &called_as));
     }
-    let command = Cli::command().bin_name(called_as);
-    let cli = match command
+    let cli = match cli::command(&called_as)
         .try_get_matches_from(args)
         .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
     {
-        Ok(cli) => cli,
+        Ok(mut cli) => {
+            namespace_of_helm(&mut cli);
+            cli
+        }
         Err(error) => {
             // Help and version go to stdout with 0, wrong usage to stderr with 2.
             let _ = error.print();
@@ -122,9 +125,23 @@ fn called_as(argv0: Option<&OsString>) -> String {
         .map(|stem| stem.to_string_lossy().into_owned())
         .unwrap_or_default();
     if stem.is_empty() || stem == "kubectl-capt_spot" {
-        "kubectl capt-spot".to_owned()
+        ui::KUBECTL.to_owned()
     } else {
         stem
+    }
+}
+
+/// Helm keeps `-n` from a plugin and says it in HELM_NAMESPACE, which is always set: "default" is what it says when
+/// nobody named one. A post-renderer is no such plugin.
+fn namespace_of_helm(cli: &mut Cli) {
+    let asks = matches!(
+        cli.verb,
+        Verb::Hook(_) | Verb::Preflight(_) | Verb::CreateRole(_) | Verb::Template(_)
+    );
+    if asks && cli.global.namespace.is_none() && std::env::var_os("HELM_PLUGIN_NAME").is_some() {
+        cli.global.namespace = std::env::var("HELM_NAMESPACE")
+            .ok()
+            .filter(|name| !name.is_empty() && name != "default");
     }
 }
 

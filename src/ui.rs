@@ -2,13 +2,30 @@
 //!
 //! The report goes to stdout, everything else to stderr. Nothing is drawn and nothing is asked where nobody is.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use crate::cli::{Global, When};
+use crate::cli::{Global, Output, When};
 use crate::report::sanitize;
 use crate::report::text::Style;
+
+/// How the program is called as a plugin of kubectl, and how all texts name it.
+pub const KUBECTL: &str = "kubectl capt-spot";
+
+/// A text for people, by the prefix that works here: who has the Helm plugin need not have the kubectl plugin.
+pub fn said(text: &str) -> Cow<'_, str> {
+    said_by(text, std::env::var_os("HELM_PLUGIN_NAME").is_some())
+}
+
+fn said_by(text: &str, helm: bool) -> Cow<'_, str> {
+    if helm && text.contains(KUBECTL) {
+        Cow::Owned(text.replace(KUBECTL, "helm capt-spot"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
 
 /// Longer than this, and a person wants to see that something happens.
 const MOMENT: Duration = Duration::from_millis(400);
@@ -80,7 +97,7 @@ impl Ui {
     /// The terminal went away, or Ctrl-C.
     pub async fn ask(&self, question: &str) -> io::Result<bool> {
         let question = sanitize::line(question).into_owned();
-        let _restored = terminal::Saved::new();
+        let mut restored = terminal::Saved::new();
         let answer = tokio::task::spawn_blocking(move || {
             dialoguer::Confirm::new()
                 .with_prompt(question)
@@ -88,7 +105,9 @@ impl Ui {
                 .wait_for_newline(true)
                 .interact()
         });
-        match answer.await {
+        let answer = answer.await;
+        restored.answered = matches!(answer, Ok(Ok(_)));
+        match answer {
             Ok(Ok(yes)) => Ok(yes),
             Ok(Err(dialoguer::Error::IO(error))) => Err(error),
             Err(_) => Err(io::ErrorKind::Interrupted.into()),
@@ -104,7 +123,15 @@ impl Ui {
         if let Ok(done) = tokio::time::timeout(MOMENT, &mut work).await {
             return done;
         }
-        let spinner = indicatif::ProgressBar::new_spinner().with_message(sanitize::line(what).into_owned());
+        let mut look = indicatif::ProgressStyle::default_spinner();
+        if !self.style.unicode {
+            look = look.tick_chars("|/-\\ ");
+        }
+        // Cleared also when Ctrl-C takes the work away.
+        let spinner = indicatif::ProgressBar::new_spinner()
+            .with_style(look)
+            .with_message(sanitize::line(what).into_owned())
+            .with_finish(indicatif::ProgressFinish::AndClear);
         spinner.enable_steady_tick(Duration::from_millis(120));
         let done = work.await;
         spinner.finish_and_clear();
@@ -114,45 +141,39 @@ impl Ui {
 
 /// The terminal's settings, put back when this goes away.
 mod terminal {
-    #[cfg(unix)]
-    pub(super) struct Saved(Option<rustix::termios::Termios>);
+    pub(super) struct Saved {
+        #[cfg(unix)]
+        settings: Option<rustix::termios::Termios>,
+        /// Otherwise the shell's prompt would follow on the question's line.
+        pub(super) answered: bool,
+    }
 
-    #[cfg(unix)]
     impl Saved {
         pub(super) fn new() -> Self {
-            Self(rustix::termios::tcgetattr(std::io::stdin()).ok())
+            Self {
+                #[cfg(unix)]
+                settings: rustix::termios::tcgetattr(std::io::stdin()).ok(),
+                answered: false,
+            }
         }
     }
 
-    #[cfg(unix)]
     impl Drop for Saved {
         fn drop(&mut self) {
-            if let Some(settings) = &self.0 {
-                // Nothing can be done about a terminal that is gone.
+            // Nothing can be done about a terminal that is gone.
+            #[cfg(unix)]
+            if let Some(settings) = &self.settings {
                 let _ = rustix::termios::tcsetattr(
                     std::io::stdin(),
                     rustix::termios::OptionalActions::Now,
                     settings,
                 );
             }
-            let _ = dialoguer::console::Term::stderr().show_cursor();
-        }
-    }
-
-    #[cfg(not(unix))]
-    pub(super) struct Saved;
-
-    #[cfg(not(unix))]
-    impl Saved {
-        pub(super) fn new() -> Self {
-            Self
-        }
-    }
-
-    #[cfg(not(unix))]
-    impl Drop for Saved {
-        fn drop(&mut self) {
-            let _ = dialoguer::console::Term::stderr().show_cursor();
+            let terminal = dialoguer::console::Term::stderr();
+            let _ = terminal.show_cursor();
+            if !self.answered {
+                let _ = terminal.write_line("");
+            }
         }
     }
 }
@@ -183,8 +204,23 @@ pub fn out(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints what was rendered in a format to stdout; text is for people ([`said`]), every other format for programs.
+///
+/// # Errors
+/// As [`out`].
+pub fn out_as(output: Output, text: &str) -> io::Result<()> {
+    match output {
+        Output::Text => out(&said(text)),
+        _ => out(text),
+    }
+}
+
 /// Prints a rendered report to stderr: it is clean already, and its colours are to stay.
-pub fn err_rendered(text: &str) {
+pub fn err_rendered(output: Output, text: &str) {
+    let text = match output {
+        Output::Text => said(text),
+        _ => Cow::Borrowed(text),
+    };
     let mut stderr = io::stderr().lock();
     // Where even stderr is gone there is nobody left to tell.
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
@@ -194,5 +230,20 @@ pub fn err_rendered(text: &str) {
 pub fn err(text: &str) {
     let mut stderr = io::stderr().lock();
     // Where even stderr is gone there is nobody left to tell.
-    let _ = writeln!(stderr, "{}", sanitize::lines(text));
+    let _ = writeln!(stderr, "{}", sanitize::lines(&said(text)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_the_one_that_works_here() {
+        let text = "fix: kubectl capt-spot create-role --context a; kubectl get nodes";
+        assert_eq!(said_by(text, false), text);
+        assert_eq!(
+            said_by(text, true),
+            "fix: helm capt-spot create-role --context a; kubectl get nodes"
+        );
+    }
 }

@@ -611,7 +611,8 @@ impl Judge {
                     missing: missing.clone(),
                 },
                 format!(
-                    "{place} does not give {plural} the group {}{hint}",
+                    "{place} does not give {plural} the {} {}{hint}",
+                    if missing.len() == 1 { "group" } else { "groups" },
                     missing.join(" and ")
                 ),
             );

@@ -198,7 +198,9 @@ fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     if files.is_empty() {
-        Err(io::Error::other("the directory holds no .tf file"))
+        Err(io::Error::other(
+            "the directory holds no .tf file (YAML files are named one by one)",
+        ))
     } else {
         Ok(files)
     }

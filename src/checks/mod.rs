@@ -293,6 +293,41 @@ pub fn find(id: &str) -> Option<&'static Check> {
     REGISTRY.iter().copied().find(|check| check.id == id)
 }
 
+/// What to do about a name that is neither a check nor a group: the one that was meant, if it is near, and where all are.
+pub fn instead_of(name: &str) -> String {
+    let ids = REGISTRY
+        .iter()
+        .map(|check| check.id)
+        .chain(Group::ALL.iter().map(|group| group.id()));
+    let nearest = ids.map(|id| (distance(name, id), id)).min();
+    let list = "kubectl capt-spot explain lists them";
+    match nearest {
+        Some((distance, id)) if distance <= 3 => format!("{id} is the nearest; {list}"),
+        _ => list.to_owned(),
+    }
+}
+
+/// How many letters must be put in, taken out or changed to make one of the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    // No id is longer, and what is typed may be.
+    if a.len() > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (above, y) in row.iter().skip(1).zip(b.chars()) {
+            left = (above + 1).min(left + 1).min(corner + usize::from(x != y));
+            corner = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 /// Always needed for the verdict.
 pub(crate) fn always(_: &Facts) -> bool {
     true
@@ -331,6 +366,29 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slip_is_told_from_nonsense() {
+        for (typed, meant) in [
+            ("spot-role-exist", Some("spot-role-exists")),
+            ("spot-rolle", Some("spot-role")),
+            ("node_role_mapped", Some("node-role-mapped")),
+            ("karpentr", Some("karpenter")),
+            ("nonsense", None),
+            ("", None),
+            (&"x".repeat(100_000), None),
+        ] {
+            let said = instead_of(typed);
+            let want = meant.map(|id| format!("{id} is the nearest"));
+            assert_eq!(
+                said.split("; ").next().filter(|_| said.contains("; ")),
+                want.as_deref(),
+                "{typed:.20}"
+            );
+            assert!(said.contains("explain lists them"));
+        }
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
 
     #[test]
     fn ids_are_unique_kebab_case_and_documented() {

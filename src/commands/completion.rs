@@ -6,10 +6,10 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, Command};
 
 use crate::checks::{Group, REGISTRY};
-use crate::cli::{Cli, Completion};
+use crate::cli::{self, Completion};
 use crate::commands::Stop;
 use crate::exit::Exit;
 use crate::helm::args::OUR_FLAGS;
@@ -23,12 +23,41 @@ const FILES: u8 = 0;
 /// Cobra's directive: what is printed is all there is.
 const NO_FILES: u8 = 4;
 
+/// For bash, which asks the program as kubectl and helm do: so it knows contexts and checks too. (clap's own script loses its
+/// way behind the verb with a name like ours, which has a `-` and a `_`.)
+const BASH: &str = r#"# bash completion for kubectl-capt_spot; it asks the program itself what may follow.
+_kubectl_capt_spot() {
+    local line=${COMP_LINE:0:COMP_POINT} words=() current before answer
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    current=${words[${#words[@]} - 1]}
+    # Readline breaks words at : and = and puts in what follows the break; ARNs are full of them.
+    before=${current%"$2"}
+    COMPREPLY=()
+    while IFS= read -r answer; do
+        case $answer in
+            :0) compopt -o default 2>/dev/null || COMPREPLY=($(compgen -f -- "$2")) ;;
+            :*) ;;
+            *)
+                answer=${answer%%$'\t'*}
+                COMPREPLY+=("${answer#"$before"}")
+                ;;
+        esac
+    done < <("$1" __complete "${words[@]:1}" 2>/dev/null)
+}
+complete -F _kubectl_capt_spot kubectl-capt_spot
+"#;
+
 /// Runs it. Offline.
 ///
 /// # Errors
 /// Writing failed.
 pub fn run(args: &Completion) -> Result<Exit, Stop> {
-    let mut command = Cli::command();
+    if args.shell == clap_complete::Shell::Bash {
+        ui::out(BASH)?;
+        return Ok(Exit::Done);
+    }
+    let mut command = cli::command(ui::KUBECTL);
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "kubectl-capt_spot", &mut text);
     ui::out(&String::from_utf8_lossy(&text))?;
@@ -44,7 +73,7 @@ pub fn answer(words: &[OsString]) -> Result<Exit, Stop> {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    ui::out(&complete(&Cli::command(), &words, contexts).print())?;
+    ui::out(&complete(&cli::command(ui::KUBECTL), &words, contexts).print())?;
     Ok(Exit::Done)
 }
 
@@ -239,7 +268,7 @@ mod tests {
 
     fn at(line: &[&str]) -> Candidates {
         let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
-        complete(&Cli::command(), &words, || {
+        complete(&cli::command(ui::KUBECTL), &words, || {
             vec!["demo".to_owned(), "other".to_owned()]
         })
     }
@@ -248,6 +277,60 @@ mod tests {
         let candidates = at(line);
         assert_eq!(candidates.directive, NO_FILES, "{line:?}");
         candidates.all.into_iter().map(|(word, _)| word).collect()
+    }
+
+    /// Bash itself runs the script, as readline would, on a stand-in that prints what it was asked.
+    #[cfg(unix)]
+    #[test]
+    fn bash_asks_with_the_words_of_the_line_and_puts_in_what_follows_its_break() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("script"), BASH).expect("written");
+        let bash = |line: &str, current: &str, answers: &str| {
+            let play = format!(
+                ". {}/script\nprogram() {{ printf '%s,' \"$@\" >&3; printf -- '{answers}'; }}\n\
+                 COMP_LINE={line:?} COMP_POINT={}\n_kubectl_capt_spot program {current:?} x 3>{}/asked\n\
+                 printf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
+                dir.path().display(),
+                line.len(),
+                dir.path().display(),
+            );
+            let ran = std::process::Command::new("bash")
+                .args(["--norc", "-c", &play])
+                .output();
+            // A machine without bash has nobody to complete for.
+            let ran = ran.ok()?;
+            let asked = std::fs::read_to_string(dir.path().join("asked")).expect("asked");
+            Some((asked, String::from_utf8_lossy(&ran.stdout).into_owned()))
+        };
+        for (line, current, answers, asked, got) in [
+            (
+                "program pre",
+                "pre",
+                r"preflight\tRead\n:4\n",
+                "__complete,pre,",
+                "preflight\n",
+            ),
+            ("program preflight ", "", r":4\n", "__complete,preflight,,", "\n"),
+            (
+                "program preflight --context arn:aws:eks:eu",
+                "eu",
+                r"arn:aws:eks:eu-west-1:1:cluster/demo\n:4\n",
+                "__complete,preflight,--context,arn:aws:eks:eu,",
+                "eu-west-1:1:cluster/demo\n",
+            ),
+            (
+                "program preflight --only=sp",
+                "sp",
+                r"--only=spot-role\n--only=spot-quota\n:4\n",
+                "__complete,preflight,--only=sp,",
+                "spot-role\nspot-quota\n",
+            ),
+        ] {
+            let Some(seen) = bash(line, current, answers) else {
+                return;
+            };
+            assert_eq!(seen, (asked.to_owned(), got.to_owned()), "{line}");
+        }
     }
 
     #[test]

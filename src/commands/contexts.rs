@@ -36,7 +36,20 @@ pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &
         .filter(|name| matcher.as_ref().is_none_or(|matcher| matcher.is_match(name)))
         .collect();
     if names.is_empty() {
-        return Err(Stop::failed("no context of the kubeconfig matches"));
+        let there: Vec<&str> = config
+            .contexts
+            .iter()
+            .map(|context| context.name.as_str())
+            .collect();
+        return Err(Stop::failed(format!(
+            "no context of the kubeconfig matches {}\n  fix: it has: {}",
+            args.contexts.as_deref().unwrap_or("*"),
+            if there.is_empty() {
+                "none".to_owned()
+            } else {
+                there.join(", ")
+            }
+        )));
     }
     let ask = super::preflight::ask(args, global)?;
     let work = stream::iter(names)
@@ -86,7 +99,7 @@ pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &
             rendered.join("\n")
         }
     };
-    ui::out(&rendered)?;
+    ui::out_as(global.output, &rendered)?;
     Ok(exit)
 }
 

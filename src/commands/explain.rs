@@ -30,7 +30,8 @@ pub fn run(args: &Explain, global: &Global) -> Result<Exit, Stop> {
                 None if !by_group.is_empty() => by_group,
                 None => {
                     return Err(Stop::usage(format!(
-                        "there is no check \"{name}\"\n  fix: kubectl capt-spot explain lists them"
+                        "there is no check or group \"{name}\"\n  fix: {}",
+                        checks::instead_of(name)
                     )));
                 }
             }
@@ -46,17 +47,31 @@ pub fn run(args: &Explain, global: &Global) -> Result<Exit, Stop> {
         Output::Yaml => to_yaml(&as_json(&chosen)),
         _ => pretty(&as_json(&chosen)),
     };
-    ui::out(&text)?;
+    ui::out_as(global.output, &text)?;
     Ok(Exit::Done)
 }
 
 fn in_full(check: &Check, style: Style) -> String {
+    // What to do stands apart: that is what is looked for in a hurry.
+    let at = check
+        .explanation
+        .rfind("To mend it")
+        .unwrap_or(check.explanation.len());
+    let (why, mend) = check.explanation.split_at(at);
+    let paragraphs: Vec<&str> = [why.trim_end(), mend]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect();
     format!(
         "{}  ({})\n{}\n\n{}\n\ndocs: {}\n",
         style.paint(bold(), check.id),
         check.group.id(),
         check.title,
-        wrap(style, 0, 0, check.explanation),
+        paragraphs
+            .iter()
+            .map(|paragraph| wrap(style, 0, 0, paragraph))
+            .collect::<Vec<_>>()
+            .join("\n\n"),
         check.docs
     )
 }

@@ -107,7 +107,7 @@ pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
         io::stdout().lock(),
         preflight,
         plain,
-        ui::err_rendered,
+        |text| ui::err_rendered(global.output, text),
     )
     .await
     .map_err(failed)

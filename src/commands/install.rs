@@ -413,14 +413,15 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
     };
     if let Some(name) = selection.unknown_names().first() {
         return Err(Stop::usage(format!(
-            "\"{name}\" is neither a check nor a group\n  fix: kubectl capt-spot explain lists them"
+            "\"{name}\" is neither a check nor a group\n  fix: {}",
+            crate::checks::instead_of(name)
         )));
     }
     let ui = Ui::new(&global, ours.no_input).with_report_on_stderr(&global);
     let shown = std::cell::Cell::new(false);
     let show = |report: &Report| {
         if !shown.replace(true) {
-            ui::err_rendered(&report::render(report, global.output, ui.style));
+            ui::err_rendered(global.output, &report::render(report, global.output, ui.style));
         }
         Ok(())
     };

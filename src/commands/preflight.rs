@@ -30,7 +30,8 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
     };
     if let Some(name) = selection.unknown_names().first() {
         return Err(Stop::usage(format!(
-            "\"{name}\" is neither a check nor a group\n  fix: kubectl capt-spot explain lists them"
+            "\"{name}\" is neither a check nor a group\n  fix: {}",
+            crate::checks::instead_of(name)
         )));
     }
     let ui = Ui::new(global, args.no_input);
@@ -56,7 +57,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         consent: if args.yes { Consent::Given } else { Consent::Ask },
         // The question comes after what it is about; other formats stay one document.
         show: &|report| match global.output {
-            Output::Text => ui::out(&text::render(report, ui.style)).map_err(Stop::from),
+            Output::Text => ui::out_as(Output::Text, &text::render(report, ui.style)).map_err(Stop::from),
             _ => Ok(()),
         },
     };
@@ -68,7 +69,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
             Some(deadline) if report.verdict != Verdict::Ready && tokio::time::Instant::now() < deadline => {
                 let next = deadline.min(tokio::time::Instant::now() + PAUSE);
                 ui.progress(
-                    &format!("{}; trying again", report.verdict.word()),
+                    &format!("{}; trying again", not_yet(report)),
                     tokio::time::sleep_until(next),
                 )
                 .await;
@@ -76,13 +77,16 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
             _ => break read,
         }
     };
+    let exit = if shown && global.output == Output::Text {
+        exit_of(&report)
+    } else {
+        print(&report, global, &ui)?
+    };
+    // After the report: a disk that is full must not cost it.
     if let Some(path) = &args.save {
         save(&facts, path, args.redact)?;
     }
-    if shown && global.output == Output::Text {
-        return Ok(exit_of(&report));
-    }
-    print(&report, global, &ui)
+    Ok(exit)
 }
 
 /// Whether the missing role may be created on the way.
@@ -216,6 +220,24 @@ impl Way<'_> {
     }
 }
 
+/// What is waited for.
+fn not_yet(report: &Report) -> String {
+    let ids: Vec<&str> = report
+        .checks
+        .iter()
+        .filter(|finding| matches!(finding.status, Status::Fail | Status::Unknown))
+        .map(|finding| finding.id.as_str())
+        .collect();
+    let word = report.verdict.word().replace('-', " ");
+    match ids.split_at_checked(2) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{word} ({} and {} more)", first.join(", "), rest.len())
+        }
+        _ if ids.is_empty() => word,
+        _ => format!("{word} ({})", ids.join(", ")),
+    }
+}
+
 fn exit_of(report: &Report) -> Exit {
     Exit::from(report.verdict)
 }
@@ -259,7 +281,7 @@ pub(crate) fn done(created: &spot_role::Created) -> String {
 
 fn print(report: &Report, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
     let rendered = report::render(report, global.output, ui.style);
-    ui::out(&rendered)?;
+    ui::out_as(global.output, &rendered)?;
     Ok(exit_of(report))
 }
 
@@ -275,11 +297,25 @@ fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {
 }
 
 fn load(path: &Path) -> Result<Facts, Stop> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Stop::failed(format!("reading the facts from {name} failed: {error}")))?;
+    let stdin = path == Path::new("-");
+    let name = if stdin {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let read = if stdin {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text =
+        read.map_err(|error| Stop::failed(format!("reading the facts from {name} failed: {error}")))?;
     let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| Stop::failed(format!("{name} holds no saved facts: {error}")))?;
+        .map_err(|error| {
+            Stop::failed(format!(
+                "{name} holds no saved facts: {error}\n  fix: such a file is written by kubectl capt-spot preflight --save FILE"
+            ))
+        })?;
     match value.get("format").and_then(serde_json::Value::as_str) {
         Some(FORMAT) => {}
         Some(other) => {

@@ -46,6 +46,21 @@ pub fn split(args: &[OsString]) -> Option<(&[OsString], RawVerb, &[OsString])> {
     }
 }
 
+/// `help [VERB]` is `[VERB] --help`, and `version` is `--version`, for those who know them from kubectl and helm.
+pub fn plain_words(args: Vec<OsString>) -> Vec<OsString> {
+    let word = args.get(1).and_then(|word| word.to_str());
+    match word {
+        Some("help") => {
+            let mut line = args;
+            line.remove(1);
+            line.push("--help".into());
+            line
+        }
+        Some("version") if args.len() == 2 => args.into_iter().take(1).chain(["--version".into()]).collect(),
+        _ => args,
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -113,6 +128,28 @@ mod tests {
         ] {
             let want = want.map(|(before, verb, words)| (before.to_owned(), verb, words.to_owned()));
             assert_eq!(at(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn words_of_kubectl_and_helm_are_understood() {
+        let plain = |line: &str| {
+            super::plain_words(line.split(' ').map(OsString::from).collect())
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        for (line, want) in [
+            ("x help", "x --help"),
+            ("x help policy read", "x policy read --help"),
+            ("x help install", "x install --help"),
+            ("x version", "x --version"),
+            ("x version y", "x version y"),
+            ("x preflight help", "x preflight help"),
+            ("x", "x"),
+        ] {
+            assert_eq!(plain(line), want);
         }
     }
 

@@ -57,7 +57,11 @@ pub fn run(
     if !stderr.is_empty() {
         ui::err(stderr.trim_end());
     }
-    ui::out(&stdout)?;
+    match command {
+        TemplateCommand::Check(_) => ui::out_as(global.output, &stdout)?,
+        // A file, and none of its bytes is ours to change.
+        TemplateCommand::Patch(_) => ui::out(&stdout)?,
+    }
     Ok(match exit {
         0 => Exit::Done,
         1 => Exit::Failed,

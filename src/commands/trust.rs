@@ -36,7 +36,7 @@ use crate::ui::{self, Ui};
         session name EKSGetTokenAuth, no external id.",
     after_help = "Examples:\n  \
         kubectl capt-spot trust kubectl-role\n  \
-        kubectl capt-spot trust arn:aws:iam::111122223333:role/kubectl --principal arn:aws:iam::111122223333:role/cdk-handler\n  \
+        kubectl capt-spot trust kubectl-role --principal \\\n      arn:aws:iam::111122223333:role/cdk-handler\n  \
         kubectl capt-spot trust kubectl-role --cdk\n  \
         kubectl capt-spot trust kubectl-role --try\n\n\
         Exit codes: 0 it may, 1 it may not, 2 wrong usage, 3 it can't be told, 130 interrupted."
@@ -121,7 +121,7 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
         Output::Yaml => to_yaml(&report),
         _ => render_text(&report, ui.style),
     };
-    ui::out(&text)?;
+    ui::out_as(global.output, &text)?;
     Ok(match report.outcome() {
         Outcome::Pass => Exit::Done,
         Outcome::Fail => Exit::Failed,

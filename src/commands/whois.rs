@@ -181,7 +181,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
             problems.extend(aws_auth.problems.iter().cloned());
         }
         let list = WhoisList::new(listed, caveats, problems, ground, &file_line);
-        ui::out(&render_list(&list, global.output, style))?;
+        ui::out_as(global.output, &render_list(&list, global.output, style))?;
         return Ok(list.exit());
     };
     let arn = match asked {
@@ -240,7 +240,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
     let mut whois = Whois::new(decision, ground, &file_line);
     whois.remedy = remedy;
     whois.policies = policies;
-    ui::out(&render(&whois, global.output, style))?;
+    ui::out_as(global.output, &render(&whois, global.output, style))?;
     Ok(whois.exit())
 }
 
@@ -518,12 +518,12 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
     match asked {
         None => {
             let list = place.list();
-            ui::out(&render_list(&list, global.output, ui.style))?;
+            ui::out_as(global.output, &render_list(&list, global.output, ui.style))?;
             Ok(list.exit())
         }
         Some(asked) => {
             let whois = place.whois(&asked)?;
-            ui::out(&render(&whois, global.output, ui.style))?;
+            ui::out_as(global.output, &render(&whois, global.output, ui.style))?;
             Ok(whois.exit())
         }
     }

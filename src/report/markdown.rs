@@ -1,6 +1,7 @@
 //! The report as Markdown, for pull requests and issues.
 
 use super::sanitize::line;
+use super::text::left_out;
 use super::{Report, Verdict};
 use crate::checks::{Group, Status};
 
@@ -12,8 +13,13 @@ pub fn render(report: &Report) -> String {
         Verdict::NotReady => "not ready",
         Verdict::Undecided => "undecided",
     };
+    // Ready in a few checks is not ready.
+    let part = match (report.verdict, left_out(report)) {
+        (Verdict::Ready, 1..) => format!(" in what was judged, without {} checks", left_out(report)),
+        _ => String::new(),
+    };
     let mut out = format!(
-        "## EC2 Spot preflight: {} is {verdict}\n\nRegion {}, account {}, caller {}\n\n",
+        "## EC2 Spot preflight: {} is {verdict}{part}\n\nRegion {}, account {}, caller {}\n\n",
         text(&target.cluster),
         text(&target.region),
         text(target.account.as_deref().unwrap_or("unknown")),

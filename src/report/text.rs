@@ -6,7 +6,8 @@ use anstyle::{AnsiColor, Style as Ansi};
 
 use super::sanitize::{line, short_line};
 use super::{Finding, Report, Verdict};
-use crate::checks::{Group, Status};
+use crate::checks::{Group, REGISTRY, Status};
+use crate::observed::Why;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,30 @@ pub fn wrap(style: Style, first: usize, indent: usize, text: &str) -> String {
         .break_words(false)
         .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    textwrap::fill(text, options).trim_start().to_owned()
+    textwrap::fill(&held_together(text, width.saturating_sub(indent)), options)
+        .trim_start()
+        .replace(HOLD, " ")
+}
+
+/// A blank that nothing is wrapped at.
+const HOLD: char = '\u{a0}';
+
+/// What stands between backquotes is quoted or pasted: it goes to the next line as a whole, where a line can hold it.
+fn held_together(text: &str, room: usize) -> std::borrow::Cow<'_, str> {
+    if !text.contains('`') {
+        return text.into();
+    }
+    let last = text.matches('`').count();
+    let parts = text.split('`').enumerate().map(|(i, part)| {
+        // Behind a backquote that is never closed nothing is quoted.
+        let quoted = i % 2 == 1 && i < last;
+        if quoted && part.chars().count() + 4 < room {
+            part.replace(' ', "\u{a0}")
+        } else {
+            part.to_owned()
+        }
+    });
+    parts.collect::<Vec<_>>().join("`").into()
 }
 
 /// The whole report.
@@ -208,29 +232,17 @@ fn one<'a>(finding: &'a Finding, style: Style, said: &mut Vec<(&'a str, &'a str)
     }
 }
 
-/// What a verdict of `ready` says in words: no more than what was looked at bears out.
+/// What a verdict of `ready` says in words when everything was judged: no more than what was found bears out.
 fn promise(report: &Report, cluster: &str) -> String {
     let passed = |id: &str| {
         let of = |finding: &&Finding| finding.id == id;
-        report
-            .checks
-            .iter()
-            .find(of)
-            .map(|finding| finding.status == Status::Pass)
+        let found = report.checks.iter().find(of);
+        found.is_some_and(|finding| finding.status == Status::Pass)
     };
-    let switched_off =
-        |finding: &Finding| finding.status == Status::Skip && finding.message == crate::checks::SWITCHED_OFF;
-    match (passed("spot-role-exists"), passed("pools-want-spot")) {
-        _ if report.checks.iter().any(switched_off) => {
-            format!(
-                "what was judged is in order on {cluster}; the checks that are switched off were not judged"
-            )
-        }
-        (None, _) | (_, None) => {
-            format!("what was judged is in order on {cluster}; --only left the rest out")
-        }
-        (Some(true), Some(true)) => format!("Karpenter can get spot capacity on {cluster}"),
-        _ => format!("nothing that must be mended was found on {cluster}"),
+    if passed("spot-role-exists") && passed("pools-want-spot") {
+        format!("Karpenter can get spot capacity on {cluster}")
+    } else {
+        format!("nothing that must be mended was found on {cluster}")
     }
 }
 
@@ -246,6 +258,9 @@ fn footer(report: &Report, style: Style, out: &mut String) {
         ids.join(", ")
     };
     let (head, colour, sentence) = match report.verdict {
+        Verdict::Ready if left_out(report) > 0 => {
+            ("ready", Status::Pass, partly_ready(report, &named(Status::Warn)))
+        }
         Verdict::Ready => {
             let look = match report.summary.warn {
                 0 => String::new(),
@@ -298,10 +313,53 @@ fn footer(report: &Report, style: Style, out: &mut String) {
         ),
     ));
     out.push('\n');
+    if not_reached(report) {
+        let hint = "not everything could be reached: look at the network, the VPN and HTTPS_PROXY (AWS_ENDPOINT_URL, if it is set); \
+                    --request-timeout 30s waits longer, -v shows every call";
+        out.push_str(&wrap(style, 0, 2, hint));
+        out.push('\n');
+    }
     if s.fail + s.warn > 0 && !style.verbose {
         out.push_str(&style.paint(dim(), "more on a check: kubectl capt-spot explain CHECK"));
         out.push('\n');
     }
+}
+
+/// How many checks `--only` and `--skip` kept from being judged.
+pub(crate) fn left_out(report: &Report) -> usize {
+    let switched_off = report
+        .checks
+        .iter()
+        .filter(|finding| finding.message == crate::checks::SWITCHED_OFF)
+        .count();
+    REGISTRY.len().saturating_sub(report.checks.len()) + switched_off
+}
+
+/// Part of the checks don't tell whether Karpenter gets spot capacity.
+fn partly_ready(report: &Report, warned: &str) -> String {
+    let left_out = left_out(report);
+    let judged = REGISTRY.len().saturating_sub(left_out);
+    let look = if warned.is_empty() {
+        String::new()
+    } else {
+        format!("; look at {warned}")
+    };
+    format!(
+        "nothing is wrong on {} in what was judged, {judged} of {} checks{look}; --only or --skip left {left_out} out, and whether \
+         Karpenter gets spot capacity is not told without them",
+        line(&report.target.cluster),
+        REGISTRY.len()
+    )
+}
+
+/// A network that does not answer is mended in one place, not at each check.
+fn not_reached(report: &Report) -> bool {
+    let marks = [Why::Unreachable, Why::TimedOut].map(|why| format!("{}:", why.words()));
+    report
+        .checks
+        .iter()
+        .filter_map(|finding| finding.reason.as_deref())
+        .any(|reason| marks.iter().any(|mark| reason.starts_with(mark.as_str())))
 }
 
 fn undecided_names(report: &Report) -> String {
@@ -315,5 +373,36 @@ fn undecided_names(report: &Report) -> String {
         "what the chosen checks rest on (see the skipped ones)".to_owned()
     } else {
         ids.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_is_not_broken() {
+        let narrow = Style {
+            width: 40,
+            ..Style::PLAIN
+        };
+        for (text, want) in [
+            (
+                "To mend it, once for the account: `kubectl capt-spot create-role`.",
+                "To mend it, once for the account:\n`kubectl capt-spot create-role`.",
+            ),
+            // Longer than a line: broken as anything else is.
+            (
+                "see `- rolearn: arn:aws:iam::111122223333:role/demo-node`",
+                "see `- rolearn:\narn:aws:iam::111122223333:role/demo-node`",
+            ),
+            // Never closed: nothing is quoted.
+            (
+                "a line that was cut off: `- rolearn: and more",
+                "a line that was cut off: `- rolearn: and\nmore",
+            ),
+        ] {
+            assert_eq!(wrap(narrow, 0, 0, text), want);
+        }
     }
 }

@@ -611,18 +611,14 @@ fn table(list: &WhoisList, style: Style) -> String {
                 .unwrap_or_default()
                 .min(72)
         };
-        let widths = [width(0), width(1), width(2)];
+        let widths = [width(0), width(1), width(2), width(3).min(48)];
         let print = |out: &mut String, row: [&str; 4], last: &str| {
             let mut text = String::new();
             for (cell, width) in row.iter().zip(widths) {
                 text.push_str(cell);
                 text.push_str(&" ".repeat(width.saturating_sub(textwrap::core::display_width(cell)) + 2));
             }
-            text.push_str(row[3]);
-            if !last.is_empty() {
-                text.push_str("  ");
-                text.push_str(last);
-            }
+            text.push_str(last);
             out.push_str(text.trim_end());
             out.push('\n');
         };

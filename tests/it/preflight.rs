@@ -3,7 +3,7 @@
 use capt_spot_standin::{AuthenticationMode, Because, Decision, Fault, Role, Simulated, scenario};
 use serde_json::Value;
 
-use crate::support::program::Stage;
+use crate::support::program::{Ran, Stage};
 
 const ROLE: &str = "AWSServiceRoleForEC2Spot";
 
@@ -279,6 +279,17 @@ fn selection_strictness_and_wrong_names() {
     let ran = stage.preflight(&["--skip", "spot-role"]).expect(0);
     assert_eq!(ran.status("spot-role-exists"), "skip");
     assert!(ran.message("spot-role-exists").contains("--skip"));
+    // Ready in a few checks is not the promise that Karpenter gets spot capacity.
+    for part in [["--skip", "spot-role"], ["--only", "target"]] {
+        for format in ["text", "markdown"] {
+            let ran = stage
+                .run(&["preflight", "-o", format, part[0], part[1]])
+                .expect(0);
+            let said = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("in what was judged"), "{said}");
+            assert!(!said.contains("Karpenter can get spot"), "{said}");
+        }
+    }
     let ran = stage.preflight(&["--only", "target,node-role-known"]).expect(0);
     let report = ran.json();
     let groups: Vec<&str> = report["checks"]
@@ -429,7 +440,9 @@ fn a_part_that_is_in_order_does_not_promise_the_whole() {
     ] {
         let ran = judge(part).expect(0);
         assert!(
-            ran.stdout.contains("ready: what was judged is in order") && !ran.stdout.contains(promise),
+            ran.stdout
+                .contains("ready: nothing is wrong on demo in what was judged")
+                && !ran.stdout.contains(promise),
             "{}",
             ran.stdout
         );
@@ -547,4 +560,49 @@ fn write_executable(path: &std::path::Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, text).expect("written");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+}
+
+#[test]
+fn facts_come_from_standard_input_and_a_full_disk_does_not_cost_the_report() {
+    let stage = Stage::fresh();
+    let path = stage.home.path().join("facts.json");
+    let file = path.to_str().expect("a path");
+    let live = stage.preflight(&["--save", file]).expect(1).json();
+    let mut command = stage.command(&["preflight", "-o", "json", "--from", "-"]);
+    let saved = std::fs::File::open(&path).expect("saved");
+    let ran = Ran::from(&command.stdin(saved).output().expect("the program starts")).expect(1);
+    assert_eq!(ran.json(), live);
+    let ran = stage
+        .preflight(&["--save", "/no/such/folder/facts.json"])
+        .expect(1);
+    assert_eq!(ran.json(), live);
+    assert!(ran.stderr.contains("/no/such/folder"), "{}", ran.stderr);
+}
+
+#[test]
+fn by_helm_every_command_is_one_that_helm_runs() {
+    let stage = Stage::fresh();
+    let by_helm = |args: &[&str]| {
+        let mut command = stage.command(args);
+        command
+            .env("HELM_PLUGIN_NAME", "capt-spot")
+            .env("HELM_NAMESPACE", "team-a");
+        Ran::from(&command.output().expect("the program starts"))
+    };
+    for (args, code) in [
+        (&["preflight"][..], 1),
+        (&["explain", "spot-role-exists"], 0),
+        (&["preflight", "--only", "nonsense"], 2),
+        (&["trust", "--help"], 0),
+    ] {
+        let ran = by_helm(args).expect(code);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains("helm capt-spot "), "{args:?}: {said}");
+        assert!(!said.contains("kubectl capt-spot"), "{args:?}: {said}");
+    }
+    // For programs, the report is the same whoever asks.
+    let json = by_helm(&["preflight", "-o", "json"]).expect(1).json();
+    assert!(json.to_string().contains("kubectl capt-spot create-role"));
+    // Helm keeps -n, and says it in HELM_NAMESPACE.
+    assert!(by_helm(&["hook"]).expect(0).stdout.contains("namespace: team-a"));
 }
