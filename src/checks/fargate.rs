@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::node_mapping::{Mappings, existence, is_lost, mappings, names, remedies};
+use super::node_mapping::{Mappings, existence, is_lost, mappings, mode_not_known, names, remedies};
 use super::{Check, Group, Judgement, Status, lost_cluster, never};
 use crate::authenticator::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
 use crate::facts::Facts;
@@ -118,12 +118,7 @@ fn fargate_role_mapped(facts: &Facts) -> Judgement {
         Observed::Known(_) => {}
     }
     let Some(mappings) = mappings(facts) else {
-        return match facts.cluster.observed.unknown() {
-            Some(unknown) => {
-                Judgement::unknown("the cluster's authentication mode", unknown).from(&facts.cluster)
-            }
-            None => Judgement::ground_lost("the cluster was not found: see cluster-found"),
-        };
+        return mode_not_known(facts);
     };
     let judged = fargate_verdicts(facts, &mappings);
     if judged.is_empty() {

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::fargate::fargate_verdicts;
 use super::karpenter::count;
 use super::node_mapping::{
-    EDIT, fixes, listed, mappings, node_verdicts, sentence, told_together, webhook, webhook_word,
+    EDIT, fixes, listed, mappings, mode_not_known, node_verdicts, sentence, told_together, webhook,
+    webhook_word,
 };
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::authenticator::{
@@ -71,12 +72,8 @@ fn aws_auth_hygiene(facts: &Facts) -> Judgement {
     if let Some(reason) = lost_cluster(facts) {
         return Judgement::ground_lost(reason);
     }
-    let mode = match &facts.cluster.observed {
-        Observed::Known(cluster) => cluster.authentication_mode,
-        Observed::Absent => return Judgement::ground_lost("the cluster was not found: see cluster-found"),
-        Observed::Unknown(unknown) => {
-            return Judgement::unknown("the cluster's authentication mode", unknown).from(&facts.cluster);
-        }
+    let Some(mode) = facts.cluster.known().map(|cluster| cluster.authentication_mode) else {
+        return mode_not_known(facts);
     };
     let map = match &facts.aws_auth.observed {
         Observed::Known(map) => map.taken_in(),

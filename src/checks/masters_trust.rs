@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::node_mapping::{existence, mappings};
+use super::node_mapping::{existence, mappings, mode_not_known};
 use super::{Check, Group, Judgement, lost_cluster, never, target};
 use crate::arn::Arn;
 use crate::authenticator::{AccessEntry, Cluster, Existence};
@@ -37,11 +37,7 @@ fn masters_trust(facts: &Facts) -> Judgement {
         return Judgement::ground_lost(reason);
     }
     let Some(mappings) = mappings(facts) else {
-        return match facts.cluster.observed.unknown() {
-            Some(unknown) => Judgement::unknown("the cluster's authentication mode", unknown),
-            None => Judgement::ground_lost("the cluster was not found: see cluster-found"),
-        }
-        .from(&facts.cluster);
+        return mode_not_known(facts);
     };
     let cluster = mappings.cluster();
     let read: HashMap<(String, String), &Ruler> = facts

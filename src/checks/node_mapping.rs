@@ -85,6 +85,15 @@ pub(crate) fn mappings_of<'a>(
     })
 }
 
+/// What a check says that rests on the cluster's authentication mode where that is not known.
+pub(super) fn mode_not_known(facts: &Facts) -> Judgement {
+    match facts.cluster.observed.unknown() {
+        Some(unknown) => Judgement::unknown("the cluster's authentication mode", unknown),
+        None => Judgement::ground_lost("the cluster was not found: see cluster-found"),
+    }
+    .from(&facts.cluster)
+}
+
 /// The names that commands about the cluster's access need.
 pub(crate) fn names(facts: &Facts) -> ClusterNames<'_> {
     let account = facts
@@ -223,12 +232,8 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
     if let Some(reason) = lost_cluster(facts) {
         return Judgement::ground_lost(reason);
     }
-    let mode = match &facts.cluster.observed {
-        Observed::Known(cluster) => cluster.authentication_mode,
-        Observed::Absent => return Judgement::ground_lost("the cluster was not found: see cluster-found"),
-        Observed::Unknown(unknown) => {
-            return Judgement::unknown("the cluster's authentication mode", unknown).from(&facts.cluster);
-        }
+    let Some(mode) = facts.cluster.known().map(|cluster| cluster.authentication_mode) else {
+        return mode_not_known(facts);
     };
     if !mode.uses_aws_auth() {
         return Judgement::skip("in authentication mode API the cluster ignores aws-auth")
@@ -464,12 +469,7 @@ pub(super) fn judged(facts: &Facts) -> Result<(Mappings<'_>, Vec<Judged<'_>>), B
         return Err(Box::new(Judgement::ground_lost(reason)));
     }
     let Some(mappings) = mappings(facts) else {
-        return Err(Box::new(match facts.cluster.observed.unknown() {
-            Some(unknown) => {
-                Judgement::unknown("the cluster's authentication mode", unknown).from(&facts.cluster)
-            }
-            None => Judgement::ground_lost("the cluster was not found: see cluster-found"),
-        }));
+        return Err(Box::new(mode_not_known(facts)));
     };
     match &facts.node_roles.observed {
         Observed::Known(roles) if roles.is_empty() => Err(Box::new(Judgement::skip(
