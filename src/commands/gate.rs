@@ -63,9 +63,7 @@ pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
         skip: args.skip.clone(),
         strict: args.strict,
     };
-    if let Some(name) = selection.unknown_names().first() {
-        return Err(Stop::usage(format!("\"{name}\" is neither a check nor a group")));
-    }
+    commands::known_names(&selection)?;
     let namespace = global.namespace.as_deref().unwrap_or("default");
     let piped = read(io::stdin().lock(), namespace)?;
     let ui = Ui::new(global, true).with_report_on_stderr(global);

@@ -411,12 +411,7 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
         skip: ours.skip.clone(),
         strict: ours.strict,
     };
-    if let Some(name) = selection.unknown_names().first() {
-        return Err(Stop::usage(format!(
-            "\"{name}\" is neither a check nor a group\n  fix: {}",
-            crate::checks::instead_of(name)
-        )));
-    }
+    commands::known_names(&selection)?;
     let ui = Ui::new(&global, ours.no_input).with_report_on_stderr(&global);
     let shown = std::cell::Cell::new(false);
     let show = |report: &Report| {

@@ -82,6 +82,20 @@ pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), Stop> {
     }
 }
 
+/// Refuses names in `--only` and `--skip` that are neither a check nor a group.
+///
+/// # Errors
+/// Wrong usage, with the name that was meant.
+pub fn known_names(selection: &crate::report::Selection) -> Result<(), Stop> {
+    match selection.unknown_names().first() {
+        None => Ok(()),
+        Some(name) => Err(Stop::usage(format!(
+            "\"{name}\" is neither a check nor a group\n  fix: {}",
+            crate::checks::instead_of(name)
+        ))),
+    }
+}
+
 /// The request for a target that the flags make.
 pub fn request(global: &Global) -> Request {
     // Helm gives a plugin its own --kube-context in this variable, and swallows the flag.

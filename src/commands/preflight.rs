@@ -28,12 +28,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         skip: args.skip.clone(),
         strict: args.strict,
     };
-    if let Some(name) = selection.unknown_names().first() {
-        return Err(Stop::usage(format!(
-            "\"{name}\" is neither a check nor a group\n  fix: {}",
-            crate::checks::instead_of(name)
-        )));
-    }
+    commands::known_names(&selection)?;
     let ui = Ui::new(global, args.no_input);
     if let Some(path) = &args.from {
         let facts = load(path)?;
