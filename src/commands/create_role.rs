@@ -33,15 +33,21 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     {
         Todo::Nothing(role) => {
             let said = format!("{} exists already: nothing to do.", role.arn);
-            terminal::out(&outcome(global, &facts, "exists", Some(&role.arn), &said))?;
+            terminal::out_as(
+                global.output,
+                &outcome(global, &facts, "exists", Some(&role.arn), &said),
+            )?;
             return Ok(Exit::Done);
         }
         Todo::Create(plan) => plan,
     };
-    terminal::err(&describe(&plan));
+    terminal::note(&describe(&plan));
     if args.dry_run {
         let said = "dry run: the role is missing and would be created; nothing was done.";
-        terminal::out(&outcome(global, &facts, "would-create", None, said))?;
+        terminal::out_as(
+            global.output,
+            &outcome(global, &facts, "would-create", None, said),
+        )?;
         return Ok(Exit::Done);
     }
     if !args.yes {
@@ -61,7 +67,10 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
         How::Meanwhile => "exists",
     };
     let said = done(&created);
-    terminal::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
+    terminal::out_as(
+        global.output,
+        &outcome(global, &facts, word, Some(&created.role.arn), &said),
+    )?;
     Ok(Exit::Done)
 }
 

@@ -69,8 +69,8 @@ impl Run<'_> {
             }
         }
         let created = create(self.ui, self.global, &plan, &facts, &reach, &calls).await?;
-        terminal::err(&done(&created));
-        terminal::err("");
+        terminal::note(&done(&created));
+        terminal::note("");
         let (facts, _, _) = self.read().await?;
         let report = report::judge(&facts, self.selection);
         Ok(Judged {

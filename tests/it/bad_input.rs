@@ -334,7 +334,7 @@ fn a_cluster_created_again_under_its_name() {
         .run(&["create-role", "--yes", "--request-timeout", "2s"])
         .expect(1);
     assert!(
-        ran.stderr.contains("is not the endpoint of demo"),
+        ran.stderr.contains("is another EKS endpoint"),
         "{}",
         ran.stderr
     );
