@@ -4,9 +4,10 @@
 # make dist     the release's files for this platform, into target/dist
 # make testbed  only the real programs that the end-to-end tests run against, into target/testbed
 # make deny     licences, advisories, sources and bans of the dependencies (cargo install cargo-deny --locked)
+# make fault-matrix  every call of a run meets every fault, in every authentication mode
 # make fuzz-authenticator [DOCUMENTS=N]  our aws-auth rules against the authenticator's own code, for long
 
-.PHONY: help deny test testbed build lint run-tests bench demo dist fuzz-authenticator
+.PHONY: help fault-matrix deny test testbed build lint run-tests bench demo dist fuzz-authenticator
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -64,6 +65,9 @@ dist:
 
 fuzz-authenticator: testbed
 	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
+
+fault-matrix:
+	@CAPT_SPOT_FAULT_MATRIX=1 $(CARGO) test --locked --test it fault_matrix -- --nocapture
 
 # By deny.toml.
 deny:
