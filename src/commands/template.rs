@@ -47,15 +47,12 @@ pub fn run(
             let ui = Ui::new(global.color, global.verbose, false);
             patch_file(
                 args,
-                ui.person,
+                ui.person && ui.reads_stdout,
                 |text| {
                     // A reader that went away must not stop the question.
                     let _ = terminal::out(text);
                 },
-                |question| {
-                    let asked = async { Ok(ui.ask(question).await?) };
-                    crate::commands::block_on(asked).map_err(|stop: Stop| anyhow::anyhow!(stop.message))
-                },
+                |question| crate::commands::block_on(async { Ok(ui.consents(question).await?) }),
             )
         }
     };
@@ -71,8 +68,9 @@ pub fn run(
     Ok(match exit {
         0 => Exit::Done,
         1 => Exit::Failed,
+        2 => Exit::Usage,
         3 => Exit::Undecided,
-        _ => Exit::Usage,
+        interrupted => Exit::Other(interrupted),
     })
 }
 
@@ -173,7 +171,7 @@ pub fn patch_file(
     args: &PatchArgs,
     terminal: bool,
     mut show: impl FnMut(&str),
-    mut ask: impl FnMut(&str) -> anyhow::Result<bool>,
+    mut ask: impl FnMut(&str) -> Result<bool, Stop>,
 ) -> Outcome {
     let from_stdin = args.file.as_os_str() == "-";
     if args.in_place && from_stdin {
@@ -248,7 +246,11 @@ pub fn patch_file(
                 outcome.exit = 1;
                 return outcome;
             }
-            Err(e) => return Outcome::error(1, format!("nothing was written: {e:#}")),
+            Err(stop) => {
+                outcome.stderr.push_str("nothing was written\n");
+                outcome.exit = stop.exit.code();
+                return outcome;
+            }
         }
     }
     if let Err(message) = put_account(args, patched.account.as_deref(), &mut outcome) {

@@ -313,6 +313,8 @@ async fn handle(
     if !(delay + extra).is_zero() {
         tokio::time::sleep(delay + extra).await;
     }
+    // Before an answer is lost: what waits for the call happens to a request that arrived.
+    shared.apply_changes(&[&short, &long]);
     match fault {
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Reset) => {
@@ -322,7 +324,6 @@ async fn handle(
         }
         _ => {}
     }
-    shared.apply_changes(&[&short, &long]);
     let answered = match &fault {
         Some(Fault::Throttled) => Answered::by_nobody(asked.throttled()),
         Some(Fault::Broken(status)) => Answered::by_nobody(asked.broken(*status)),
