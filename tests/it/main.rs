@@ -7,6 +7,7 @@ mod create_role;
 mod e2e;
 mod e2e_authenticator;
 mod e2e_create_role;
+mod e2e_karpenter;
 mod e2e_outage;
 mod e2e_rbac;
 mod formats;

@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub mod karpenter;
 pub mod program;
 pub mod relay;
 pub mod shell;

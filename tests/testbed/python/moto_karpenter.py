@@ -13,7 +13,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, InstanceType
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import convert_tag_spec
 from moto.iam.access_control import IAMRequest
-from moto.iam.models import iam_backends
+from moto.iam.models import SERVICE_NAME_CONVERSION, IAMBackend, iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.ssm.models import Parameter, SimpleSystemManagerBackend
 from moto.sts.models import sts_backends
@@ -70,6 +70,7 @@ def install(account: str) -> Launches:
     images()
     prices()
     identity_policies()
+    spot_role()
 
     def create_fleet(self):
         self.error_on_dryrun()
@@ -223,6 +224,20 @@ def refusal(response):
             f"resource: * because no identity-based policy allows the ec2:{action} action. Encoded authorization failure message: "
             f"{ENCODED}",
         )
+
+
+def spot_role() -> None:
+    """moto's CreateServiceLinkedRole calls the role AWSServiceRoleForspot and gives it no policy."""
+    SERVICE_NAME_CONVERSION["spot"] = SPOT_ROLE.removeprefix("AWSServiceRoleFor")
+    created = IAMBackend.create_service_linked_role
+
+    def create_service_linked_role(self, service_name, description, suffix):
+        role = created(self, service_name, description, suffix)
+        if service_name == "spot.amazonaws.com":
+            self.attach_role_policy("arn:aws:iam::aws:policy/aws-service-role/AWSEC2SpotServiceRolePolicy", role.name)
+        return role
+
+    IAMBackend.create_service_linked_role = create_service_linked_role
 
 
 def named(account: str, name: str):

@@ -22,8 +22,11 @@ import sys
 
 import boto3
 import moto
-import moto_karpenter
 from moto.server import ThreadedMotoServer
+
+# Nothing is left behind beside the sources.
+sys.dont_write_bytecode = True
+import moto_karpenter  # noqa: E402
 
 
 def main(account: str, for_karpenter: bool) -> None:
