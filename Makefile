@@ -4,9 +4,10 @@
 # make dist     the release's files for this platform, into target/dist
 # make testbed  only the real programs that the end-to-end tests run against, into target/testbed
 # make deny     licences, advisories, sources and bans of the dependencies (cargo install cargo-deny --locked)
+# make record-karpenter  what Karpenter's controller leaves behind in a cluster, into tests/fixtures; takes 35 minutes
 # make fuzz-authenticator [DOCUMENTS=N]  our aws-auth rules against the authenticator's own code, for long
 
-.PHONY: help deny test testbed build lint run-tests bench demo dist fuzz-authenticator
+.PHONY: help deny test testbed build lint run-tests bench demo dist fuzz-authenticator record-karpenter
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -64,6 +65,10 @@ dist:
 
 fuzz-authenticator: testbed
 	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
+
+# Every world at once. Reports are not judged for the records' sake: a wrong verdict fails here, and the record is written.
+record-karpenter: testbed
+	@CAPT_SPOT_RECORD_KARPENTER=1 $(CARGO) test --locked --test it e2e_karpenter
 
 # By deny.toml.
 deny:

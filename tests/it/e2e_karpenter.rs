@@ -154,8 +154,8 @@ fn without_the_role_nothing_is_spot_and_with_it_karpenter_launches_spot() {
         &[("node-registration", "pass")],
     );
     stage.node_joins(&claim);
-    stage.until("the node is registered", "nodeclaims", |claim| {
-        condition(claim, "Registered")["status"] == "True"
+    stage.until("the claim is ready", "nodeclaims", |claim| {
+        condition(claim, "Ready")["status"] == "True"
     });
     stage.until("the pool knows that nodes register", "nodepools", |pool| {
         condition(pool, "NodeRegistrationHealthy")["status"] == "True"

@@ -238,6 +238,8 @@ impl Stage {
         let object = node.as_object_mut().expect("an object");
         object.remove("spec");
         self.server.apply_status(&node.to_string());
+        // The API server taints every new node, and nobody is there who would see that it is ready.
+        self.kubectl(&["taint", "node", &name, "node.kubernetes.io/not-ready-"]);
     }
 
     /// How launches end from now on, by capacity type (`spot`, `on_demand`) and EC2's error code; those not named succeed.
@@ -346,9 +348,12 @@ impl Stage {
         let folder = fixtures();
         std::fs::create_dir_all(&folder).expect("the fixtures' folder");
         std::fs::write(folder.join(format!("{name}.json")), text + "\n").expect("a fixture");
-        // As the chart sets its level.
+        // At the level that the chart sets, without the hundred lines of its parts' start.
         let log = std::fs::read_to_string(self.log()).expect("the controller's log");
-        let log = log.lines().filter(|line| !line.contains(r#""level":"DEBUG""#));
+        let left_out = [r#""level":"DEBUG""#, r#""message":"Starting "#];
+        let log = log
+            .lines()
+            .filter(|line| !left_out.iter().any(|text| line.contains(text)));
         let log: String = log.map(|line| format!("{line}\n")).collect();
         std::fs::write(folder.join(format!("{name}.log")), log).expect("a fixture");
     }
