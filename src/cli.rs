@@ -1,11 +1,17 @@
 //! Every verb and flag.
 
+pub mod gate;
+pub mod hook;
+pub mod template;
+pub mod trust;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::authenticator::AuthenticationMode;
+use crate::text::{Output, When};
+use eks_aws_auth::AuthenticationMode;
 
 /// Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?
 #[derive(Debug, Parser)]
@@ -83,36 +89,6 @@ pub struct Global {
     pub verbose: u8,
 }
 
-/// Output formats.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    #[default]
-    Text,
-    /// The contract's JSON
-    Json,
-    /// The same as YAML
-    Yaml,
-    /// JUnit XML, for CI systems that show tests
-    Junit,
-    /// SARIF 2.1.0, for code-scanning dashboards
-    Sarif,
-    /// Markdown, for pull requests and issues
-    Markdown,
-}
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum When {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -127,16 +103,16 @@ pub enum Verb {
     #[command(disable_help_flag = true)]
     Upgrade(HelmLine),
     /// Print the Job that makes the preflight in the cluster, for GitOps (Helm hook, Argo CD PreSync)
-    Hook(crate::commands::hook::Hook),
+    Hook(hook::Hook),
     /// Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not
-    Gate(crate::commands::gate::Gate),
+    Gate(gate::Gate),
     /// Who the cluster takes a principal for: username, groups, from which line or entry, and why not
     Whois(Whois),
     /// CAPT WorkspaceTemplates: does the NodePool wait for the role? mend it
     #[command(subcommand)]
-    Template(crate::capt::command::TemplateCommand),
+    Template(template::TemplateCommand),
     /// May a principal assume a role? CDK's kubectlRoleArn, and every role that rules the cluster
-    Trust(crate::commands::trust::Trust),
+    Trust(trust::Trust),
     /// What a check looks at, why it matters, how to mend it
     Explain(Explain),
     /// The least-privilege IAM policies and RBAC that the tool needs
@@ -495,7 +471,7 @@ pub fn command(called_as: &str) -> clap::Command {
 
 /// Examples and hints by the prefix that the program was called by.
 fn prefixed(command: clap::Command, called_as: &str) -> clap::Command {
-    let say = |text: &clap::builder::StyledStr| text.to_string().replace(crate::ui::KUBECTL, called_as);
+    let say = |text: &clap::builder::StyledStr| text.to_string().replace(crate::terminal::KUBECTL, called_as);
     let short = command.get_after_help().map(say);
     let long = command.get_after_long_help().map(say);
     let command = match short {
@@ -529,7 +505,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn partition(text: &str) -> Result<String, String> {
-    match text.parse::<crate::arn::Partition>() {
+    match text.parse::<iam_policy::arn::Partition>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!(
             "\"{text}\" is no partition of AWS: aws, aws-cn, aws-us-gov"

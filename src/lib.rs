@@ -1,64 +1,33 @@
 //! Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?
 //!
-//! Data goes one way: flags -> [`target`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`target`] reads the
+//! Data goes one way: flags -> [`cluster`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`cluster`] reads the
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
-/// ARNs, partitions and role names.
-pub mod arn;
-/// Who the cluster takes a principal for; mirrors EKS's rules. Pure.
-pub mod authenticator;
-/// The rim towards AWS: sessions, and what an SDK error means.
 pub mod aws;
-/// CAPT's WorkspaceTemplates: does the NodePool wait for the role?
 pub mod capt;
-/// The checks and their one registry. Pure.
 pub mod checks;
-/// Every verb and flag.
 pub mod cli;
-/// One file a verb, thin.
+pub mod cluster;
 pub mod commands;
-/// Running exec credential plugins as configured.
-pub mod exec_plugin;
-/// The exit codes of the contract.
-pub mod exit;
-/// Everything that is read, gathered concurrently.
 pub mod facts;
-/// Helm: install, upgrade, the gate.
 pub mod helm;
-/// Karpenter's objects and its requirement algebra. Pure.
 pub mod karpenter;
-/// The rim towards the Kubernetes API.
-pub mod kubernetes;
-/// Known, absent, or unknown with the reason.
-pub mod observed;
-/// IAM policy documents. Pure.
-pub mod policy;
-/// The permissions the program needs, in one table.
-pub mod policy_print;
-/// Findings, verdict and the renderers. Pure.
+pub mod kube;
+pub mod model;
 pub mod report;
-/// Words for commands that people paste into a shell.
-pub mod shell;
-/// The one write.
 pub mod spot_role;
-/// Is a role of the name the service-linked role? Pure.
 pub mod spot_trust;
-/// Kube context -> target.
-pub mod target;
-/// The EKS token, made in process.
-pub mod token;
-/// May principal P assume role R. Pure.
+pub mod terminal;
+pub mod text;
 pub mod trust;
-/// The terminal: stdout, stderr, the question, the spinner.
-pub mod ui;
 
 use std::ffi::OsString;
 
 use clap::FromArgMatches as _;
 
 use cli::{Cli, Verb};
-use commands::Stop;
-use exit::Exit;
+use commands::{Stop, block_on};
+use model::Exit;
 
 /// The futures of everything that is read at once are large; an unoptimised build needs more than a main thread's 8 MiB.
 const STACK: usize = 64 * 1024 * 1024;
@@ -109,7 +78,7 @@ fn run_here(args: Vec<OsString>) -> Exit {
 fn ended(result: Result<Exit, Stop>) -> Exit {
     result.unwrap_or_else(|stop| {
         if !stop.message.is_empty() {
-            ui::err(&format!("error: {}", stop.message));
+            terminal::err(&format!("error: {}", stop.message));
         }
         stop.exit
     })
@@ -125,7 +94,7 @@ fn called_as(argv0: Option<&OsString>) -> String {
         .map(|stem| stem.to_string_lossy().into_owned())
         .unwrap_or_default();
     if stem.is_empty() || stem == "kubectl-capt_spot" {
-        ui::KUBECTL.to_owned()
+        terminal::KUBECTL.to_owned()
     } else {
         stem
     }
@@ -152,7 +121,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
         Verb::Policy(args) => commands::policy::run(args, global),
         Verb::Completion(args) => commands::completion::run(args),
         Verb::Schema(args) => {
-            ui::out(args.report.schema())?;
+            terminal::out(args.report.schema())?;
             Ok(Exit::Done)
         }
         Verb::Template(command) => {
@@ -167,25 +136,4 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
         Verb::Whois(args) => commands::whois::run(args, global),
         Verb::CreateRole(args) => block_on(commands::create_role::run(args, global)),
     }
-}
-
-/// Runs `work` on this thread, until it is done or Ctrl-C.
-///
-/// # Errors
-/// What `work` says, or that it was interrupted.
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Stop::failed(format!("the program could not start: {error}")))?;
-    let result = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            _ = tokio::signal::ctrl_c() => Err(Stop { message: String::new(), exit: Exit::Interrupted }),
-            result = work => result,
-        }
-    });
-    // Names being resolved on a helper thread, or a question still open, must not hold up the exit.
-    runtime.shutdown_background();
-    result
 }

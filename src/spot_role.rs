@@ -9,13 +9,13 @@ use std::time::Duration;
 use crate::aws::{self, Failure};
 use crate::checks::spot_role::defects;
 use crate::checks::target::account_mismatch;
-use crate::facts::calls::Calls;
-use crate::facts::iam::{self, Role};
-use crate::facts::{Facts, Reach, SPOT_ROLE, sts};
-use crate::observed::{DeniedBy, Grant, Observed, Unknown};
-use crate::policy_print;
-use crate::target::clues::{host_of, region_of_eks_host};
-use crate::target::resolve::same_endpoint;
+use crate::cluster::clues::{host_of, region_of_eks_host};
+use crate::cluster::resolve::same_endpoint;
+use crate::facts::iam;
+use crate::facts::{Facts, Reach, sts};
+use crate::model::Calls;
+use crate::model::permission;
+use crate::model::{DeniedBy, Grant, Observed, Role, SPOT_ROLE, Unknown};
 
 /// The service whose role it is.
 pub const SERVICE: &str = "spot.amazonaws.com";
@@ -119,11 +119,11 @@ fn lift(unknown: &Unknown) -> String {
     let Some(grant) = &unknown.grant else {
         return String::new();
     };
-    let commands: String = policy_print::grant_commands(grant)
+    let commands: String = permission::grant_commands(grant)
         .iter()
         .map(|command| format!("\n    {command}"))
         .collect();
-    format!("\n  fix: {}{commands}", policy_print::grant_remedy(grant))
+    format!("\n  fix: {}{commands}", permission::grant_remedy(grant))
 }
 
 /// Decides from the facts whether the role may be created here. Pure.
@@ -189,8 +189,8 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
             "the kubeconfig's server {} is not the endpoint of {} ({endpoint}), so this may be the wrong account\n  fix: aws eks update-kubeconfig --name {} --region {}",
             facts.target.server,
             facts.target.cluster,
-            crate::shell::quote(&facts.target.cluster),
-            crate::shell::quote(&facts.target.region),
+            crate::text::quote(&facts.target.cluster),
+            crate::text::quote(&facts.target.region),
         ));
     }
     match &facts.spot_role.observed {
@@ -281,7 +281,7 @@ pub async fn create(
                         caller: plan.caller.clone(),
                         by,
                         message: failure.message,
-                        statement: policy_print::create_statement(&plan.partition).to_string(),
+                        statement: permission::create_statement(&plan.partition).to_string(),
                     });
                 }
                 Meaning::Other => return Err(Refusal::Failed(failure.unknown.to_string())),

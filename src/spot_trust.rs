@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::policy::{Effect, PolicyDocument, Principal, Who};
+use iam_policy::document::{Effect, PolicyDocument, Principal, Who};
 
 /// The path of the role.
 pub const PATH: &str = "/aws-service-role/spot.amazonaws.com/";

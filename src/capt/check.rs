@@ -1,4 +1,5 @@
 //! `template check`: does every NodePool that can launch Spot wait for the role?
+use crate::model::{Command, CommandScope};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -38,7 +39,7 @@ struct Unit<'a> {
     parts: Vec<(Option<&'a str>, &'a ModuleSource, &'a Body)>,
     used_by: Vec<String>,
     /// For an object of a cluster: the flags with which kubectl reaches it.
-    kubectl_flags: Option<&'a str>,
+    scope: Option<&'a CommandScope>,
 }
 
 /// What a management cluster has, as its API server gave it.
@@ -51,7 +52,7 @@ pub struct Management {
     /// The one namespace that was looked into; none: all of them.
     pub namespace: Option<String>,
     /// The flags with which kubectl reaches the cluster, with a space before each, quoted for a shell.
-    pub kubectl_flags: String,
+    pub scope: CommandScope,
     /// What could not be read and matters: a sentence each, without a full stop. The report is undecided then.
     pub unread: Vec<String>,
     /// What could not be read and does not matter for the verdict.
@@ -79,7 +80,7 @@ pub fn check_files(inputs: &[Input]) -> Result<TemplateReport, Unreadable> {
                 units.push(Unit {
                     parts: Vec::new(),
                     used_by: Vec::new(),
-                    kubectl_flags: None,
+                    scope: None,
                 });
                 units.len() - 1
             });
@@ -88,7 +89,7 @@ pub fn check_files(inputs: &[Input]) -> Result<TemplateReport, Unreadable> {
             units.push(Unit {
                 parts: vec![part],
                 used_by: Vec::new(),
-                kubectl_flags: None,
+                scope: None,
             });
         }
     }
@@ -135,7 +136,7 @@ pub fn check_objects(there: &Management) -> TemplateReport {
         .map(|(module, body)| Unit {
             parts: vec![(None, module, body)],
             used_by: users(module, control_planes),
-            kubectl_flags: Some(&there.kubectl_flags),
+            scope: Some(&there.scope),
         })
         .collect();
     let mut unreadable: Vec<String> = there.unread.clone();
@@ -303,24 +304,25 @@ impl Sayer<'_, '_, '_> {
     ) {
         let (file, module, _) = self.unit.parts[entry.part];
         let yaml = module.object.is_some();
-        let commands = match (file, &module.object, self.unit.kubectl_flags) {
+        let commands = match (file, &module.object, self.unit.scope) {
             _ if !patch || self.unit.parts.len() != 1 => Vec::new(),
             (Some(file), ..) => vec![format!(
                 "kubectl capt-spot template patch --in-place {}",
                 quoted(file)
             )],
             // Where it is kept in git, that file is the one to mend.
-            (None, Some(object), Some(flags)) => {
+            (None, Some(object), Some(scope)) => {
                 let namespace = object.namespace.as_deref().unwrap_or("default");
-                let file = quoted(&format!("{}.yaml", object.name));
+                let file = format!("{}.yaml", object.name);
+                let kind = "workspacetemplates.infrastructure.cluster.x-k8s.io";
                 vec![
-                    format!(
-                        "kubectl{flags} get workspacetemplates.infrastructure.cluster.x-k8s.io {} -n {} -o yaml > {file}",
-                        quoted(&object.name),
-                        quoted(namespace)
-                    ),
-                    format!("kubectl capt-spot template patch --in-place {file}"),
-                    format!("kubectl{flags} apply -f {file}"),
+                    scope
+                        .kubectl(&["get", kind, &object.name, "-n", namespace, "-o", "yaml"])
+                        .into_file(&file)
+                        .to_string(),
+                    Command::local(&["kubectl", "capt-spot", "template", "patch", "--in-place", &file])
+                        .to_string(),
+                    scope.kubectl(&["apply", "-f", &file]).to_string(),
                 ]
             }
             (None, ..) => Vec::new(),
@@ -752,7 +754,7 @@ pub(super) fn faults(graph: &Graph<'_>, facts: &Facts) -> Vec<Finding> {
     let unit = Unit {
         parts: vec![(None, &nowhere, &body)],
         used_by: Vec::new(),
-        kubectl_flags: None,
+        scope: None,
     };
     let mut findings = Vec::new();
     judge_module(

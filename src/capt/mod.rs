@@ -5,7 +5,6 @@
 //!           (yaml)                                                  └──── patch ──> the file, mended
 //! ```
 pub mod check;
-pub mod command;
 pub mod hcl;
 pub mod patch;
 pub mod pools;

@@ -816,7 +816,10 @@ fn templates_of_a_cluster() {
         super::check::Management {
             templates,
             control_planes,
-            kubectl_flags: " --context kind-capt".to_owned(),
+            scope: crate::model::CommandScope {
+                context: Some("kind-capt".to_owned()),
+                ..Default::default()
+            },
             ..super::check::Management::default()
         }
     };

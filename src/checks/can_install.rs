@@ -7,8 +7,8 @@ use serde_json::json;
 use super::{Check, Group, Judgement, lost_cluster};
 use crate::facts::Facts;
 use crate::facts::install::{Chart, DEFAULT_NAMESPACE, Needed, PlannedRole, Review, chart};
-use crate::observed::{Observed, Why};
-use crate::shell::quote;
+use crate::model::{Observed, Why};
+use crate::text::quote;
 
 /// See [`Check::explanation`].
 pub static CAN_INSTALL: Check = Check {

@@ -10,7 +10,7 @@ use crate::karpenter::identity::{
     self, IdentityFacts, IdentityFinding, IdentityProblem, Mechanism, Seen, Severity,
 };
 use crate::karpenter::objects::Deployment;
-use crate::observed::{Observed, Unknown};
+use crate::model::{Observed, Unknown};
 
 /// The audience of IRSA's tokens where the service account names none.
 const AUDIENCE: &str = "sts.amazonaws.com";
@@ -222,8 +222,8 @@ fn audience_missing(
         remedy: "Add the audience to the provider.".to_owned(),
         commands: vec![format!(
             "aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {}",
-            crate::shell::quote(&provider.arn),
-            crate::shell::quote(&audience)
+            crate::text::quote(&provider.arn),
+            crate::text::quote(&audience)
         )],
     })
 }

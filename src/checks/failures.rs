@@ -11,8 +11,8 @@ use crate::karpenter::instances::SpotQuota;
 use crate::karpenter::traces::{
     Cause, SpotShare, Trace, TraceSource, Traces, UnhealthyPool, Unregistered, pool_traces, spot_share,
 };
-use crate::observed::{Observed, Unknown};
-use crate::shell::quote;
+use crate::model::{Observed, Unknown};
+use crate::text::quote;
 
 /// How long after the role was made a refusal still tells of the time before: IAM is eventually consistent, and Karpenter
 /// leaves spot alone for three minutes after a refusal.

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::node_mapping::{Mappings, existence, is_lost, mappings, mode_not_known, names, remedies};
 use super::{Check, Group, Judgement, Status, lost_cluster, never};
-use crate::authenticator::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
 use crate::facts::Facts;
 use crate::facts::compute::FargateProfile;
-use crate::observed::Observed;
-use crate::policy::glob;
+use crate::model::Observed;
+use eks_aws_auth::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
+use iam_policy::document::glob;
 
 /// See [`Check::explanation`].
 pub static FARGATE_ROLE_MAPPED: Check = Check {
@@ -61,7 +61,7 @@ pub(super) fn fargate_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) ->
             let found = facts
                 .compute
                 .fargate_roles
-                .get(&crate::arn::role_name(arn))
+                .get(&iam_policy::arn::role_name(arn))
                 .map(|role| &role.observed);
             let asked = NodeRole {
                 existence: found.map_or_else(Default::default, existence),

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::node_mapping::{mappings, names};
 use super::{Check, Group, Judgement, lost_cluster, never};
-use crate::authenticator::{Caller, Existence, Outcome, Want, decide, mapping_remedy};
+use crate::aws::token::AWS_CLI_SESSION_NAME;
 use crate::facts::Facts;
-use crate::observed::{Observed, Why};
-use crate::token::AWS_CLI_SESSION_NAME;
+use crate::model::{Observed, Why};
+use eks_aws_auth::{Caller, Existence, Outcome, Want, decide, mapping_remedy};
 
 /// See [`Check::explanation`].
 pub static CALLER_MAPPED: Check = Check {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::checks::Status;
     use crate::facts::fixture::{denied, healthy};
-    use crate::observed::{Fact, Unknown};
+    use crate::model::{Fact, Unknown};
 
     #[test]
     fn a_refused_token_is_explained_by_the_mappings() {

@@ -11,11 +11,9 @@ use super::node_mapping::{
     webhook_word,
 };
 use super::{Check, Group, Judgement, lost_cluster, never};
-use crate::authenticator::{
-    MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing,
-};
 use crate::facts::Facts;
-use crate::observed::Observed;
+use crate::model::Observed;
+use eks_aws_auth::{MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing};
 
 /// See [`Check::explanation`].
 pub static AWS_AUTH_HYGIENE: Check = Check {

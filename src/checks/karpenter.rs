@@ -8,8 +8,8 @@ use super::{Check, Group, Judgement, Status, lost_cluster, never};
 use crate::facts::Facts;
 use crate::karpenter::objects::NodePool;
 use crate::karpenter::requirements::{SpotVerdict, spot_verdict};
-use crate::observed::Observed;
-use crate::shell::quote;
+use crate::model::Observed;
+use crate::text::quote;
 
 /// Whether anything in the cluster asks for spot.
 #[derive(Debug, Clone, PartialEq, Eq)]

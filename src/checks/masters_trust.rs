@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use super::node_mapping::{existence, mappings, mode_not_known};
 use super::{Check, Group, Judgement, lost_cluster, never, target};
-use crate::arn::Arn;
-use crate::authenticator::{AccessEntry, Cluster, Existence};
 use crate::facts::Facts;
 use crate::facts::rulers::{MOST, Ruler};
-use crate::observed::{Grant, Observed, Unknown};
-use crate::shell::quote;
+use crate::model::{Grant, Observed, Unknown};
+use crate::text::quote;
 use crate::trust::mapping::{self, policies_unread};
 use crate::trust::masters::{self, Incomplete, Master, Power};
 use crate::trust::principal::Subject;
 use crate::trust::{self, Identity, Question, Request, TrustVerdict};
+use eks_aws_auth::{AccessEntry, Cluster, Existence};
+use iam_policy::arn::Arn;
 
 /// See [`Check::explanation`].
 pub static MASTERS_TRUST: Check = Check {

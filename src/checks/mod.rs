@@ -18,10 +18,9 @@ pub mod spot_role;
 pub mod target;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::facts::Facts;
-use crate::observed::{Fact, Unknown};
+pub use crate::model::{Judgement, Remedy, Skip, Snippet, Status};
 
 /// Every check, in the order of the report.
 pub static REGISTRY: &[&Check] = &[
@@ -116,177 +115,8 @@ impl Group {
     }
 }
 
-/// The status of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// Good, and it was read.
-    Pass,
-    /// It will work, or may, but somebody should look.
-    Warn,
-    /// It will not work.
-    Fail,
-    /// It could not be read.
-    Unknown,
-    /// It was not judged, for the reason in the message.
-    Skip,
-}
-
-impl Status {
-    /// The word in a report.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Unknown => "unknown",
-            Self::Skip => "skip",
-        }
-    }
-}
-
 /// What a check says that `--skip` named.
 pub(crate) const SWITCHED_OFF: &str = "switched off by --skip";
-
-/// Why a check was skipped; only the first kind leaves the verdict alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Skip {
-    /// There is nothing to judge here.
-    NotApplicable,
-    /// What it rests on is gone (no such cluster, wrong account): it must not count as good.
-    GroundLost,
-    /// `--skip`.
-    SwitchedOff,
-}
-
-/// What to do about a finding.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Remedy {
-    /// In words.
-    pub text: String,
-    /// Commands that can be pasted.
-    pub commands: Vec<String>,
-}
-
-/// What a check makes of the facts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Judgement {
-    /// The status.
-    pub status: Status,
-    /// Why it was skipped, when it was.
-    pub skip: Option<Skip>,
-    /// Names the things found; one or a few sentences.
-    pub message: String,
-    /// The values behind it.
-    pub evidence: Map<String, Value>,
-    /// What to do.
-    pub remedy: Option<Remedy>,
-    /// Why it could not be read, when it could not; a report says the same reason once.
-    pub reason: Option<String>,
-    /// The calls it rests on, with what they told.
-    pub sources: Vec<(String, String)>,
-}
-
-impl Judgement {
-    fn new(status: Status, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            skip: None,
-            message: message.into(),
-            evidence: Map::new(),
-            remedy: None,
-            reason: None,
-            sources: Vec::new(),
-        }
-    }
-
-    /// Good.
-    pub fn pass(message: impl Into<String>) -> Self {
-        Self::new(Status::Pass, message)
-    }
-
-    /// Somebody should look.
-    pub fn warn(message: impl Into<String>) -> Self {
-        Self::new(Status::Warn, message)
-    }
-
-    /// It will not work.
-    pub fn fail(message: impl Into<String>) -> Self {
-        Self::new(Status::Fail, message)
-    }
-
-    /// Not judged, and nothing is missing by that.
-    pub fn skip(message: impl Into<String>) -> Self {
-        Self {
-            skip: Some(Skip::NotApplicable),
-            ..Self::new(Status::Skip, message)
-        }
-    }
-
-    /// Not judged because what it rests on is gone.
-    pub fn ground_lost(message: impl Into<String>) -> Self {
-        Self {
-            skip: Some(Skip::GroundLost),
-            ..Self::new(Status::Skip, message)
-        }
-    }
-
-    /// It could not be read: names the denied action or verb and the smallest grant that lifts it.
-    pub fn unknown(what: &str, unknown: &Unknown) -> Self {
-        let mut judgement = Self::new(Status::Unknown, format!("{what} could not be read: {unknown}"));
-        judgement.reason = Some(unknown.to_string());
-        if let Some(grant) = &unknown.grant {
-            judgement = judgement
-                .evidence("denied", grant.action())
-                .evidence("grant", grant.statement())
-                .remedy(
-                    crate::policy_print::grant_remedy(grant),
-                    crate::policy_print::grant_commands(grant),
-                );
-        }
-        judgement
-    }
-
-    /// It can't be told, for a reason of its own.
-    pub fn undecided(message: impl Into<String>) -> Self {
-        Self::new(Status::Unknown, message)
-    }
-
-    /// Adds a value.
-    pub fn evidence(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.evidence.insert(key.to_owned(), value.into());
-        self
-    }
-
-    /// Says what to do.
-    pub fn remedy<C: Into<String>>(
-        mut self,
-        text: impl Into<String>,
-        commands: impl IntoIterator<Item = C>,
-    ) -> Self {
-        self.remedy = Some(Remedy {
-            text: text.into(),
-            commands: commands.into_iter().map(Into::into).collect(),
-        });
-        self
-    }
-
-    /// Names the call it rests on.
-    pub fn from<T>(mut self, fact: &Fact<T>) -> Self {
-        use crate::observed::Observed;
-        let told = match &fact.observed {
-            Observed::Known(_) => "found".to_owned(),
-            Observed::Absent => "absent".to_owned(),
-            Observed::Unknown(unknown) => unknown.to_string(),
-        };
-        if !self.sources.iter().any(|(call, _)| *call == fact.call) {
-            self.sources.push((fact.call.clone(), told));
-        }
-        self
-    }
-}
 
 /// The check of that id.
 pub fn find(id: &str) -> Option<&'static Check> {

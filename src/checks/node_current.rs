@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::node_mapping::{judged, remedies};
 use super::{Check, Group, Judgement, Status, always};
-use crate::authenticator::{Existence, Outcome, SourceKind, Standing};
 use crate::facts::Facts;
-use crate::observed::Observed;
+use crate::model::Observed;
+use eks_aws_auth::{Existence, Outcome, SourceKind, Standing};
 
 /// See [`Check::explanation`].
 pub static NODE_ROLE_CURRENT: Check = Check {

@@ -5,14 +5,14 @@ use serde_json::json;
 
 use super::karpenter::count;
 use super::{Check, Group, Judgement, Status, always, lost_cluster};
-use crate::authenticator::{
+use crate::facts::{self, Facts, NamedBy};
+use crate::karpenter::objects::NodeOs;
+use crate::model::{Fact, Observed, Unknown};
+use eks_aws_auth::{
     AccessEntry, AuthenticationMode, AwsAuth, Cluster, ClusterNames, Existence, MapKey, MappingRemedy,
     NamedRole, NodeFault, NodeKind, NodeRole, NodeVerdict, Part, Problem, Settings, Standing,
     judge_node_role,
 };
-use crate::facts::{self, Facts, NamedBy};
-use crate::karpenter::objects::NodeOs;
-use crate::observed::{Fact, Observed, Unknown};
 
 /// What changes aws-auth.
 pub(super) const EDIT: &str = "kubectl edit configmap aws-auth -n kube-system";
@@ -112,7 +112,7 @@ pub(crate) fn names(facts: &Facts) -> ClusterNames<'_> {
 }
 
 /// What IAM says of a role, for the evaluator.
-pub(crate) fn existence(role: &Observed<facts::iam::Role>) -> Existence {
+pub(crate) fn existence(role: &Observed<crate::model::Role>) -> Existence {
     match role {
         Observed::Known(role) => role.created.map_or(Existence::Unknown, Existence::Since),
         Observed::Absent => Existence::Deleted,
@@ -247,8 +247,8 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
                     "Create it with the node role in it (see node-role-mapped), or switch the cluster to access entries.",
                     [format!(
                         "aws eks update-cluster-config --name {} --region {} --access-config authenticationMode=API_AND_CONFIG_MAP",
-                        crate::shell::quote(&facts.target.cluster),
-                        crate::shell::quote(&facts.target.region)
+                        crate::text::quote(&facts.target.cluster),
+                        crate::text::quote(&facts.target.region)
                     )],
                 )
                 .from(&facts.aws_auth);
@@ -327,9 +327,9 @@ pub(super) struct Judged<'f> {
     /// The role that nodes run under: the named one, or what the node class's instance profile holds instead.
     pub(super) name: String,
     /// What IAM says of the named role; none where that is another account's, or the profile holds another.
-    pub(super) found: Option<&'f Observed<facts::iam::Role>>,
+    pub(super) found: Option<&'f Observed<crate::model::Role>>,
     /// The role in the profile, where it is another one than is named.
-    pub(super) held: Option<&'f facts::iam::Role>,
+    pub(super) held: Option<&'f crate::model::Role>,
     /// Its mapping.
     pub(super) verdict: NodeVerdict,
 }
@@ -352,7 +352,7 @@ impl Judged<'_> {
 
 /// Whether the role that was given is another account's or partition's: these credentials' IAM knows nothing of it.
 fn is_foreign(given: &str, names: ClusterNames<'_>) -> bool {
-    given.parse::<crate::arn::Arn>().is_ok_and(|arn| {
+    given.parse::<iam_policy::arn::Arn>().is_ok_and(|arn| {
         let account_known = !arn.account.is_empty() && !names.account.is_empty();
         arn.partition.as_str() != names.partition || (account_known && arn.account != names.account)
     })
@@ -362,7 +362,7 @@ fn is_foreign(given: &str, names: ClusterNames<'_>) -> bool {
 fn same_role(one: &str, other: &str) -> bool {
     let account = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
     account(one) == account(other)
-        && crate::arn::role_name(one).eq_ignore_ascii_case(&crate::arn::role_name(other))
+        && iam_policy::arn::role_name(one).eq_ignore_ascii_case(&iam_policy::arn::role_name(other))
 }
 
 /// Each node role with the verdict on its mapping; roles whose name is not known are left out.
@@ -377,7 +377,7 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
         .unwrap_or_default();
     let judge = |arn: &str,
                  kind: NodeKind,
-                 found: Option<&facts::iam::Role>,
+                 found: Option<&crate::model::Role>,
                  existence,
                  named: Option<NamedRole<'_>>| {
         let shared: Vec<String> = node_groups
@@ -419,11 +419,11 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
                 role.given.trim_start_matches('/')
             ),
         };
-        let mut others: Vec<(&facts::iam::Role, &str)> = Vec::new();
+        let mut others: Vec<(&crate::model::Role, &str)> = Vec::new();
         let mut as_named = role.profiles_in_use.is_empty();
         for in_use in &role.profiles_in_use {
             match in_use.profile.known() {
-                Some(facts::iam::InstanceProfile {
+                Some(crate::model::InstanceProfile {
                     name,
                     role: Some(held),
                     ..
@@ -691,10 +691,10 @@ fn node_role_known(facts: &Facts) -> Judgement {
         ))
         .remedy(
             "Name it.",
-            [format!(
-                "kubectl capt-spot preflight{} --node-role NAME",
-                facts.target.own_flags
-            )],
+            [facts
+                .target
+                .capt_spot(&["preflight", "--node-role", "NAME"])
+                .to_string()],
         )
         .from(&facts.node_roles);
     }
@@ -758,8 +758,8 @@ fn node_role_known(facts: &Facts) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authenticator::EntryType;
     use crate::facts::fixture::{absent, denied, healthy, known, unreachable};
+    use eks_aws_auth::EntryType;
 
     type Damage = fn(&mut Facts);
 

@@ -7,7 +7,7 @@ use super::karpenter::{Wanted, spot_pools, spot_wanted};
 use super::{Check, Group, Judgement, lost_ground, never};
 use crate::facts::Facts;
 use crate::karpenter::instances::{SpotQuota, spot_needs_of};
-use crate::observed::Observed;
+use crate::model::Observed;
 
 /// See [`Check::explanation`].
 pub static SPOT_QUOTA: Check = Check {

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::{Check, Group, Judgement, Status, always, karpenter, lost_ground, never};
-use crate::facts::iam::{Role, SimulatedDecision, Simulation};
-use crate::facts::{Facts, SPOT_ROLE};
-use crate::observed::{DeniedBy, Observed, Why};
-use crate::policy_print;
+use crate::facts::Facts;
+use crate::model::SPOT_ROLE;
+use crate::model::permission;
+use crate::model::{DeniedBy, Observed, Why};
+use crate::model::{Role, SimulatedDecision, Simulation};
 use crate::spot_trust::{self, Defect};
 
 const SPOT_DOCS: &str =
@@ -14,7 +15,7 @@ const SPOT_DOCS: &str =
 
 /// The command that creates the role for this target.
 pub(crate) fn create_command(facts: &Facts) -> String {
-    format!("kubectl capt-spot create-role{}", facts.target.own_flags)
+    facts.target.capt_spot(&["create-role"]).to_string()
 }
 
 /// The account the facts about roles are about.
@@ -77,7 +78,7 @@ fn spot_role_exists(facts: &Facts) -> Judgement {
                 create_command(facts),
                 format!(
                     "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com{}",
-                    facts.target.profile.as_ref().map(|p| format!(" --profile {}", crate::shell::quote(p))).unwrap_or_default()
+                    facts.target.profile.as_ref().map(|p| format!(" --profile {}", crate::text::quote(p))).unwrap_or_default()
                 ),
             ];
             match karpenter::spot_wanted(facts) {
@@ -305,7 +306,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
         judgement.remedy(
             format!(
                 "Ask for this statement, or ask somebody who has it to run the command: {}",
-                policy_print::create_statement(&facts.target.partition)
+                permission::create_statement(&facts.target.partition)
             ),
             [
                 "kubectl capt-spot policy create".to_owned(),
@@ -386,7 +387,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
 mod tests {
     use super::*;
     use crate::facts::fixture::{absent, capacity_type, denied, healthy, known, node_pool, role, with_pools};
-    use crate::facts::iam::Simulation;
+    use crate::model::Simulation;
 
     type Damage = fn(&mut Facts);
 

@@ -1,11 +1,11 @@
 //! Which cluster, which account: what every other finding rests on.
 
 use super::{Check, Group, Judgement, always, lost_ground, never};
+use crate::cluster::Target;
+use crate::cluster::clues::{host_of, region_of_eks_host};
+use crate::cluster::resolve::same_endpoint;
 use crate::facts::Facts;
-use crate::observed::Observed;
-use crate::target::Target;
-use crate::target::clues::{host_of, region_of_eks_host};
-use crate::target::resolve::same_endpoint;
+use crate::model::Observed;
 
 /// A status in which the API server answers.
 pub(super) fn serves(status: &str) -> bool {
@@ -35,10 +35,10 @@ pub(crate) fn aws_flags_of(target: &Target) -> String {
     let profile = target
         .profile
         .as_ref()
-        .map(|profile| format!(" --profile {}", crate::shell::quote(profile)));
+        .map(|profile| format!(" --profile {}", crate::text::quote(profile)));
     format!(
         " --region {}{}",
-        crate::shell::quote(&target.region),
+        crate::text::quote(&target.region),
         profile.unwrap_or_default()
     )
 }
@@ -77,7 +77,7 @@ fn cluster_found(facts: &Facts) -> Judgement {
                     ))
                     .remedy(
                         "Check that this is the cluster you mean; name it with --context, or write the kubeconfig entry anew.",
-                        [format!("aws eks update-kubeconfig --name {}{flags}", crate::shell::quote(name))],
+                        [format!("aws eks update-kubeconfig --name {}{flags}", crate::text::quote(name))],
                     )
                 }
             } else {
@@ -85,11 +85,11 @@ fn cluster_found(facts: &Facts) -> Judgement {
                 match status {
                     "CREATING" | "PENDING" => failed.remedy(
                         "Wait until it is there, then run this again.",
-                        [format!("aws eks wait cluster-active --name {}{flags}", crate::shell::quote(name))],
+                        [format!("aws eks wait cluster-active --name {}{flags}", crate::text::quote(name))],
                     ),
                     _ => failed.remedy(
                         "See what EKS says about it.",
-                        [format!("aws eks describe-cluster --name {}{flags} --query cluster.health", crate::shell::quote(name))],
+                        [format!("aws eks describe-cluster --name {}{flags} --query cluster.health", crate::text::quote(name))],
                     ),
                 }
             };
@@ -172,7 +172,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         ))
         .remedy(
             "Write the kubeconfig entry anew, then run this again.",
-            [format!("aws eks update-kubeconfig --name {}{}", crate::shell::quote(&facts.target.cluster), aws_flags(facts))],
+            [format!("aws eks update-kubeconfig --name {}{}", crate::text::quote(&facts.target.cluster), aws_flags(facts))],
         )
     } else if facts.target.context == "in-cluster" && same_ca == Some(true) {
         Judgement::pass("in the cluster: its certificate authority is the cluster's")
@@ -185,7 +185,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         Judgement::warn(format!("the kubeconfig's server {server} is not the cluster's endpoint {endpoint}: a tunnel or proxy{ca}"))
             .remedy("Make sure that the tunnel ends at this cluster: compare its certificate authority with EKS's.", [format!(
                 "aws eks describe-cluster --name {}{} --query cluster.certificateAuthority.data --output text",
-                crate::shell::quote(&facts.target.cluster),
+                crate::text::quote(&facts.target.cluster),
                 aws_flags(facts)
             )])
     };
@@ -279,7 +279,7 @@ fn cluster_matches_chart(facts: &Facts) -> Judgement {
             "Name this cluster in the chart's values, or install into the other one with --kube-context.",
             [format!(
                 "--set settings.clusterName={}",
-                crate::shell::quote(&facts.target.cluster)
+                crate::text::quote(&facts.target.cluster)
             )],
         )
     };

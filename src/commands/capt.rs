@@ -5,19 +5,18 @@ use jiff::Timestamp;
 
 use crate::capt::check::Management;
 use crate::cli::Global;
+use crate::cluster;
+use crate::cluster::clues::{self, About};
+use crate::cluster::resolve::{CaptCluster, InMemory, Plain, Request};
 use crate::commands::{self, Stop};
-use crate::exit::Exit;
 use crate::facts::Options;
-use crate::facts::calls::Calls;
 use crate::facts::management::{self, Templates};
-use crate::kubernetes::Api;
-use crate::observed::{Observed, Unknown};
-use crate::policy_print::rule;
-use crate::shell::quote;
-use crate::target;
-use crate::target::clues::{self, About};
-use crate::target::resolve::{CaptCluster, InMemory, Plain, Request};
-use crate::ui::{self, Ui};
+use crate::kube::Api;
+use crate::model::Calls;
+use crate::model::Exit;
+use crate::model::permission::rule;
+use crate::model::{Observed, Unknown};
+use crate::terminal::{self, Ui};
 
 /// `--capt NAME` with `-n`, as part of a request.
 pub fn cluster(name: Option<&String>, global: &Global) -> Option<CaptCluster> {
@@ -69,7 +68,7 @@ fn fix(unknown: &Unknown, place: &str) -> String {
 }
 
 async fn management(request: &Request, options: &Options, calls: &Calls) -> Result<(Plain, Api), Stop> {
-    let plain = target::plain(request).await?;
+    let plain = cluster::plain(request).await?;
     match management::connect(&plain, options, calls).await {
         Ok(api) => Ok((plain, api)),
         Err(unknown) => Err(undecided(format!(
@@ -85,13 +84,13 @@ async fn management(request: &Request, options: &Options, calls: &Calls) -> Resu
 /// # Errors
 /// The context cannot be used. What could not be read there is part of the answer.
 pub async fn fetch(global: &Global) -> Result<Management, Stop> {
-    let ui = Ui::new(global, true);
+    let ui = Ui::new(global.color, global.verbose, true);
     let calls = Calls::default();
     let work = read(global, &calls);
     let result = ui.progress("reading the management cluster", work).await;
     if global.verbose > 0 {
         for call in calls.sorted() {
-            ui::err(&format!("  {} -> {}", call.call, call.answer));
+            terminal::err(&format!("  {} -> {}", call.call, call.answer));
         }
     }
     result
@@ -124,7 +123,7 @@ fn judgeable(there: Templates, namespace: Option<&str>, plain: &Plain) -> Manage
     };
     let mut management = Management {
         namespace: namespace.map(str::to_owned),
-        kubectl_flags: plain.kubectl_flags.clone(),
+        scope: plain.scope.clone(),
         ..Management::default()
     };
     match there.templates.observed {
@@ -184,10 +183,14 @@ pub async fn workload(
         Observed::Known(Ok(found)) => found,
         Observed::Known(Err(why)) => {
             return Err(Stop::failed(format!(
-                "{secret} cannot be used: {why}\n  fix: see what wrote it (CAPT, Cluster API or you): kubectl{} describe secret {} -n {}",
-                plain.kubectl_flags,
-                quote(&management::secret_name(name)),
-                quote(namespace)
+                "{secret} cannot be used: {why}\n  fix: see what wrote it (CAPT, Cluster API or you): {}",
+                plain.scope.kubectl(&[
+                    "describe",
+                    "secret",
+                    &management::secret_name(name),
+                    "-n",
+                    namespace
+                ])
             )));
         }
         Observed::Absent => return Err(missing(&api, &secret, name, namespace, &plain, calls).await),
@@ -234,12 +237,11 @@ pub async fn workload(
         in_memory: Some(InMemory {
             kubeconfig: config,
             context: context.name,
-            own_flags: format!(
-                "{} --capt {} -n {}",
-                plain.kubectl_flags,
-                quote(name),
-                quote(namespace)
-            ),
+            own: [
+                plain.scope.words(),
+                ["--capt", name, "-n", namespace].map(str::to_owned).to_vec(),
+            ]
+            .concat(),
             told,
             origin: secret,
             unread,
@@ -260,13 +262,13 @@ async fn missing(api: &Api, secret: &str, name: &str, namespace: &str, plain: &P
         })
         .unwrap_or_default();
     Stop::failed(format!(
-        "{secret} does not exist{progress}\n  fix: --capt takes the name of the Cluster, -n its namespace: kubectl{} get clusters.cluster.x-k8s.io -A; CAPT writes the Secret once the control plane is up",
-        plain.kubectl_flags
+        "{secret} does not exist{progress}\n  fix: --capt takes the name of the Cluster, -n its namespace: {}; CAPT writes the Secret once the control plane is up",
+        plain.scope.kubectl(&["get", "clusters.cluster.x-k8s.io", "-A"])
     ))
 }
 
 /// Why the workload cluster's target could not be told, with where its kubeconfig is from.
-pub fn not_resolved(given: &InMemory, error: &target::TargetError) -> Stop {
+pub fn not_resolved(given: &InMemory, error: &cluster::TargetError) -> Stop {
     let unread = given
         .unread
         .as_ref()

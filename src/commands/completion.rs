@@ -10,11 +10,11 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::checks::{Group, REGISTRY};
 use crate::cli::{self, Completion};
+use crate::cluster::kubeconfig::{self, Sources};
 use crate::commands::Stop;
-use crate::exit::Exit;
 use crate::helm::args::OUR_FLAGS;
-use crate::target::kubeconfig::{self, Sources};
-use crate::ui;
+use crate::model::Exit;
+use crate::terminal;
 
 /// The hidden verb that kubectl's and helm's completion call.
 pub const VERB: &str = "__complete";
@@ -54,13 +54,13 @@ complete -F _kubectl_capt_spot kubectl-capt_spot
 /// Writing failed.
 pub fn run(args: &Completion) -> Result<Exit, Stop> {
     if args.shell == clap_complete::Shell::Bash {
-        ui::out(BASH)?;
+        terminal::out(BASH)?;
         return Ok(Exit::Done);
     }
-    let mut command = cli::command(ui::KUBECTL);
+    let mut command = cli::command(terminal::KUBECTL);
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "kubectl-capt_spot", &mut text);
-    ui::out(&String::from_utf8_lossy(&text))?;
+    terminal::out(&String::from_utf8_lossy(&text))?;
     Ok(Exit::Done)
 }
 
@@ -73,7 +73,7 @@ pub fn answer(words: &[OsString]) -> Result<Exit, Stop> {
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    ui::out(&complete(&cli::command(ui::KUBECTL), &words, contexts).print())?;
+    terminal::out(&complete(&cli::command(terminal::KUBECTL), &words, contexts).print())?;
     Ok(Exit::Done)
 }
 
@@ -268,7 +268,7 @@ mod tests {
 
     fn at(line: &[&str]) -> Candidates {
         let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
-        complete(&cli::command(ui::KUBECTL), &words, || {
+        complete(&cli::command(terminal::KUBECTL), &words, || {
             vec!["demo".to_owned(), "other".to_owned()]
         })
     }

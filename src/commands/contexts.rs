@@ -2,13 +2,14 @@
 
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::cli::{Global, Output, Preflight};
+use crate::cli::{Global, Preflight};
+use crate::cluster::TargetError;
+use crate::cluster::kubeconfig::{self, Sources};
 use crate::commands::{self, Stop};
-use crate::exit::Exit;
+use crate::model::Exit;
 use crate::report::{self, Report, Selection, json};
-use crate::target::TargetError;
-use crate::target::kubeconfig::{self, Sources};
-use crate::ui::{self, Ui};
+use crate::terminal::{self, Ui};
+use crate::text::Output;
 
 /// How many clusters are read at a time.
 const AT_ONCE: usize = 4;
@@ -77,7 +78,7 @@ pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &
                 reports.push(report);
             }
             Err(stop) => {
-                ui::err(&format!("{name}: {}", stop.message));
+                terminal::err(&format!("{name}: {}", stop.message));
                 // With --all-contexts, a kind cluster beside the others is no failure; a named one is.
                 let passed_over = args.all_contexts && is_not_eks(&config, &name);
                 if !passed_over {
@@ -99,13 +100,13 @@ pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &
             rendered.join("\n")
         }
     };
-    ui::out_as(global.output, &rendered)?;
+    terminal::out_as(global.output, &rendered)?;
     Ok(exit)
 }
 
 fn is_not_eks(config: &kube::config::Kubeconfig, name: &str) -> bool {
     match kubeconfig::context(config, Some(name)) {
-        Ok(context) => crate::target::clues::not_eks(&context).is_some(),
+        Ok(context) => crate::cluster::clues::not_eks(&context).is_some(),
         Err(TargetError::Dangling { .. }) => false,
         Err(_) => false,
     }

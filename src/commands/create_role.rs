@@ -1,14 +1,15 @@
 //! `create-role`: shows account, cluster and caller, asks, creates, waits until IAM shows it.
 
-use crate::cli::{CreateRole, Global, Output};
+use crate::cli::{CreateRole, Global};
+use crate::cluster::resolve::Request;
 use crate::commands::preflight::{describe, done};
 use crate::commands::{self, Stop};
-use crate::exit::Exit;
 use crate::facts::{Ask, Facts};
+use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
 use crate::spot_role::{self, Todo};
-use crate::target::resolve::Request;
-use crate::ui::{self, Ui};
+use crate::terminal::{self, Ui};
+use crate::text::Output;
 
 /// Runs it.
 ///
@@ -16,7 +17,7 @@ use crate::ui::{self, Ui};
 /// The target could not be told, something that makes the write safe could not be verified, or IAM refused.
 pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     commands::text_json_or_yaml(global, "create-role")?;
-    let ui = Ui::new(global, args.no_input);
+    let ui = Ui::new(global.color, global.verbose, args.no_input);
     let request = Request {
         capt: commands::capt::cluster(args.capt.as_ref(), global),
         ..commands::request(global)
@@ -32,15 +33,15 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     {
         Todo::Nothing(role) => {
             let said = format!("{} exists already: nothing to do.", role.arn);
-            ui::out(&outcome(global, &facts, "exists", Some(&role.arn), &said))?;
+            terminal::out(&outcome(global, &facts, "exists", Some(&role.arn), &said))?;
             return Ok(Exit::Done);
         }
         Todo::Create(plan) => plan,
     };
-    ui::err(&describe(&plan));
+    terminal::err(&describe(&plan));
     if args.dry_run {
         let said = "dry run: the role is missing and would be created; nothing was done.";
-        ui::out(&outcome(global, &facts, "would-create", None, said))?;
+        terminal::out(&outcome(global, &facts, "would-create", None, said))?;
         return Ok(Exit::Done);
     }
     if !args.yes {
@@ -50,7 +51,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
             ));
         }
         if !ui.ask("Create it now?").await? {
-            ui::err("Nothing was created.");
+            terminal::err("Nothing was created.");
             return Ok(Exit::Failed);
         }
     }
@@ -65,7 +66,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
         "created"
     };
     let said = done(&created);
-    ui::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
+    terminal::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
     Ok(Exit::Done)
 }
 

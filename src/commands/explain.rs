@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::checks::{self, Check, Group, REGISTRY};
-use crate::cli::{Explain, Global, Output};
+use crate::cli::{Explain, Global};
 use crate::commands::Stop;
-use crate::exit::Exit;
+use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
-use crate::report::text::{Style, bold, wrap};
-use crate::ui::{self, Ui};
+use crate::terminal::{self, Ui};
+use crate::text::Output;
+use crate::text::style::{Style, bold, wrap};
 
 /// Runs it.
 ///
@@ -16,7 +17,7 @@ use crate::ui::{self, Ui};
 /// No such check.
 pub fn run(args: &Explain, global: &Global) -> Result<Exit, Stop> {
     super::text_json_or_yaml(global, "explain")?;
-    let style = Ui::new(global, true).style;
+    let style = Ui::new(global.color, global.verbose, true).style;
     let chosen: Vec<&Check> = match &args.check {
         None => REGISTRY.to_vec(),
         Some(name) => {
@@ -47,7 +48,7 @@ pub fn run(args: &Explain, global: &Global) -> Result<Exit, Stop> {
         Output::Yaml => to_yaml(&as_json(&chosen)),
         _ => pretty(&as_json(&chosen)),
     };
-    ui::out_as(global.output, &text)?;
+    terminal::out_as(global.output, &text)?;
     Ok(Exit::Done)
 }
 

@@ -6,48 +6,19 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
-
-use clap::Args;
+use std::path::Path;
 
 use crate::cli::Global;
+use crate::cli::gate::Gate;
+use crate::cluster::resolve::Request;
 use crate::commands::preflight::{Consent, Way};
 use crate::commands::{self, Stop};
-use crate::exit::Exit;
 use crate::helm::chart::{ChartFacts, MAX_BYTES};
-use crate::report::text::Style;
-use crate::report::{self, Report, Selection, Verdict, sanitize};
-use crate::target::resolve::Request;
-use crate::ui::{self, Ui};
-
-/// `gate`
-#[derive(Debug, Clone, Default, Args)]
-#[command(
-    after_help = "Helm 3: helm install ... --post-renderer kubectl-capt_spot --post-renderer-args gate\n\
-    Helm 4: helm install ... --post-renderer capt-spot-gate   (the plugin of that name)\n\n\
-    Helm tells a post-renderer neither context nor namespace: give them by --post-renderer-args --context=NAME. Helm creates a \
-    chart's CRDs before it runs a post-renderer; `install` and `upgrade` of this program check before anything is written."
-)]
-pub struct Gate {
-    /// Write the report to this file too
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Show a report that blocks on the terminal too, because Helm 4 hides standard error
-    #[arg(long)]
-    pub tty: bool,
-    /// The role of Karpenter's nodes, by name or ARN, where nothing names it yet
-    #[arg(long, value_name = "NAME|ARN", value_parser = crate::cli::role)]
-    pub node_role: Option<String>,
-    /// Judge only these checks or groups (repeatable, or comma-separated)
-    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
-    pub only: Vec<String>,
-    /// Leave these checks or groups out (repeatable, or comma-separated)
-    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
-    pub skip: Vec<String>,
-    /// Count a warning as a failure
-    #[arg(long)]
-    pub strict: bool,
-}
+use crate::model::Exit;
+use crate::report::{self, Report, Selection, Verdict};
+use crate::terminal::{self, Ui};
+use crate::text::sanitize;
+use crate::text::style::Style;
 
 /// Runs it. Nothing is ever asked or created.
 ///
@@ -66,7 +37,7 @@ pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
     commands::known_names(&selection)?;
     let namespace = global.namespace.as_deref().unwrap_or("default");
     let piped = read(io::stdin().lock(), namespace)?;
-    let ui = Ui::new(global, true).with_report_on_stderr(global);
+    let ui = Ui::new(global.color, global.verbose, true).with_report_on_stderr(global.color);
     let preflight = async |chart: &ChartFacts| {
         // A post-renderer is not told whether this is an install or an upgrade; what both need is asked.
         let ask = crate::helm::ask::ask(chart, false, false, args.node_role.clone());
@@ -105,7 +76,7 @@ pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
         io::stdout().lock(),
         preflight,
         plain,
-        |text| ui::err_rendered(global.output, text),
+        |text| terminal::err_rendered(global.output, text),
     )
     .await
     .map_err(failed)

@@ -3,49 +3,21 @@
 //! Helm runs it as a `pre-install,pre-upgrade` hook, Argo CD as PreSync. What it needs to read the cluster comes with it
 //! (the same rules as `policy rbac`), under names of its own, because a hook's objects are deleted with it.
 
-use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::{Global, Output};
+use crate::cli::Global;
+use crate::cli::hook::{Hook, NAME};
 use crate::commands::Stop;
-use crate::exit::Exit;
-use crate::policy_print;
+use crate::model::Exit;
+use crate::model::permission;
 use crate::report::json::{pretty, to_yaml};
-use crate::ui;
+use crate::terminal;
+use crate::text::Output;
 
-/// The image of this version.
-const IMAGE: &str = concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION"));
-/// The name of every object, and the default name of the service account.
-const NAME: &str = "capt-spot-preflight";
 /// Where Karpenter's documentation installs it.
 const NAMESPACE: &str = "kube-system";
 /// A user that no image and no node has a name for.
 const NOBODY: u32 = 65532;
-
-/// `hook`
-#[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "The objects go into kube-system, or the namespace given by -n. Values may be Helm expressions, as in --cluster-name \
-    '{{ .Values.settings.clusterName }}', when the output becomes a template of a chart.\n\n\
-    Helm creates a chart's CRDs and the release's record before it runs the hook; helm install --no-hooks passes it over."
-)]
-pub struct Hook {
-    /// The image to run
-    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
-    pub image: String,
-    /// The service account to run as
-    #[arg(long, value_name = "NAME", default_value = NAME)]
-    pub service_account: String,
-    /// The IAM role of the service account (IRSA); leave it out with EKS Pod Identity
-    #[arg(long, value_name = "ARN")]
-    pub role_arn: Option<String>,
-    /// How long the preflight may take, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub deadline: u32,
-    /// More flags for the preflight in the cluster
-    #[arg(last = true, value_name = "PREFLIGHT FLAGS")]
-    pub flags: Vec<String>,
-}
 
 /// Runs it. Offline.
 ///
@@ -58,7 +30,7 @@ pub fn run(args: &Hook, global: &Global) -> Result<Exit, Stop> {
         Output::Json => pretty(&json!({"apiVersion": "v1", "kind": "List", "items": objects})),
         _ => objects.iter().map(to_yaml).collect::<Vec<_>>().join("---\n"),
     };
-    ui::out(&text)?;
+    terminal::out(&text)?;
     Ok(Exit::Done)
 }
 
@@ -102,7 +74,7 @@ pub fn objects(args: &Hook, global: &Global) -> Result<Vec<Value>, Stop> {
     plain("--image", &args.image)?;
     let account = json!({"kind": "ServiceAccount", "namespace": namespace, "name": args.service_account});
     let mut ground = vec![service_account(args, namespace)?];
-    ground.extend(policy_print::rbac_objects(&account));
+    ground.extend(permission::rbac_objects(&account));
     for object in &mut ground {
         dress(object, Stage::Ground);
         if object.get("kind").and_then(Value::as_str) != Some("ServiceAccount") {
@@ -289,7 +261,7 @@ mod tests {
         let rbac: Vec<_> = objects.drain(1..objects.len() - 1).collect();
         assert_eq!(
             rbac.iter().map(|object| &object["rules"]).collect::<Vec<_>>(),
-            policy_print::rbac_objects(&json!({}))
+            permission::rbac_objects(&json!({}))
                 .iter()
                 .map(|object| &object["rules"])
                 .collect::<Vec<_>>()

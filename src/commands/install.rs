@@ -8,21 +8,22 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::checks::Status;
-use crate::cli::{Global, When};
+use crate::cli::Global;
+use crate::cluster::kubeconfig::{self, Sources};
+use crate::cluster::resolve::Request;
 use crate::commands::preflight::{Consent, Way};
 use crate::commands::{self, Stop};
-use crate::exit::Exit;
 use crate::helm::args::{Invocation, OUR_FLAGS, TemplateOptions, parse};
 use crate::helm::chart::{ChartFacts, ClusterName, MAX_BYTES};
 use crate::helm::env::{ClusterChoice, HelmEnv};
 use crate::helm::flags::{FlagTable, Verb};
 use crate::helm::program::{Helm, HelmError};
 use crate::helm::render::{self, Previous, SplitError};
-use crate::report::text::Style;
+use crate::model::Exit;
 use crate::report::{self, Report, Selection, Verdict};
-use crate::target::kubeconfig::{self, Sources};
-use crate::target::resolve::Request;
-use crate::ui::{self, Ui};
+use crate::terminal::{self, Ui};
+use crate::text::When;
+use crate::text::style::Style;
 
 /// What helm's namespace is when nothing says otherwise.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -367,12 +368,12 @@ pub fn run(verb: Verb, words: &[OsString], global: &Global, called_as: &str) -> 
     if let Ok(line) = parse(words, &FlagTable::new(verb))
         && line.view.help
     {
-        ui::out(&usage(verb, called_as))?;
+        terminal::out(&usage(verb, called_as))?;
         return Ok(Exit::Done);
     }
     let words = with_globals(global, words);
     // Runs to the verdict and no further: when helm takes over, nothing of ours is waiting for anything.
-    let (prepared, exit) = crate::block_on(checked(verb, &words, global))?;
+    let (prepared, exit) = crate::commands::block_on(checked(verb, &words, global))?;
     if exit != Exit::Done {
         return Ok(exit);
     }
@@ -412,11 +413,11 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
         strict: ours.strict,
     };
     commands::known_names(&selection)?;
-    let ui = Ui::new(&global, ours.no_input).with_report_on_stderr(&global);
+    let ui = Ui::new(global.color, global.verbose, ours.no_input).with_report_on_stderr(global.color);
     let shown = std::cell::Cell::new(false);
     let show = |report: &Report| {
         if !shown.replace(true) {
-            ui::err_rendered(global.output, &report::render(report, global.output, ui.style));
+            terminal::err_rendered(global.output, &report::render(report, global.output, ui.style));
         }
         Ok(())
     };
@@ -455,7 +456,7 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
     };
     // Helm itself runs when nothing here is left running.
     let handed = std::cell::Cell::new(false);
-    let exit = gate(installation, preflight, show, ui::err, || {
+    let exit = gate(installation, preflight, show, terminal::err, || {
         handed.set(true);
         Ok(0)
     })

@@ -17,10 +17,10 @@ pub mod whois;
 
 use crate::aws;
 use crate::cli::Global;
-use crate::facts::calls::Calls;
+use crate::cluster::resolve::Request;
+use crate::cluster::{self, clues};
 use crate::facts::{self, Ask, Facts, Options, Reach};
-use crate::target::resolve::Request;
-use crate::target::{self, clues};
+use crate::model::{Calls, Exit};
 
 /// An error for the person: printed as it is, with this exit code.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Stop {
     /// What was tried, what happened, what to do.
     pub message: String,
     /// The exit code.
-    pub exit: crate::exit::Exit,
+    pub exit: crate::model::Exit,
 }
 
 impl Stop {
@@ -36,7 +36,7 @@ impl Stop {
     pub fn failed(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            exit: crate::exit::Exit::Failed,
+            exit: crate::model::Exit::Failed,
         }
     }
 
@@ -44,13 +44,13 @@ impl Stop {
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            exit: crate::exit::Exit::Usage,
+            exit: crate::model::Exit::Usage,
         }
     }
 }
 
-impl From<target::TargetError> for Stop {
-    fn from(error: target::TargetError) -> Self {
+impl From<cluster::TargetError> for Stop {
+    fn from(error: cluster::TargetError) -> Self {
         Self::failed(error.to_string())
     }
 }
@@ -60,7 +60,7 @@ impl From<std::io::Error> for Stop {
         if error.kind() == std::io::ErrorKind::Interrupted {
             return Self {
                 message: String::new(),
-                exit: crate::exit::Exit::Interrupted,
+                exit: crate::model::Exit::Interrupted,
             };
         }
         Self::failed(format!("writing the output failed: {error}"))
@@ -72,7 +72,7 @@ impl From<std::io::Error> for Stop {
 /// # Errors
 /// Another format than text, json or yaml.
 pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), Stop> {
-    use crate::cli::Output;
+    use crate::text::Output;
     match global.output {
         Output::Text | Output::Json | Output::Yaml => Ok(()),
         Output::Junit | Output::Sarif | Output::Markdown => Err(Stop::usage(format!(
@@ -134,7 +134,7 @@ pub async fn gather(global: &Global, request: &Request, ask: &Ask) -> Result<(Fa
         None => None,
     };
     let request = onward.as_ref().unwrap_or(request);
-    let resolved = target::resolve(request, &http, global.request_timeout, &calls)
+    let resolved = cluster::resolve(request, &http, global.request_timeout, &calls)
         .await
         .map_err(|error| match &request.in_memory {
             Some(given) => capt::not_resolved(given, &error),
@@ -151,6 +151,27 @@ pub async fn gather(global: &Global, request: &Request, ask: &Ask) -> Result<(Fa
 /// Every call and its answer, for `-v`.
 pub fn print_calls(facts: &Facts) {
     for call in &facts.calls {
-        crate::ui::err(&format!("  {} -> {}", call.call, call.answer));
+        crate::terminal::err(&format!("  {} -> {}", call.call, call.answer));
     }
+}
+
+/// Runs `work` on this thread, until it is done or Ctrl-C.
+///
+/// # Errors
+/// What `work` says, or that it was interrupted.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Stop::failed(format!("the program could not start: {error}")))?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(Stop { message: String::new(), exit: Exit::Interrupted }),
+            result = work => result,
+        }
+    });
+    // Names being resolved on a helper thread, or a question still open, must not hold up the exit.
+    runtime.shutdown_background();
+    result
 }

@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use crate::cli::{Global, Output, Policy, PolicyScope, RbacSubject, WhichPolicy};
+use crate::cli::{Global, Policy, PolicyScope, RbacSubject, WhichPolicy};
 use crate::commands::Stop;
-use crate::exit::Exit;
-use crate::policy_print::{self, Scope};
+use crate::model::Exit;
+use crate::model::permission::{self, Scope};
 use crate::report::json::{pretty, to_yaml};
-use crate::ui;
+use crate::terminal;
+use crate::text::Output;
 
 /// Runs it. Offline.
 ///
@@ -16,10 +17,10 @@ use crate::ui;
 pub fn run(args: &Policy, global: &Global) -> Result<Exit, Stop> {
     super::text_json_or_yaml(global, "policy")?;
     let text = match &args.which {
-        WhichPolicy::Read(scope) => print(&policy_print::read_policy(&scope_of(scope, global)), global),
-        WhichPolicy::Create(scope) => print(&policy_print::create_policy(&scope_of(scope, global)), global),
+        WhichPolicy::Read(scope) => print(&permission::read_policy(&scope_of(scope, global)), global),
+        WhichPolicy::Create(scope) => print(&permission::create_policy(&scope_of(scope, global)), global),
         WhichPolicy::Rbac(subject) => {
-            let objects = policy_print::rbac_objects(&subject_of(subject)?);
+            let objects = permission::rbac_objects(&subject_of(subject)?);
             match global.output {
                 Output::Json => pretty(&json!({"apiVersion": "v1", "kind": "List", "items": objects})),
                 // kubectl apply -f - takes YAML documents.
@@ -27,7 +28,7 @@ pub fn run(args: &Policy, global: &Global) -> Result<Exit, Stop> {
             }
         }
     };
-    ui::out(&text)?;
+    terminal::out(&text)?;
     Ok(Exit::Done)
 }
 
@@ -43,7 +44,7 @@ fn scope_of(scope: &PolicyScope, global: &Global) -> Scope {
     let mut out = Scope::default();
     if let Some(region) = &global.region {
         out.region.clone_from(region);
-        out.partition = crate::arn::partition_of_region(region).to_owned();
+        out.partition = iam_policy::arn::partition_of_region(region).to_owned();
     }
     if let Some(partition) = &scope.partition {
         out.partition.clone_from(partition);

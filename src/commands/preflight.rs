@@ -4,16 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::checks::Status;
-use crate::cli::{Global, Output, Preflight};
+use crate::cli::{Global, Preflight};
+use crate::cluster::resolve::Request;
 use crate::commands::{self, Stop};
-use crate::exit::Exit;
-use crate::facts::calls::Calls;
 use crate::facts::{Ask, FORMAT, Facts, PoolsFile, Reach};
 use crate::karpenter::nodepools_file;
+use crate::model::Calls;
+use crate::model::Exit;
 use crate::report::{self, Report, Selection, Verdict, json, text};
 use crate::spot_role::{self, Plan, Todo};
-use crate::target::resolve::Request;
-use crate::ui::{self, Ui};
+use crate::terminal::{self, Ui};
+use crate::text::Output;
 
 /// How long to pause between two tries of `--wait`.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -29,7 +30,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         strict: args.strict,
     };
     commands::known_names(&selection)?;
-    let ui = Ui::new(global, args.no_input);
+    let ui = Ui::new(global.color, global.verbose, args.no_input);
     if let Some(path) = &args.from {
         let facts = load(path)?;
         return print(&report::judge(&facts, &selection), global, &ui);
@@ -52,7 +53,9 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         consent: if args.yes { Consent::Given } else { Consent::Ask },
         // The question comes after what it is about; other formats stay one document.
         show: &|report| match global.output {
-            Output::Text => ui::out_as(Output::Text, &text::render(report, ui.style)).map_err(Stop::from),
+            Output::Text => {
+                terminal::out_as(Output::Text, &text::render(report, ui.style)).map_err(Stop::from)
+            }
             _ => Ok(()),
         },
     };
@@ -192,10 +195,10 @@ impl Way<'_> {
         };
         if !yes {
             (self.show)(&report)?;
-            ui::err("");
-            ui::err(&describe(&plan));
+            terminal::err("");
+            terminal::err(&describe(&plan));
             if !self.ui.ask("Create it now?").await? {
-                ui::err("Nothing was created.");
+                terminal::err("Nothing was created.");
                 return as_it_is(facts, report, true);
             }
         }
@@ -207,8 +210,8 @@ impl Way<'_> {
             )
             .await
             .map_err(|refusal| Stop::failed(refusal.to_string()))?;
-        ui::err(&done(&created));
-        ui::err("");
+        terminal::err(&done(&created));
+        terminal::err("");
         let (facts, _, _) = read(self.global, self.request, self.ask, self.ui).await?;
         let report = report::judge(&facts, self.selection);
         as_it_is(facts, report, false)
@@ -254,7 +257,7 @@ fn wants_role(report: &Report, may_not: bool, yes: bool) -> bool {
 pub(crate) fn describe(plan: &Plan) -> String {
     format!(
         "The role to create: {}, for all clusters of the account\n  account  {}\n  cluster  {} ({})\n  caller   {}",
-        crate::facts::SPOT_ROLE,
+        crate::model::SPOT_ROLE,
         plan.account,
         plan.cluster,
         plan.region,
@@ -276,7 +279,7 @@ pub(crate) fn done(created: &spot_role::Created) -> String {
 
 fn print(report: &Report, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
     let rendered = report::render(report, global.output, ui.style);
-    ui::out_as(global.output, &rendered)?;
+    terminal::out_as(global.output, &rendered)?;
     Ok(exit_of(report))
 }
 
@@ -316,7 +319,7 @@ fn load(path: &Path) -> Result<Facts, Stop> {
         Some(other) => {
             return Err(Stop::failed(format!(
                 "{name} has the format {}, this program reads {FORMAT}",
-                report::sanitize::line(other)
+                crate::text::sanitize::line(other)
             )));
         }
         None => {

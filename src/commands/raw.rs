@@ -7,8 +7,8 @@ use clap::{ArgAction, CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Global};
 use crate::commands::{Stop, completion, install};
-use crate::exit::Exit;
 use crate::helm::flags::Verb;
+use crate::model::Exit;
 
 /// A verb whose words are taken as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,70 +2,28 @@
 
 use std::time::Duration;
 
-use clap::Args;
-
-use crate::arn::{Arn, PrincipalArn, RoleName};
 use crate::aws;
+use crate::aws::token;
 use crate::checks::node_mapping::{existence, mappings_of};
 use crate::checks::target::aws_flags_of;
-use crate::cli::{Global, Output};
+use crate::cli::Global;
+use crate::cli::trust::Trust;
+use crate::cluster::{self, resolve::Resolved};
 use crate::commands::{self, Stop};
-use crate::exit::Exit;
 use crate::facts::assume::{self, About, Assume, Who};
-use crate::facts::calls::Calls;
 use crate::facts::{Options, access, iam};
-use crate::kubernetes::{self, Api, Authentication};
-use crate::observed::{Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Authentication};
+use crate::model::Calls;
+use crate::model::Exit;
+use crate::model::{Grant, Observed, Unknown, Why};
 use crate::report::json::{pretty, to_yaml};
-use crate::target::{self, resolve::Resolved};
-use crate::token;
+use crate::terminal::{self, Ui};
+use crate::text::Output;
 use crate::trust::cdk::{self, CdkQuestion, Mapping};
 use crate::trust::principal::{Caller, Subject};
 use crate::trust::report::{Tried, TrustReport, render_text};
 use crate::trust::{self, Identity, Outcome, Question, Request, mapping};
-use crate::ui::{self, Ui};
-
-/// `trust`
-#[derive(Debug, Clone, Default, Args)]
-#[command(
-    long_about = "May a principal assume a role (sts:AssumeRole)?\n\n\
-        Reads the role's trust policy and judges it statement by statement: principals in every form, NotPrincipal, Deny, \
-        wildcards, conditions. Asks IAM what the principal's own policies say (iam:SimulatePrincipalPolicy) where that counts. \
-        Says which statement decided, what could not be seen, and prints the smallest trust policy that would do.\n\n\
-        The answer is pass, fail or unknown; unknown never counts as good. The request is taken to be kubectl's and CDK's: \
-        session name EKSGetTokenAuth, no external id.",
-    after_help = "Examples:\n  \
-        kubectl capt-spot trust kubectl-role\n  \
-        kubectl capt-spot trust kubectl-role --principal \\\n      arn:aws:iam::111122223333:role/cdk-handler\n  \
-        kubectl capt-spot trust kubectl-role --cdk\n  \
-        kubectl capt-spot trust kubectl-role --try\n\n\
-        Exit codes: 0 it may, 1 it may not, 2 wrong usage, 3 it can't be told, 130 interrupted."
-)]
-pub struct Trust {
-    /// The role: a name, a name with its path, or an ARN
-    #[arg(value_name = "ROLE")]
-    pub role: String,
-    /// Who is to assume it: the ARN of a user, a role or a session of a role; without it, the caller
-    #[arg(long, value_name = "ARN", value_parser = principal)]
-    pub principal: Option<PrincipalArn>,
-    /// Answer whether CDK's kubectlRoleArn can be this role: mapped, trusted, in the right account; with the lines for the
-    /// stack. Without --principal, for the handler's role that CDK is yet to make
-    #[arg(long)]
-    pub cdk: bool,
-    /// Really assume the role as the caller (for 15 minutes), and ask the cluster who it is then
-    #[arg(long = "try", conflicts_with_all = ["principal", "cdk"])]
-    pub try_it: bool,
-    /// The external id that the request carries
-    #[arg(long, value_name = "ID")]
-    pub external_id: Option<String>,
-    /// The session name that the request carries
-    #[arg(long, value_name = "NAME", default_value = trust::GET_TOKEN_SESSION)]
-    pub session_name: String,
-}
-
-fn principal(text: &str) -> Result<PrincipalArn, String> {
-    text.parse::<PrincipalArn>().map_err(|error| error.to_string())
-}
+use iam_policy::arn::{Arn, PrincipalArn, RoleName};
 
 /// Runs it.
 ///
@@ -76,11 +34,11 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     // Wrong usage is said before anything is read.
     let name = RoleName::from_given(&args.role).map_err(|error| Stop::usage(error.to_string()))?;
     let given = given(&args.role)?;
-    let ui = Ui::new(global, true);
+    let ui = Ui::new(global.color, global.verbose, true);
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
     let request = commands::request(global);
-    let resolved = target::resolve(&request, &http, global.request_timeout, &calls).await?;
+    let resolved = cluster::resolve(&request, &http, global.request_timeout, &calls).await?;
     let options = Options {
         timeout: global.request_timeout,
         use_exec: global.use_exec,
@@ -113,7 +71,7 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     let report = side.answer(args, &name, given, &resolved).await?;
     if global.verbose > 0 {
         for call in calls.sorted() {
-            ui::err(&format!("  {} -> {}", call.call, call.answer));
+            terminal::err(&format!("  {} -> {}", call.call, call.answer));
         }
     }
     let text = match global.output {
@@ -121,7 +79,7 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
         Output::Yaml => to_yaml(&report),
         _ => render_text(&report, ui.style),
     };
-    ui::out_as(global.output, &text)?;
+    terminal::out_as(global.output, &text)?;
     Ok(match report.outcome() {
         Outcome::Pass => Exit::Done,
         Outcome::Fail => Exit::Failed,
@@ -136,7 +94,7 @@ fn given(role: &str) -> Result<Option<Arn>, Stop> {
     }
     role.parse()
         .map(Some)
-        .map_err(|error: crate::arn::ArnError| Stop::usage(error.to_string()))
+        .map_err(|error: iam_policy::arn::ArnError| Stop::usage(error.to_string()))
 }
 
 /// What was read, and what it takes to ask more.
@@ -177,14 +135,14 @@ impl Side<'_> {
         let role = facts.role.clone();
         let asked = given.clone().map_or_else(
             || format!("arn:{}:iam::{account}:role/{name}", facts.target.partition),
-            |arn| crate::arn::canonical(&arn).unwrap_or(arn).to_string(),
+            |arn| iam_policy::arn::canonical(&arn).unwrap_or(arn).to_string(),
         );
         // The ARN as IAM has it: a path that was left out or mistaken is put right, and said.
         let role_arn: Arn = role
             .known()
             .map_or(asked.as_str(), |role| role.arn.as_str())
             .parse()
-            .map_err(|error: crate::arn::ArnError| Stop::failed(error.to_string()))?;
+            .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?;
         let mut hints = Vec::new();
         if given.is_some() && role_arn.to_string() != asked {
             hints.push(format!(
@@ -210,7 +168,7 @@ impl Side<'_> {
             request: &request,
         };
         let mut report = TrustReport::new(&question, trust::judge(&question));
-        if trust::advice::is_itself(&question) == trust::kleene::Tri::True {
+        if trust::advice::is_itself(&question) == iam_policy::kleene::Tri::True {
             hints.push("the principal is a session of this role already: it need not assume it".to_owned());
         }
         report.verdict.hints.splice(0..0, hints);
@@ -227,13 +185,20 @@ impl Side<'_> {
         if args.try_it {
             report.tried = Some(self.try_it(args, &role_arn, resolved).await);
         }
-        Ok(report.with_flags(&aws_flags_of(&facts.target), &facts.target.own_flags))
+        Ok(report.with_flags(
+            &aws_flags_of(&facts.target),
+            facts
+                .target
+                .capt_spot(&[])
+                .to_string()
+                .trim_start_matches("kubectl capt-spot"),
+        ))
     }
 
     fn subject(
         &self,
         args: &Trust,
-        cluster_account: &Option<crate::arn::AccountId>,
+        cluster_account: &Option<iam_policy::arn::AccountId>,
         role_account: &str,
         hints: &mut Vec<String>,
     ) -> Result<Subject, Stop> {
@@ -245,11 +210,11 @@ impl Side<'_> {
                     Some(account) => account.clone(),
                     None => role_account
                         .parse()
-                        .map_err(|error: crate::arn::ArnError| Stop::failed(error.to_string()))?,
+                        .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
                 };
                 return Ok(Subject {
                     who: Caller::SomeRole {
-                        partition: crate::arn::Partition::of_region(&facts.target.region),
+                        partition: iam_policy::arn::Partition::of_region(&facts.target.region),
                         account,
                     },
                     role: facts.own_role.clone(),
@@ -260,7 +225,7 @@ impl Side<'_> {
                 Observed::Known(caller) => caller
                     .arn
                     .parse()
-                    .map_err(|error: crate::arn::ArnError| Stop::failed(error.to_string()))?,
+                    .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
                 Observed::Unknown(unknown) => {
                     return Err(Stop::failed(format!(
                         "who the caller is could not be read: {unknown}\n  fix: name the principal with --principal, or give \
@@ -296,7 +261,12 @@ impl Side<'_> {
     }
 
     /// What the principal's own policies say.
-    async fn identity(&self, subject: &Subject, role: &Arn, session_name: &str) -> Observed<iam::Simulation> {
+    async fn identity(
+        &self,
+        subject: &Subject,
+        role: &Arn,
+        session_name: &str,
+    ) -> Observed<crate::model::Simulation> {
         let Caller::Known(who) = &subject.who else {
             return Observed::Unknown(Unknown::not_asked("the principal is not known yet"));
         };
@@ -322,7 +292,7 @@ impl Side<'_> {
         .observed
     }
 
-    fn mapping(&self, role_arn: &Arn, role: &Observed<iam::Role>) -> Mapping {
+    fn mapping(&self, role_arn: &Arn, role: &Observed<crate::model::Role>) -> Mapping {
         let facts = self.facts;
         match mappings_of(&facts.cluster, &facts.aws_auth, &facts.access_entries) {
             Some(found) => mapping::of_role(
@@ -430,8 +400,8 @@ impl Side<'_> {
                 .unwrap_or_else(|| "the kubeconfig entry cannot be used".to_owned())
         })?;
         // Whatever else the kubeconfig's user has would be taken in the token's place.
-        config.auth_info = kube::config::AuthInfo::default();
-        kubernetes::authenticate(&mut config, &Authentication::Token(bearer))
+        config.auth_info = ::kube::config::AuthInfo::default();
+        crate::kube::authenticate(&mut config, &Authentication::Token(bearer))
             .map_err(|unknown| unknown.to_string())?;
         let api = Api::new(config, self.timeout).map_err(|unknown| unknown.to_string())?;
         match access::whoami(&api, self.calls).await.observed {

@@ -4,26 +4,26 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::authenticator::{
+use crate::aws;
+use crate::cli::{Global, Whois as Args};
+use crate::cluster;
+use crate::commands::{self, Stop};
+use crate::facts::Options;
+use crate::facts::mappings::{self, About, Mappings};
+use crate::model::Calls;
+use crate::model::Exit;
+use crate::model::{Observed, Unknown, Why};
+use crate::report::whois::{
+    AskedCluster, Ground, ServersWord, Unread, Whois, WhoisList, render, render_list,
+};
+use crate::terminal::{self, Ui};
+use crate::text::sanitize;
+use eks_aws_auth::{
     AccessEntry, Alternative, Arn, AuthenticationMode, AwsAuth, Caller, Cluster, ClusterNames, Decision,
     Existence, IdentityError, MAX_MANIFEST_BYTES, Manifest, MappingRemedy, NodeKind, Outcome, PARTITIONS,
     PassedOverBecause, PrincipalKind, Problem, Settings, Severity, SourceKind, Want, decide, list_all,
     mapping_remedy,
 };
-use crate::aws;
-use crate::cli::{Global, Whois as Args};
-use crate::commands::{self, Stop};
-use crate::exit::Exit;
-use crate::facts::Options;
-use crate::facts::calls::Calls;
-use crate::facts::mappings::{self, About, Mappings};
-use crate::observed::{Observed, Unknown, Why};
-use crate::report::sanitize;
-use crate::report::whois::{
-    AskedCluster, Ground, ServersWord, Unread, Whois, WhoisList, render, render_list,
-};
-use crate::target;
-use crate::ui::{self, Ui};
 
 /// Runs it.
 ///
@@ -36,7 +36,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Stop> {
     if args.filename.is_some() || args.access_entries.is_some() {
         return offline(args, global, asked);
     }
-    crate::block_on(live(args, global, asked))
+    crate::commands::block_on(live(args, global, asked))
 }
 
 /// What was asked for.
@@ -173,7 +173,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
         unread: Vec::new(),
     };
     let file_line = |key: &str, line: usize| manifest.as_ref()?.file_line(key, line);
-    let style = Ui::new(global, true).style;
+    let style = Ui::new(global.color, global.verbose, true).style;
     let Some(asked) = asked else {
         let listed = list_all(&cluster, |_| Existence::Unknown);
         let mut problems = file_problems;
@@ -181,7 +181,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
             problems.extend(aws_auth.problems.iter().cloned());
         }
         let list = WhoisList::new(listed, caveats, problems, ground, &file_line);
-        ui::out_as(global.output, &render_list(&list, global.output, style))?;
+        terminal::out_as(global.output, &render_list(&list, global.output, style))?;
         return Ok(list.exit());
     };
     let arn = match asked {
@@ -240,7 +240,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
     let mut whois = Whois::new(decision, ground, &file_line);
     whois.remedy = remedy;
     whois.policies = policies;
-    ui::out_as(global.output, &render(&whois, global.output, style))?;
+    terminal::out_as(global.output, &render(&whois, global.output, style))?;
     Ok(whois.exit())
 }
 
@@ -260,10 +260,7 @@ fn cluster_problems(cluster: &Cluster<'_>) -> Vec<Problem> {
     }
 }
 
-fn policies(
-    decision: &Decision,
-    entries: &[AccessEntry],
-) -> Option<Vec<crate::authenticator::AssociatedPolicy>> {
+fn policies(decision: &Decision, entries: &[AccessEntry]) -> Option<Vec<eks_aws_auth::AssociatedPolicy>> {
     let source = decision.source.as_ref()?;
     if source.kind != SourceKind::AccessEntry || decision.outcome != Outcome::Mapped {
         return None;
@@ -294,7 +291,7 @@ fn remedy(
         .and_then(|over| entries.get(over.source.index?));
     let want = match stale
         .and_then(|entry| entry.kind.as_ref())
-        .map(crate::authenticator::EntryType::as_str)
+        .map(eks_aws_auth::EntryType::as_str)
     {
         Some("EC2_LINUX") => Want::Node(NodeKind::Linux),
         Some("EC2_WINDOWS") => Want::Node(NodeKind::Windows),
@@ -325,9 +322,9 @@ fn remedy(
             0,
             format!(
                 "aws eks delete-access-entry --region {} --cluster-name {} --principal-arn {}",
-                crate::shell::quote(names.region),
-                crate::shell::quote(names.cluster),
-                crate::shell::quote(arn)
+                crate::text::quote(names.region),
+                crate::text::quote(names.cluster),
+                crate::text::quote(arn)
             ),
         );
     }
@@ -456,7 +453,7 @@ fn only_account(aws_auth: &AwsAuth, entries: &[AccessEntry]) -> Result<(String, 
 // ---------------------------------------------------------------- the cluster
 
 async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, Stop> {
-    let ui = Ui::new(global, true);
+    let ui = Ui::new(global.color, global.verbose, true);
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
     let options = Options {
@@ -466,20 +463,20 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
     let about = match &asked {
         None => About::Everybody,
         Some(Asked::Me) => About::Me,
-        Some(Asked::Name { kind: "role", name }) => About::Role(crate::arn::role_name(name)),
+        Some(Asked::Name { kind: "role", name }) => About::Role(iam_policy::arn::role_name(name)),
         Some(Asked::Name { .. }) => About::Other,
         Some(Asked::Arn(arn)) => role_in(arn).map_or(About::Other, About::Role),
     };
     let request = commands::request(global);
     let work = async {
-        let resolved = target::resolve(&request, &http, global.request_timeout, &calls).await?;
+        let resolved = cluster::resolve(&request, &http, global.request_timeout, &calls).await?;
         let read = mappings::gather(&resolved, &about, &http, &options, &calls).await;
         Ok::<_, Stop>((resolved.target, read))
     };
     let (target, read) = ui.progress("reading AWS and the cluster", work).await?;
     if global.verbose > 0 {
         for call in &read.calls {
-            ui::err(&format!("  {} -> {}", call.call, call.answer));
+            terminal::err(&format!("  {} -> {}", call.call, call.answer));
         }
     }
     let cluster_account = read.cluster.known().and_then(|cluster| cluster.account());
@@ -518,12 +515,12 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
     match asked {
         None => {
             let list = place.list();
-            ui::out_as(global.output, &render_list(&list, global.output, ui.style))?;
+            terminal::out_as(global.output, &render_list(&list, global.output, ui.style))?;
             Ok(list.exit())
         }
         Some(asked) => {
             let whois = place.whois(&asked)?;
-            ui::out_as(global.output, &render(&whois, global.output, ui.style))?;
+            terminal::out_as(global.output, &render(&whois, global.output, ui.style))?;
             Ok(whois.exit())
         }
     }
@@ -534,7 +531,7 @@ fn role_in(arn: &str) -> Option<String> {
     let parsed = Arn::parse(arn)?;
     match (parsed.service.as_str(), parsed.kind()) {
         ("iam", "role") => Some(parsed.name().to_owned()),
-        ("sts", "assumed-role") => crate::arn::assumed_role_name(arn),
+        ("sts", "assumed-role") => iam_policy::arn::assumed_role_name(arn),
         _ => None,
     }
     .filter(|name| !name.is_empty())
@@ -551,7 +548,7 @@ fn unread(what: &str, unknown: &Unknown) -> Unread {
 /// The cluster as it was read.
 struct Place<'a> {
     args: &'a Args,
-    target: &'a target::Target,
+    target: &'a cluster::Target,
     read: &'a Mappings,
     account: Option<&'a str>,
     aws_auth: Option<AwsAuth>,
@@ -717,7 +714,7 @@ impl Place<'_> {
                 let known = self
                     .read
                     .roles
-                    .get(&crate::arn::role_name(name))
+                    .get(&iam_policy::arn::role_name(name))
                     .and_then(|role| role.known())
                     .map(|role| role.arn.clone());
                 let arn = match (known, self.account) {

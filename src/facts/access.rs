@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::calls::Calls;
-use crate::kubernetes::{Api, Refusal};
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Refusal};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// Who the API server takes the caller for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //! Nothing of Karpenter's, and nothing of the cluster where only IAM is asked.
 
 use super::*;
-use crate::arn::PrincipalArn;
+use iam_policy::arn::PrincipalArn;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +38,9 @@ pub struct Assume {
     /// The AWS credentials.
     pub caller: Fact<sts::Caller>,
     /// The role that is to be assumed.
-    pub role: Observed<iam::Role>,
+    pub role: Observed<crate::model::Role>,
     /// The role of whoever is to assume it, or the role behind that session.
-    pub own_role: Observed<iam::Role>,
+    pub own_role: Observed<crate::model::Role>,
     /// The cluster; not asked where only IAM is.
     pub cluster: Fact<eks::Cluster>,
     /// Its access entries.
@@ -108,7 +108,7 @@ async fn of_account(
     shared: &Shared,
     account: Option<&str>,
     name: &str,
-) -> Observed<iam::Role> {
+) -> Observed<crate::model::Role> {
     let likely = account.is_none() || account == aws.target.account.as_deref();
     let (caller, early) = join!(shared.caller(aws), async {
         match likely {
@@ -125,7 +125,7 @@ async fn of_account(
     }
 }
 
-async fn own_role(aws: &Aws<'_>, shared: &Shared, who: Who<'_>) -> Observed<iam::Role> {
+async fn own_role(aws: &Aws<'_>, shared: &Shared, who: Who<'_>) -> Observed<crate::model::Role> {
     match who {
         Who::Caller => aws.caller_role(shared.caller(aws).await).await.observed,
         Who::Nobody => Observed::Unknown(Unknown::not_asked("it is not there yet")),

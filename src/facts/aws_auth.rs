@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calls::Calls;
-use crate::authenticator::{self, VALIDATION_WEBHOOK};
-use crate::kubernetes::{Api, Refusal};
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Refusal};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use eks_aws_auth::{self, VALIDATION_WEBHOOK};
 
 /// The ConfigMap's data and who wrote it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct AwsAuth {
     pub managers: Vec<String>,
     /// What the authenticator makes of `data`, taken in once: several checks look at it, and it may have a MiB.
     #[serde(skip)]
-    taken_in: OnceLock<Arc<authenticator::AwsAuth>>,
+    taken_in: OnceLock<Arc<eks_aws_auth::AwsAuth>>,
 }
 
 impl PartialEq for AwsAuth {
@@ -44,9 +44,9 @@ impl AwsAuth {
     }
 
     /// What the authenticator makes of it.
-    pub fn taken_in(&self) -> &authenticator::AwsAuth {
+    pub fn taken_in(&self) -> &eks_aws_auth::AwsAuth {
         self.taken_in
-            .get_or_init(|| Arc::new(authenticator::AwsAuth::parse(&self.data)))
+            .get_or_init(|| Arc::new(eks_aws_auth::AwsAuth::parse(&self.data)))
     }
 }
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::calls::Calls;
-use super::iam;
 use crate::aws;
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// How many of them are described at a time: EKS's read rate is shared by the whole account.
 const AT_ONCE: usize = 16;
@@ -48,7 +47,7 @@ pub struct Compute {
     pub fargate_profiles: Fact<Vec<FargateProfile>>,
     /// Their pod execution roles in IAM, by name.
     #[serde(default)]
-    pub fargate_roles: BTreeMap<String, Fact<iam::Role>>,
+    pub fargate_roles: BTreeMap<String, Fact<crate::model::Role>>,
     /// The managed node groups.
     pub node_groups: Fact<Vec<NodeGroup>>,
 }
@@ -80,7 +79,7 @@ impl Kind<'_> {
             resource,
             ..
         } = self;
-        let partition = crate::arn::partition_of_region(region);
+        let partition = iam_policy::arn::partition_of_region(region);
         Grant::Iam {
             action: self.describe.to_owned(),
             resource: format!("arn:{partition}:eks:{region}:*:{resource}/{cluster}/*"),

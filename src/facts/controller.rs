@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::karpenter::{List, PAGE, observed};
 use super::traces::list_grant;
-use super::{Ask, Aws, Shared, eks, iam, unread};
+use super::{Ask, Aws, Shared, eks, unread};
+use crate::cluster::Target;
 use crate::karpenter::identity::{self, Agent, Association, ClusterIdentity, IdentityFacts, Seen};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
 use crate::karpenter::traces::NodeFold;
-use crate::kubernetes::{Api, Refusal};
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
-use crate::target::Target;
+use crate::kube::{Api, Refusal};
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// The Pod Identity agent: its add-on, its DaemonSet.
 pub const AGENT: &str = "eks-pod-identity-agent";
@@ -41,12 +41,12 @@ pub struct Controller {
     /// The agent's DaemonSet.
     pub agent_pods: Fact<AgentPods>,
     /// The OIDC provider of the cluster's issuer, in the account.
-    pub oidc_provider: Fact<iam::OidcProvider>,
+    pub oidc_provider: Fact<crate::model::OidcProvider>,
     /// The controller's role.
-    pub role: Fact<iam::Role>,
+    pub role: Fact<crate::model::Role>,
     /// Whether the controller's role (in Auto Mode the cluster's) may create the spot role; asked only when that is
     /// missing.
-    pub may_create: Fact<iam::Simulation>,
+    pub may_create: Fact<crate::model::Simulation>,
 }
 
 /// The controller's pods.

@@ -7,11 +7,11 @@ use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::calls::Calls;
-use crate::authenticator::{AccessEntry, AccessScope, AssociatedPolicy, AuthenticationMode};
 use crate::aws;
 use crate::karpenter::identity::Association;
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use eks_aws_auth::{AccessEntry, AccessScope, AssociatedPolicy, AuthenticationMode};
 
 /// How many access entries are described at a time: EKS's read rate is shared by the whole account.
 const AT_ONCE: usize = 16;
@@ -90,7 +90,7 @@ pub async fn list_clusters(
             Err(error) => {
                 let unknown = aws::failure(
                     &error,
-                    crate::target::resolve::list_clusters_grant(region),
+                    crate::cluster::resolve::list_clusters_grant(region),
                     timeout,
                 )
                 .unknown;
@@ -104,7 +104,7 @@ pub async fn list_clusters(
 }
 
 pub(super) fn cluster_grant(action: &str, region: &str, cluster: &str) -> Grant {
-    let partition = crate::arn::partition_of_region(region);
+    let partition = iam_policy::arn::partition_of_region(region);
     Grant::Iam {
         action: action.to_owned(),
         resource: format!("arn:{partition}:eks:{region}:*:cluster/{cluster}"),
@@ -158,7 +158,7 @@ fn cluster(from: aws_sdk_eks::types::Cluster) -> Option<Cluster> {
         .certificate_authority
         .and_then(|ca| ca.data)
         .and_then(|data| base64::engine::general_purpose::STANDARD.decode(data.trim()).ok())
-        .map(|pem| crate::target::resolve::sha256_hex(&pem));
+        .map(|pem| crate::cluster::resolve::sha256_hex(&pem));
     let compute = from.compute_config.as_ref();
     Some(Cluster {
         authentication_mode_stated: stated.is_some(),
@@ -265,7 +265,7 @@ async fn access_entry(
     timeout: Duration,
     calls: &Calls,
 ) -> Result<Option<AccessEntry>, Unknown> {
-    let partition = crate::arn::partition_of_region(region);
+    let partition = iam_policy::arn::partition_of_region(region);
     let resource = format!("arn:{partition}:eks:{region}:*:access-entry/{cluster}/*");
     let grant = |action: &str| Grant::Iam {
         action: action.to_owned(),
@@ -420,7 +420,7 @@ pub async fn pod_identity_association(
         "eks:DescribePodIdentityAssociation {name} {}/{}",
         listed.namespace, listed.service_account
     );
-    let partition = crate::arn::partition_of_region(region);
+    let partition = iam_policy::arn::partition_of_region(region);
     let grant = Grant::Iam {
         action: "eks:DescribePodIdentityAssociation".to_owned(),
         resource: format!("arn:{partition}:eks:{region}:*:podidentityassociation/{name}/*"),
@@ -466,7 +466,7 @@ pub async fn addon_status(
     calls: &Calls,
 ) -> Fact<String> {
     let call = format!("eks:DescribeAddon {name} {addon}");
-    let partition = crate::arn::partition_of_region(region);
+    let partition = iam_policy::arn::partition_of_region(region);
     let grant = Grant::Iam {
         action: "eks:DescribeAddon".to_owned(),
         resource: format!("arn:{partition}:eks:{region}:*:addon/{name}/{addon}/*"),

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::authenticator::AuthenticationMode;
-use crate::observed::{DeniedBy, Why};
+use crate::model::CommandScope;
+use crate::model::{DeniedBy, Why};
+use eks_aws_auth::AuthenticationMode;
 
 /// The account of the fixture.
 pub const ACCOUNT: &str = "111122223333";
@@ -43,8 +44,8 @@ pub fn absent<T>(call: &str) -> Fact<T> {
 }
 
 /// An ordinary role.
-pub fn role(name: &str) -> iam::Role {
-    iam::Role {
+pub fn role(name: &str) -> crate::model::Role {
+    crate::model::Role {
         name: name.to_owned(),
         path: "/".to_owned(),
         arn: format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
@@ -56,8 +57,8 @@ pub fn role(name: &str) -> iam::Role {
 }
 
 /// The service-linked role.
-pub fn spot_role() -> iam::Role {
-    iam::Role {
+pub fn spot_role() -> crate::model::Role {
+    crate::model::Role {
         path: crate::spot_trust::PATH.to_owned(),
         arn: spot_role_arn("aws", ACCOUNT),
         trust: SPOT_TRUST.to_owned(),
@@ -97,7 +98,10 @@ pub fn healthy() -> Facts {
             profile: None,
             role_arn: None,
             certificate_authority_sha256: None,
-            own_flags: " --context demo".to_owned(),
+            scope: CommandScope {
+                context: Some("demo".to_owned()),
+                ..CommandScope::default()
+            },
             clues: Vec::new(),
             disagreements: Vec::new(),
         },
@@ -239,9 +243,9 @@ pub fn with_pools(facts: &mut Facts, pools: Vec<NodePool>) {
 }
 
 /// The controller's role: IRSA for kube-system/karpenter.
-pub fn controller_role() -> iam::Role {
+pub fn controller_role() -> crate::model::Role {
     let issuer = "oidc.eks.eu-west-1.amazonaws.com/id/ABC";
-    iam::Role {
+    crate::model::Role {
         trust: serde_json::json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow",
             "Principal": {"Federated": format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{issuer}")},
@@ -296,7 +300,7 @@ pub fn with_karpenter() -> Facts {
         agent_pods: absent("get daemonsets.apps/eks-pod-identity-agent in kube-system"),
         oidc_provider: known(
             "iam:GetOpenIDConnectProvider",
-            iam::OidcProvider {
+            crate::model::OidcProvider {
                 arn: format!("arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
                 audiences: vec!["sts.amazonaws.com".to_owned()],
             },

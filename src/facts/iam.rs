@@ -3,45 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::calls::Calls;
 use crate::aws;
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
-
-/// An IAM role as `iam:GetRole` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Role {
-    /// Name without path.
-    pub name: String,
-    /// `/` or `/aws-service-role/spot.amazonaws.com/`.
-    pub path: String,
-    /// Full ARN with path.
-    pub arn: String,
-    /// `AROA...`, new for every creation.
-    pub id: String,
-    /// When it was created.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created: Option<Timestamp>,
-    /// The trust policy, JSON. IAM sends it URL-encoded; it is kept decoded, so that masking saved facts finds what is in it.
-    #[serde(default)]
-    pub trust: String,
-    /// ARN of the permissions boundary.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boundary: Option<String>,
-}
-
-/// An instance profile and its role (IAM allows one).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstanceProfile {
-    /// Name of the profile.
-    pub name: String,
-    /// ARN of the profile.
-    pub arn: String,
-    /// The role in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
-}
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use crate::model::{InstanceProfile, OidcProvider, Role, SimulatedDecision, Simulation};
 
 fn timestamp(value: &aws_smithy_types::DateTime) -> Option<Timestamp> {
     Timestamp::from_second(value.secs()).ok()
@@ -207,37 +173,6 @@ pub async fn get_instance_profile(
     Fact::new(call, observed)
 }
 
-/// What the policy simulator says of one action on one resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Simulation {
-    /// The principal that was simulated.
-    pub principal: String,
-    /// The overall decision.
-    pub decision: SimulatedDecision,
-    /// Whether the organisation's policies allow it, when the simulator looked at them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_by_organizations: Option<bool>,
-    /// Whether the permissions boundary allows it, when there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_by_boundary: Option<bool>,
-    /// Condition keys that the policies look at and the simulation did not have.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing_context: Vec<String>,
-}
-
-/// `EvalDecision` of the simulator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SimulatedDecision {
-    /// Some policy allows it and none denies it.
-    Allowed,
-    /// A policy denies it.
-    ExplicitDeny,
-    /// No policy allows it.
-    ImplicitDeny,
-}
-
 /// Simulates one action. `context` holds string condition keys with their values.
 ///
 /// The simulator's blind spots: session policies, resource policies of roles, service control policies with
@@ -312,15 +247,6 @@ pub async fn simulate(
     };
     calls.observed(&call, &observed);
     Fact::new(call, observed)
-}
-
-/// An OpenID Connect provider of the account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OidcProvider {
-    /// Its ARN.
-    pub arn: String,
-    /// The audiences that it takes tokens for.
-    pub audiences: Vec<String>,
 }
 
 /// Reads the OIDC provider with this ARN. Cheaper than listing them, and the grant is narrower.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Ask, Aws, unread};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
-use crate::kubernetes::{Api, Refusal};
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Refusal};
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// How many reviews are asked at a time; the API server lets one client have that many.
 const AT_ONCE: usize = 16;

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calls::Calls;
 use crate::karpenter::objects::{Api as KarpenterApi, NodeClass, NodeClassKind, NodePool};
 use crate::karpenter::traces::ClaimFold;
-use crate::kubernetes::{Api, Refusal};
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Refusal};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// How many objects one page of a list holds.
 pub(super) const PAGE: usize = 500;

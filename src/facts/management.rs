@@ -11,15 +11,15 @@ use jiff::Timestamp;
 use kube::config::Kubeconfig;
 use serde_json::Value;
 
-use super::calls::Calls;
 use super::{Entry, Options, as_role, connect as open, token_cluster};
 use crate::aws::{self, Session};
-use crate::kubernetes::{Api, Refusal};
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
-use crate::target::clues::{About, Clue, ClueSource, looks_like_region};
-use crate::target::exec;
-use crate::target::kubeconfig::{self, KubeContext};
-use crate::target::resolve::Plain;
+use crate::cluster::clues::{About, Clue, ClueSource, looks_like_region};
+use crate::cluster::exec;
+use crate::cluster::kubeconfig::{self, KubeContext};
+use crate::cluster::resolve::Plain;
+use crate::kube::{Api, Refusal};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// The group of WorkspaceTemplates.
 pub const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io";

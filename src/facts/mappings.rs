@@ -35,7 +35,7 @@ pub struct Mappings {
     /// Who the cluster takes the token's identity for.
     pub kubernetes_user: Fact<access::KubernetesUser>,
     /// The roles that IAM was asked about, by name.
-    pub roles: BTreeMap<String, Fact<iam::Role>>,
+    pub roles: BTreeMap<String, Fact<crate::model::Role>>,
     /// Every call that was made.
     pub calls: Vec<Call>,
 }
@@ -139,14 +139,17 @@ pub async fn gather(
     }
 }
 
-async fn role_behind(aws: &Aws<'_>, caller: &Fact<sts::Caller>) -> Option<(String, Fact<iam::Role>)> {
+async fn role_behind(
+    aws: &Aws<'_>,
+    caller: &Fact<sts::Caller>,
+) -> Option<(String, Fact<crate::model::Role>)> {
     let name = arn::assumed_role_name(&caller.known()?.arn)?;
     let role = aws.role(&name).await;
     Some((name, role))
 }
 
 /// The roles that access entries name, each read once; an entry outlives its role without a sign.
-async fn roles_of(aws: &Aws<'_>, entries: &[AccessEntry]) -> BTreeMap<String, Fact<iam::Role>> {
+async fn roles_of(aws: &Aws<'_>, entries: &[AccessEntry]) -> BTreeMap<String, Fact<crate::model::Role>> {
     aws.roles(
         entries
             .iter()

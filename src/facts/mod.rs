@@ -6,7 +6,6 @@
 pub mod access;
 pub mod assume;
 pub mod aws_auth;
-pub mod calls;
 pub mod compute;
 pub mod controller;
 pub mod eks;
@@ -34,26 +33,23 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::arn;
-use crate::authenticator::AccessEntry;
 use crate::aws::Session;
-use crate::exec_plugin;
+use crate::aws::token;
+use crate::cluster::exec::KnownExec;
+use crate::cluster::kubeconfig::KubeContext;
+use crate::cluster::{Resolved, Target};
 use crate::karpenter::identity::Association;
 use crate::karpenter::instances::{SpotQuota, spot_needs_of};
 use crate::karpenter::nodepools_file::Manifests;
 use crate::karpenter::objects::{Deployment, NodeClass, NodeOs, NodePool};
 use crate::karpenter::requirements::{admitted, spot_verdict};
 use crate::karpenter::traces::{ClaimFold, NodeFold};
-use crate::kubernetes::{self, Api, Authentication};
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
-use crate::target::exec::KnownExec;
-use crate::target::kubeconfig::KubeContext;
-use crate::target::{Resolved, Target};
-use crate::token;
-use calls::{Call, Calls};
-
-/// The service-linked role's name, the same in every account.
-pub const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
+use crate::kube::exec_plugin;
+use crate::kube::{Api, Authentication};
+use crate::model::{Call, Calls, SPOT_ROLE};
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use eks_aws_auth::AccessEntry;
+use iam_policy::arn;
 
 /// The format of saved facts.
 pub const FORMAT: &str = "capt-spot/facts/v1";
@@ -149,7 +145,7 @@ pub struct NodeRole {
     /// What runs on its nodes.
     pub os: NodeOs,
     /// The role in IAM.
-    pub role: Fact<iam::Role>,
+    pub role: Fact<crate::model::Role>,
     /// The instance profiles that the node classes with this `spec.role` really use (`status.instanceProfile`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles_in_use: Vec<ProfileInUse>,
@@ -162,7 +158,7 @@ pub struct ProfileInUse {
     /// The node class.
     pub class: String,
     /// The profile, with the role in it.
-    pub profile: Fact<iam::InstanceProfile>,
+    pub profile: Fact<crate::model::InstanceProfile>,
 }
 
 /// Everything that was read.
@@ -182,15 +178,15 @@ pub struct Facts {
     /// Who the AWS credentials are.
     pub caller: Fact<sts::Caller>,
     /// The caller's own role, when the caller is a session of one.
-    pub caller_role: Fact<iam::Role>,
+    pub caller_role: Fact<crate::model::Role>,
     /// Whether the caller may create the spot role; asked only when it is missing.
-    pub caller_may_create: Fact<iam::Simulation>,
+    pub caller_may_create: Fact<crate::model::Simulation>,
     /// The cluster.
     pub cluster: Fact<eks::Cluster>,
     /// Its access entries. Absent: the cluster has none, in mode CONFIG_MAP.
     pub access_entries: Fact<Vec<AccessEntry>>,
     /// The service-linked role for EC2 Spot.
-    pub spot_role: Fact<iam::Role>,
+    pub spot_role: Fact<crate::model::Role>,
     /// The policies attached to it.
     pub spot_role_policies: Fact<Vec<String>>,
     /// Who the cluster takes the caller for.
@@ -358,7 +354,7 @@ async fn assume(
 /// A context's own words about how to reach its API server.
 struct Entry<'a> {
     context: &'a KubeContext,
-    config: Option<&'a kube::Config>,
+    config: Option<&'a ::kube::Config>,
     config_error: Option<&'a str>,
     exec: Option<&'a KnownExec>,
 }
@@ -413,7 +409,7 @@ async fn connect(
         }
         (_, None) => Authentication::AsConfigured,
     };
-    kubernetes::authenticate(&mut config, &authentication)?;
+    crate::kube::authenticate(&mut config, &authentication)?;
     Api::new(config, options.timeout)
 }
 
@@ -504,9 +500,10 @@ pub async fn gather(
         rulers,
     } = kubernetes_facts;
     // Asked beside DescribeCluster and not after it; in mode CONFIG_MAP there are none, whatever the answer was.
-    if cluster.known().is_some_and(|cluster| {
-        cluster.authentication_mode == crate::authenticator::AuthenticationMode::ConfigMap
-    }) {
+    if cluster
+        .known()
+        .is_some_and(|cluster| cluster.authentication_mode == eks_aws_auth::AuthenticationMode::ConfigMap)
+    {
         access_entries.observed = Observed::Absent;
     }
     let facts = Facts {
@@ -550,10 +547,10 @@ struct Aws<'a> {
 
 /// Roles by name, each read once in a run by whoever needs it first.
 #[derive(Default)]
-struct Roles(Mutex<BTreeMap<String, Arc<OnceCell<Fact<iam::Role>>>>>);
+struct Roles(Mutex<BTreeMap<String, Arc<OnceCell<Fact<crate::model::Role>>>>>);
 
 impl Roles {
-    fn cell(&self, name: &str) -> Arc<OnceCell<Fact<iam::Role>>> {
+    fn cell(&self, name: &str) -> Arc<OnceCell<Fact<crate::model::Role>>> {
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(cells.entry(name.to_owned()).or_default())
     }
@@ -578,7 +575,7 @@ impl Aws<'_> {
     }
 
     /// The caller's role, whose full ARN (with its path) the simulator wants.
-    async fn caller_role(&self, caller: &Fact<sts::Caller>) -> Fact<iam::Role> {
+    async fn caller_role(&self, caller: &Fact<sts::Caller>) -> Fact<crate::model::Role> {
         const CALL: &str = "iam:GetRole (the caller's)";
         let Some(known) = caller.known() else {
             return Fact::not_asked(CALL, "who the caller is could not be read");
@@ -591,10 +588,10 @@ impl Aws<'_> {
 
     async fn may_create(
         &self,
-        spot_role: &Fact<iam::Role>,
+        spot_role: &Fact<crate::model::Role>,
         caller: &Fact<sts::Caller>,
-        role: &Fact<iam::Role>,
-    ) -> Fact<iam::Simulation> {
+        role: &Fact<crate::model::Role>,
+    ) -> Fact<crate::model::Simulation> {
         const CALL: &str = "iam:SimulatePrincipalPolicy iam:CreateServiceLinkedRole";
         if !spot_role.observed.is_absent() {
             return Fact::not_asked(CALL, ROLE_NOT_MISSING);
@@ -621,9 +618,9 @@ impl Aws<'_> {
     /// Whether this role may create the spot role; asked only when that is missing.
     async fn may_create_as(
         &self,
-        spot_role: &Fact<iam::Role>,
+        spot_role: &Fact<crate::model::Role>,
         principal: Option<&str>,
-    ) -> Fact<iam::Simulation> {
+    ) -> Fact<crate::model::Simulation> {
         const CALL: &str = "iam:SimulatePrincipalPolicy iam:CreateServiceLinkedRole (as the controller)";
         if !spot_role.observed.is_absent() {
             return Fact::not_asked(CALL, ROLE_NOT_MISSING);
@@ -634,7 +631,7 @@ impl Aws<'_> {
         }
     }
 
-    async fn simulate(&self, principal: &str, account: &str) -> Fact<iam::Simulation> {
+    async fn simulate(&self, principal: &str, account: &str) -> Fact<crate::model::Simulation> {
         let resource = spot_role_arn(&self.target.partition, account);
         iam::simulate(
             &aws_sdk_iam::Client::new(&self.session.config),
@@ -649,7 +646,7 @@ impl Aws<'_> {
     }
 
     /// What a principal's own policies say about assuming a role, as `aws eks get-token` does it.
-    async fn may_assume(&self, principal: &str, role: &arn::Arn) -> Fact<iam::Simulation> {
+    async fn may_assume(&self, principal: &str, role: &arn::Arn) -> Fact<crate::model::Simulation> {
         iam::simulate(
             &aws_sdk_iam::Client::new(&self.session.config),
             principal,
@@ -728,7 +725,7 @@ impl Aws<'_> {
     }
 
     /// Roles by their names, each read once, a bounded number at a time.
-    async fn roles(&self, names: impl Iterator<Item = String>) -> BTreeMap<String, Fact<iam::Role>> {
+    async fn roles(&self, names: impl Iterator<Item = String>) -> BTreeMap<String, Fact<crate::model::Role>> {
         let names: BTreeSet<String> = names.collect();
         stream::iter(names)
             .map(|name| async move {
@@ -740,7 +737,7 @@ impl Aws<'_> {
             .await
     }
 
-    async fn role(&self, name: &str) -> Fact<iam::Role> {
+    async fn role(&self, name: &str) -> Fact<crate::model::Role> {
         if let Some(blocked) = self.blocked(&format!("iam:GetRole {name}")) {
             return blocked;
         }
@@ -783,7 +780,7 @@ impl Aws<'_> {
     }
 
     /// The provider of the cluster's issuer, in the cluster's account.
-    async fn oidc_provider(&self, cluster: &Fact<eks::Cluster>) -> Fact<iam::OidcProvider> {
+    async fn oidc_provider(&self, cluster: &Fact<eks::Cluster>) -> Fact<crate::model::OidcProvider> {
         const CALL: &str = "iam:GetOpenIDConnectProvider";
         let known = match &cluster.observed {
             Observed::Known(known) => known,
@@ -826,7 +823,7 @@ impl Aws<'_> {
         .await
     }
 
-    async fn instance_profile(&self, name: &str) -> Fact<iam::InstanceProfile> {
+    async fn instance_profile(&self, name: &str) -> Fact<crate::model::InstanceProfile> {
         if let Some(blocked) = self.blocked(&format!("iam:GetInstanceProfile {name}")) {
             return blocked;
         }
@@ -850,7 +847,7 @@ struct Shared {
     cluster: OnceCell<Fact<eks::Cluster>>,
     access_entries: OnceCell<Fact<Vec<AccessEntry>>>,
     aws_auth: OnceCell<Fact<aws_auth::AwsAuth>>,
-    spot_role: OnceCell<Fact<iam::Role>>,
+    spot_role: OnceCell<Fact<crate::model::Role>>,
     pools: OnceCell<karpenter::Pools>,
     claims: OnceCell<Fact<ClaimFold>>,
     deployments: OnceCell<Fact<karpenter::List<Deployment>>>,
@@ -879,7 +876,7 @@ impl Shared {
         self.aws_auth.get_or_init(read).await
     }
 
-    async fn spot_role(&self, aws: &Aws<'_>) -> &Fact<iam::Role> {
+    async fn spot_role(&self, aws: &Aws<'_>) -> &Fact<crate::model::Role> {
         self.spot_role.get_or_init(|| aws.role(SPOT_ROLE)).await
     }
 
@@ -1192,7 +1189,7 @@ fn systems_of<'a>(pools: &'a karpenter::Pools, ask: &'a Ask) -> BTreeMap<&'a str
     systems
 }
 
-use iam::InstanceProfile;
+use crate::model::InstanceProfile;
 
 struct Wanted {
     class: String,

@@ -6,10 +6,10 @@ use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use serde::{Deserialize, Serialize};
 
-use super::calls::Calls;
 use crate::aws;
 use crate::karpenter::instances::SpotQuota;
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// One quota as it stands in the account and region.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

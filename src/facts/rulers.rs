@@ -9,14 +9,14 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::{Aws, Shared, iam, sts};
-use crate::arn::Arn;
-use crate::authenticator::{self, AuthenticationMode, Existence, Settings};
-use crate::kubernetes::Api;
-use crate::observed::{Fact, Observed, Unknown};
+use super::{Aws, Shared, sts};
+use crate::kube::Api;
+use crate::model::{Fact, Observed, Unknown};
 use crate::trust::mapping;
 use crate::trust::principal::Subject;
 use crate::trust::{self, Identity, Outcome, Question, Request};
+use eks_aws_auth::{self, AuthenticationMode, Existence, Settings};
+use iam_policy::arn::Arn;
 
 /// How many roles are read at a time: IAM's read rate is shared by the whole account.
 const AT_ONCE: usize = 16;
@@ -31,9 +31,9 @@ pub struct Ruler {
     /// As it is mapped.
     pub arn: String,
     /// The role in IAM.
-    pub role: Fact<iam::Role>,
+    pub role: Fact<crate::model::Role>,
     /// What the caller's own policies say about assuming it; asked only where the answer hangs on it.
-    pub may_assume: Fact<iam::Simulation>,
+    pub may_assume: Fact<crate::model::Simulation>,
 }
 
 /// Roles that are read, each once: a cluster on its way to access entries has the same roles in both places.
@@ -72,10 +72,10 @@ pub(super) async fn read(api: &Result<Api, Unknown>, aws: &Aws<'_>, shared: &Sha
 
 fn named(
     mode: AuthenticationMode,
-    aws_auth: Option<&authenticator::AwsAuth>,
-    entries: Option<&[authenticator::AccessEntry]>,
+    aws_auth: Option<&eks_aws_auth::AwsAuth>,
+    entries: Option<&[eks_aws_auth::AccessEntry]>,
 ) -> Vec<Arn> {
-    let cluster = authenticator::Cluster {
+    let cluster = eks_aws_auth::Cluster {
         mode,
         aws_auth,
         entries,
@@ -142,11 +142,11 @@ fn elsewhere(caller: &Fact<sts::Caller>, role: &Arn) -> Option<Unknown> {
 
 async fn may_assume(
     caller: &sts::Caller,
-    caller_role: &Fact<iam::Role>,
-    role: &iam::Role,
-    observed: &Observed<iam::Role>,
+    caller_role: &Fact<crate::model::Role>,
+    role: &crate::model::Role,
+    observed: &Observed<crate::model::Role>,
     aws: &Aws<'_>,
-) -> Fact<iam::Simulation> {
+) -> Fact<crate::model::Simulation> {
     const CALL: &str = "iam:SimulatePrincipalPolicy sts:AssumeRole";
     let (Some(subject), Ok(role_arn)) = (
         Subject::of_caller(caller, &caller_role.observed),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::calls::Calls;
 use crate::aws;
-use crate::observed::{Fact, Grant, Observed, Unknown, Why};
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed, Unknown, Why};
 
 /// What `sts:GetCallerIdentity` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calls::Calls;
 use super::karpenter::{PAGE, observed};
 use crate::karpenter::traces::{ClaimFold, EventFold, NodeFold};
-use crate::kubernetes::Api;
-use crate::observed::{Fact, Grant, Observed};
+use crate::kube::Api;
+use crate::model::Calls;
+use crate::model::{Fact, Grant, Observed};
 
 /// Everything that tells of launches that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::json::clip;
-use crate::policy::{self, LONGEST_DOCUMENT, PolicyError, action_matches, glob};
+use iam_policy::document::{self, LONGEST_DOCUMENT, PolicyError, action_matches, glob};
 
 /// Why a document can't be read as a trust policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -182,7 +182,7 @@ fn texts(value: &Value) -> Result<Vec<String>, TrustError> {
 impl TrustPolicy {
     /// Reads a policy document, URL-encoded (as `iam:GetRole` gives it) or not.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
-        let document = policy::decode(text).map_err(|error| match error {
+        let document = document::decode(text).map_err(|error| match error {
             PolicyError::Empty => TrustError::Empty,
             PolicyError::TooLong(_) => TrustError::TooLarge,
             PolicyError::Json {

@@ -13,7 +13,7 @@ pub fn pretty(value: &impl serde::Serialize) -> String {
     let text = plain(value);
     let mut out = String::with_capacity(text.len() + 1);
     for c in text.chars() {
-        if c.is_ascii() || super::sanitize::harmless(c) {
+        if c.is_ascii() || crate::text::sanitize::harmless(c) {
             out.push(c);
         } else {
             let mut units = [0_u16; 2];
@@ -51,7 +51,10 @@ pub fn plain_yaml(value: &impl serde::Serialize) -> String {
 /// writer leaves as they are, the document is JSON with those marks escaped.
 pub fn to_yaml(value: &impl serde::Serialize) -> String {
     let mut text = plain_yaml(value);
-    if !text.chars().all(|c| c == '\n' || super::sanitize::harmless(c)) {
+    if !text
+        .chars()
+        .all(|c| c == '\n' || crate::text::sanitize::harmless(c))
+    {
         return pretty(value);
     }
     if !text.ends_with('\n') {

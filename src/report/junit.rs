@@ -120,7 +120,7 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\n' => out.push_str("&#10;"),
-            c if super::sanitize::harmless(c) && !matches!(c, '\u{FFFE}' | '\u{FFFF}') => out.push(c),
+            c if crate::text::sanitize::harmless(c) && !matches!(c, '\u{FFFE}' | '\u{FFFF}') => out.push(c),
             c => out.extend(c.escape_unicode()),
         }
     }

@@ -1,9 +1,9 @@
 //! The report as Markdown, for pull requests and issues.
 
-use super::sanitize::line;
 use super::text::left_out;
 use super::{Report, Verdict};
 use crate::checks::{Group, Status};
+use crate::text::sanitize::line;
 
 /// The document.
 pub fn render(report: &Report) -> String {

@@ -3,7 +3,6 @@
 pub mod json;
 pub mod junit;
 pub mod markdown;
-pub mod sanitize;
 pub mod sarif;
 pub mod schema;
 pub mod text;
@@ -47,6 +46,16 @@ impl Verdict {
             Self::Ready => 0,
             Self::NotReady => 1,
             Self::Undecided => 3,
+        }
+    }
+}
+
+impl From<Verdict> for crate::model::Exit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ready => Self::Done,
+            Verdict::NotReady => Self::Failed,
+            Verdict::Undecided => Self::Undecided,
         }
     }
 }
@@ -158,8 +167,8 @@ pub struct Finding {
 }
 
 /// Renders a report in one of the formats of the contract.
-pub fn render(report: &Report, format: crate::cli::Output, style: text::Style) -> String {
-    use crate::cli::Output;
+pub fn render(report: &Report, format: crate::text::Output, style: crate::text::style::Style) -> String {
+    use crate::text::Output;
     match format {
         Output::Text => text::render(report, style),
         Output::Json => json::json(report),

@@ -3,15 +3,15 @@
 use anstyle::AnsiColor;
 use serde::{Deserialize, Serialize};
 
-use super::sanitize::{line, short_line};
-use super::text::{Style, bold, dim, wrap};
 use super::{API_VERSION, json};
-use crate::authenticator::{
+use crate::model::Exit;
+use crate::text::Output;
+use crate::text::sanitize::{line, short_line};
+use crate::text::style::{Style, bold, dim, wrap};
+use eks_aws_auth::{
     Alternative, AssociatedPolicy, AuthenticationMode, Decision, Listed, MappingRemedy, Outcome, PassedOver,
     Problem, Severity, Source, SourceKind, State,
 };
-use crate::cli::Output;
-use crate::exit::Exit;
 
 /// Something in aws-auth, with its line in the file that was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -587,7 +587,7 @@ fn table(list: &WhoisList, style: Style) -> String {
                         .clone()
                         .unwrap_or_else(|| "entry".to_owned()),
                 };
-                let account = listed.source.key == Some(crate::authenticator::MapKey::MapAccounts);
+                let account = listed.source.key == Some(eks_aws_auth::MapKey::MapAccounts);
                 let user = if account {
                     "(its own ARN)"
                 } else {

@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::arn::{Arn, PrincipalArn};
-use crate::facts::iam::Role;
-use crate::observed::{Observed, Unknown};
-use crate::policy::{self, PolicyDocument};
-use crate::shell::quote;
+use crate::model::Role;
+use crate::model::{Observed, Unknown};
+use crate::text::quote;
+use iam_policy::arn::{Arn, PrincipalArn};
+use iam_policy::document::{self, PolicyDocument};
 
-use super::kleene::Tri;
 use super::principal::{Caller, is_unique_id};
 use super::{Identity, Outcome, Question, Reason, TrustVerdict};
+use iam_policy::kleene::Tri;
 
 /// What to do, in words, commands and documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ fn nameable(question: &Question<'_>) -> Option<Arn> {
 /// R's trust policy with one statement more, and without the dead ids that IAM would refuse to store again. None when
 /// the policy was not read, or is too odd to be written back.
 pub fn with_statement(role: &Role, names: &Arn) -> Option<Value> {
-    let mut value = policy::decode(&role.trust).ok()?;
+    let mut value = document::decode(&role.trust).ok()?;
     let parsed = PolicyDocument::from_value(&value).ok()?;
     if parsed.statements.iter().any(|one| !one.problems.is_empty()) {
         return None;

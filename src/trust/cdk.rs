@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::arn::{AccountId, Arn};
+use iam_policy::arn::{AccountId, Arn};
 
-use super::kleene::Tri;
 use super::principal::Caller;
 use super::{Outcome, TrustVerdict};
+use iam_policy::kleene::Tri;
 
 /// What the cluster makes of the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ fn quoted(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if crate::report::sanitize::harmless(c) => out.push(c),
+            c if crate::text::sanitize::harmless(c) => out.push(c),
             c => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
         }
     }
@@ -195,7 +195,7 @@ fn stack(question: &CdkQuestion<'_>) -> String {
         quoted(&question.role_arn.to_string())
     );
     // A Lambda function runs as a role; a person who asks about themselves is not the handler.
-    if let Caller::Known(who @ crate::arn::PrincipalArn::Role(_)) = question.handler {
+    if let Caller::Known(who @ iam_policy::arn::PrincipalArn::Role(_)) = question.handler {
         out.push_str(&format!(
             "  kubectlLambdaRole: iam.Role.fromRoleArn(this, 'KubectlHandlerRole', {}),\n",
             quoted(&who.arn().to_string())

@@ -1,9 +1,9 @@
 //! From the authenticator's decision to what `trust` and `masters-trust` ask of it: does this role rule the cluster?
 
-use crate::arn::{Arn, PrincipalArn};
-use crate::authenticator::{
+use eks_aws_auth::{
     AccessEntry, Caller, Cluster, Decision, Existence, Outcome, Source, SourceKind, State, decide, list_all,
 };
+use iam_policy::arn::{Arn, PrincipalArn};
 
 use super::GET_TOKEN_SESSION;
 use super::cdk::Mapping;
@@ -169,9 +169,7 @@ pub fn policies_unread<'a>(cluster: &Cluster<'a>) -> Vec<&'a AccessEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authenticator::{
-        AccessScope, AssociatedPolicy, AuthenticationMode, AwsAuth, EntryType, Settings,
-    };
+    use eks_aws_auth::{AccessScope, AssociatedPolicy, AuthenticationMode, AwsAuth, EntryType, Settings};
     use std::collections::BTreeMap;
 
     fn aws_auth(map_roles: &str) -> AwsAuth {

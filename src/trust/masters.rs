@@ -5,15 +5,15 @@
 
 use serde_json::{Value, json};
 
-use crate::arn::{Arn, Partition, PrincipalArn};
 use crate::checks::Judgement;
-use crate::facts::iam::Role;
-use crate::observed::{Grant, Observed, Unknown};
-use crate::policy::{Effect, PolicyDocument, Principal, Statement, Who};
+use crate::model::Role;
+use crate::model::{Grant, Observed, Unknown};
+use iam_policy::arn::{Arn, Partition, PrincipalArn};
+use iam_policy::document::{Effect, PolicyDocument, Principal, Statement, Who};
 
-use super::kleene::Tri;
 use super::principal::is_unique_id;
 use super::{Outcome, TrustVerdict};
+use iam_policy::kleene::Tri;
 
 /// Where a role's power over the cluster comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +160,7 @@ fn is_somebody(entry: &Principal, home: Partition) -> bool {
     match entry {
         Principal::Anyone | Principal::Service(_) | Principal::Federated(_) => true,
         Principal::Aws(text) => {
-            text.parse::<crate::arn::AccountId>().is_ok()
+            text.parse::<iam_policy::arn::AccountId>().is_ok()
                 || text
                     .parse::<PrincipalArn>()
                     .is_ok_and(|who| who.arn().partition == home && !text.contains(['*', '?']))
@@ -304,7 +304,7 @@ pub fn judge(masters: &[Master], incomplete: &[Incomplete]) -> Judgement {
                 ));
                 commands.push(format!(
                     "kubectl capt-spot trust {}",
-                    crate::shell::quote(&master.arn)
+                    crate::text::quote(&master.arn)
                 ));
             }
             Fares::Unreadable(why) => unread.push(format!("{named}: {why}")),
@@ -336,8 +336,8 @@ fn ask_for(judgement: Judgement, grant: Option<&Grant>) -> Judgement {
             .evidence("denied", grant.action())
             .evidence("grant", grant.statement())
             .remedy(
-                crate::policy_print::grant_remedy(grant),
-                crate::policy_print::grant_commands(grant),
+                crate::model::permission::grant_remedy(grant),
+                crate::model::permission::grant_commands(grant),
             ),
         None => judgement,
     }

@@ -8,8 +8,6 @@
 
 pub mod advice;
 pub mod cdk;
-pub mod condition;
-pub mod kleene;
 pub mod mapping;
 pub mod masters;
 pub mod principal;
@@ -22,13 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::arn::{Arn, PrincipalArn};
-use crate::facts::iam::{Role, SimulatedDecision, Simulation};
-use crate::observed::{Observed, Unknown};
-use crate::policy::{self, Comparison, Condition, Effect, PolicyDocument, Principal, Statement, Who};
+use crate::model::{Observed, Unknown};
+use crate::model::{Role, SimulatedDecision, Simulation};
+use iam_policy::arn::{Arn, PrincipalArn};
+use iam_policy::document::{self, Comparison, Condition, Effect, PolicyDocument, Principal, Statement, Who};
 
-use condition::ContextValue;
-use kleene::Tri;
+use iam_policy::condition::{self, ContextValue};
+use iam_policy::kleene::Tri;
 use principal::{Caller, Class, Oddity, Subject};
 
 /// The action that is asked for.
@@ -700,7 +698,7 @@ fn judge_statement<'a>(
         open.insert(format!("IAM would refuse it ({})", statement.problems.join(", ")));
         Tri::Unknown
     };
-    let accepted = if statement.resources == policy::Names::Unsaid {
+    let accepted = if statement.resources == document::Names::Unsaid {
         accepted
     } else {
         open.insert("it has a Resource, which a trust policy may not have".to_owned());
@@ -817,7 +815,7 @@ fn names_principal_arn(conditions: &[Condition]) -> bool {
     conditions.iter().any(|one| {
         one.key.eq_ignore_ascii_case("aws:PrincipalArn")
             && !one.operator.if_exists
-            && one.operator.set != Some(policy::SetOperator::ForAllValues)
+            && one.operator.set != Some(document::SetOperator::ForAllValues)
             && matches!(
                 one.operator.comparison,
                 Comparison::StringEquals { negated: false }

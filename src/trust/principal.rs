@@ -2,13 +2,13 @@
 //!
 //! Source: IAM user guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
 
-use crate::arn::{AccountId, Arn, Partition, PrincipalArn, RoleName, shown};
-use crate::facts::iam::{Role, Simulation};
 use crate::facts::sts::Caller as Identity;
-use crate::observed::{Observed, Unknown};
-use crate::policy::Principal;
+use crate::model::{Observed, Unknown};
+use crate::model::{Role, Simulation};
+use iam_policy::arn::{AccountId, Arn, Partition, PrincipalArn, RoleName, shown};
+use iam_policy::document::Principal;
 
-use super::kleene::Tri;
+use iam_policy::kleene::Tri;
 
 /// Who wants to assume the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Subject {
     /// Who.
     pub who: Caller,
     /// For a role or a session of one: the role in IAM. A session's ARN does not tell the role's path, this does.
-    pub role: Observed<crate::facts::iam::Role>,
+    pub role: Observed<crate::model::Role>,
     /// The unique id, when known: `AIDA...`, `AROA...`.
     pub id: Option<String>,
 }

@@ -4,14 +4,14 @@ use anstyle::AnsiColor;
 use serde::{Deserialize, Serialize};
 
 use crate::report::API_VERSION;
-use crate::report::sanitize::{line, short_line};
-use crate::report::text::{Style, bold, dim, wrap};
+use crate::text::sanitize::{line, short_line};
+use crate::text::style::{Style, bold, dim, wrap};
 
 use super::advice::{self, SmallestPolicy};
 use super::cdk::CdkAnswer;
-use super::kleene::Tri;
 use super::principal::Caller;
 use super::{Outcome, Question, TrustVerdict};
+use iam_policy::kleene::Tri;
 
 /// What `trust -o json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::condition::ContextValue;
 use super::principal::{Caller, Subject};
 use super::report::TrustReport;
 use super::*;
-use crate::observed::{DeniedBy, Grant, Why};
+use crate::model::{DeniedBy, Grant, Why};
+use iam_policy::condition::ContextValue;
 
 const A: &str = "111122223333";
 const B: &str = "444455556666";
@@ -1368,7 +1368,7 @@ fn any_subject() -> impl Strategy<Value = Subject> {
         Just(subject(&root(A))),
         Just(Subject {
             who: Caller::SomeRole {
-                partition: crate::arn::Partition::Aws,
+                partition: iam_policy::arn::Partition::Aws,
                 account: A.parse().unwrap(),
             },
             role: Observed::Unknown(not_asked()),
@@ -1468,8 +1468,8 @@ proptest! {
         let report = TrustReport::new(&asked.question(), verdict);
         let text = serde_json::to_string(&report).unwrap();
         prop_assert_eq!(serde_json::from_str::<TrustReport>(&text).unwrap(), report.clone());
-        let text = report::render_text(&report, crate::report::text::Style::PLAIN);
-        prop_assert!(text.chars().all(|c| c == '\n' || crate::report::sanitize::harmless(c)));
+        let text = report::render_text(&report, crate::text::style::Style::PLAIN);
+        prop_assert!(text.chars().all(|c| c == '\n' || crate::text::sanitize::harmless(c)));
     }
 
     #[test]
@@ -1518,7 +1518,7 @@ fn the_report_of_a_person() {
             let report = TrustReport::new(&one.question(), one.judge());
             report::render_text(
                 &report.with_flags(" --region eu-west-1", ""),
-                crate::report::text::Style::PLAIN,
+                crate::text::style::Style::PLAIN,
             )
         })
         .collect();
@@ -1626,7 +1626,7 @@ fn whether_anything_can_assume_a_role() {
     ] {
         let found = assumable(
             &PolicyDocument::from_value(&document(statements.clone())).unwrap(),
-            crate::arn::Partition::Aws,
+            iam_policy::arn::Partition::Aws,
         );
         assert_eq!(found.by_anything, want, "{statements:?}");
         assert_eq!(found.by.is_empty(), want != Tri::True, "{statements:?}");
@@ -1764,7 +1764,7 @@ fn cdk(
     account: Option<&str>,
 ) -> cdk::CdkAnswer {
     let asked = Asked::new(handler.clone(), trust, identity);
-    let account: Option<crate::arn::AccountId> = account.map(|id| id.parse().unwrap());
+    let account: Option<iam_policy::arn::AccountId> = account.map(|id| id.parse().unwrap());
     cdk::judge(&CdkQuestion {
         role_arn: &asked.role_arn,
         cluster: "demo",
@@ -1778,7 +1778,7 @@ fn cdk(
 fn some_role() -> Subject {
     Subject {
         who: Caller::SomeRole {
-            partition: crate::arn::Partition::Aws,
+            partition: iam_policy::arn::Partition::Aws,
             account: A.parse().unwrap(),
         },
         role: Observed::Unknown(not_asked()),

@@ -8,7 +8,7 @@
 // Helpers of tests; what they say is for whoever runs them.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use capt_spot::authenticator::{
+use eks_aws_auth::{
     AuthenticationMode, AwsAuth, Caller, Cluster, Decision, Existence, Mapping, Outcome, PrincipalKind,
     Settings, decide,
 };
@@ -232,7 +232,7 @@ fn golden_cases_are_the_authenticators() {
     let mut asked = 0;
     for file in ["aws_auth_cases.yaml", "quirks.yaml"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/golden")
+            .join("crates/eks-aws-auth/golden")
             .join(file);
         let golden: serde_json::Value =
             serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

@@ -141,7 +141,7 @@ fn templates_of_a_kind_cluster_are_judged_with_who_uses_them() {
     assert_eq!(finding["object"]["namespace"], "prod");
     assert_eq!(
         finding["fix"]["commands"][0],
-        "kubectl --context kind-kind get workspacetemplates.infrastructure.cluster.x-k8s.io eks -n prod -o yaml > eks.yaml"
+        "kubectl get workspacetemplates.infrastructure.cluster.x-k8s.io eks -n prod -o yaml --context kind-kind > eks.yaml"
     );
     let users: Vec<&Value> = report["modules"]
         .as_array()
@@ -471,7 +471,7 @@ fn a_missing_secret_says_how_far_capt_is() {
     for part in [
         "the Secret prod/demo-kubeconfig on the management cluster (context kind-kind) does not exist",
         "no CAPTControlPlane in prod is of a Cluster demo",
-        "kubectl --context kind-kind get clusters.cluster.x-k8s.io -A",
+        "kubectl get clusters.cluster.x-k8s.io -A --context kind-kind",
     ] {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }

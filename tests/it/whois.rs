@@ -52,7 +52,7 @@ fn dev(username: &str) -> String {
 
 fn golden(name: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
+        .join("crates/eks-aws-auth/golden")
         .join(name);
     let text = std::fs::read_to_string(path).expect("the golden cases");
     let golden: Value = serde_yaml::from_str(&text).expect("YAML");

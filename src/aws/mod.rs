@@ -1,0 +1,604 @@
+//! The rim towards AWS: one session (credentials resolved once, one HTTP client, one TLS provider) and one place where
+//! an SDK error becomes "absent" or "unknown, because".
+//!
+//! The session holds no state beyond credentials; the calls themselves stand in [`crate::facts`] (reads) and
+//! [`crate::spot_role`] (the one write).
+
+pub mod token;
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_smithy_http_client::{Builder as HttpBuilder, Connector, proxy::ProxyConfig, tls};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::model::{DeniedBy, Grant, Unknown, Why};
+
+/// Whose credentials to take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// A profile named by a flag (ours or the exec entry's): its credentials win over the environment's keys, as in
+    /// the AWS CLI.
+    pub profile_flag: Option<String>,
+    /// The exec entry's environment; it is laid over this process's.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Identity {
+    fn var(&self, name: &str) -> Option<String> {
+        self.env
+            .get(name)
+            .cloned()
+            .or_else(|| std::env::var(name).ok())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The profile that is in force, when one is named at all.
+    pub fn profile(&self) -> Option<String> {
+        self.profile_flag
+            .clone()
+            .or_else(|| self.var("AWS_PROFILE"))
+            .or_else(|| self.var("AWS_DEFAULT_PROFILE"))
+    }
+}
+
+/// An open AWS session in one region.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The SDK's configuration with the credentials in it.
+    pub config: SdkConfig,
+    /// The credentials, or why there are none: then no request is sent at all.
+    pub credentials: Result<Credentials, Unknown>,
+    /// The profile in force, for commands that are printed.
+    pub profile: Option<String>,
+}
+
+impl Session {
+    /// Resolves the credentials once and prepares the clients.
+    pub async fn open(identity: &Identity, region: &str, http: &SharedHttpClient, timeout: Duration) -> Self {
+        let timeouts = TimeoutConfig::builder().operation_timeout(timeout);
+        let timeouts = match connect_timeout(timeout) {
+            Some(connect) => timeouts.connect_timeout(connect),
+            None => timeouts.disable_connect_timeout(),
+        }
+        .build();
+        let credentials = match tokio::time::timeout(timeout, credentials(identity, region, http)).await {
+            Ok(result) => result,
+            Err(_) => Err(Unknown::new(
+                Why::TimedOut,
+                format!(
+                    "no AWS credentials within {} s (--request-timeout)",
+                    timeout.as_secs_f32()
+                ),
+            )),
+        };
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .http_client(http.clone())
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(3)
+                    .with_initial_backoff(Duration::from_millis(200)),
+            )
+            .timeout_config(timeouts)
+            .profile_files(profile_files(identity));
+        if let Some(profile) = identity.profile() {
+            loader = loader.profile_name(profile);
+        }
+        loader = match &credentials {
+            Ok(credentials) => loader.credentials_provider(credentials.clone()),
+            Err(_) => loader.no_credentials(),
+        };
+        Self {
+            config: loader.load().await,
+            credentials,
+            profile: identity.profile(),
+        }
+    }
+
+    /// The same session with other credentials.
+    pub fn with_credentials(&self, credentials: Credentials) -> Self {
+        let config = self
+            .config
+            .to_builder()
+            .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
+                credentials.clone(),
+            ))
+            .build();
+        Self {
+            config,
+            credentials: Ok(credentials),
+            profile: self.profile.clone(),
+        }
+    }
+}
+
+/// How long a connection may take to be made: five seconds, so that a retry still fits in, where the request may take
+/// longer than that; else nothing of its own. Two clocks that end together would race for the error's text.
+pub(crate) fn connect_timeout(request: Duration) -> Option<Duration> {
+    const CONNECT: Duration = Duration::from_secs(5);
+    (request > CONNECT).then_some(CONNECT)
+}
+
+fn profile_files(identity: &Identity) -> aws_runtime::env_config::file::EnvConfigFiles {
+    use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+    let config = identity.env.get("AWS_CONFIG_FILE");
+    let credentials = identity.env.get("AWS_SHARED_CREDENTIALS_FILE");
+    if config.is_none() && credentials.is_none() {
+        return EnvConfigFiles::default();
+    }
+    let mut files = EnvConfigFiles::builder();
+    files = match config {
+        Some(path) => files.with_file(EnvConfigFileKind::Config, path),
+        None => files.include_default_config_file(true),
+    };
+    files = match credentials {
+        Some(path) => files.with_file(EnvConfigFileKind::Credentials, path),
+        None => files.include_default_credentials_file(true),
+    };
+    files.build()
+}
+
+async fn credentials(
+    identity: &Identity,
+    region: &str,
+    http: &SharedHttpClient,
+) -> Result<Credentials, Unknown> {
+    if let (None, Some(key), Some(secret)) = (
+        &identity.profile_flag,
+        identity.env.get("AWS_ACCESS_KEY_ID"),
+        identity.env.get("AWS_SECRET_ACCESS_KEY"),
+    ) {
+        let token = identity.env.get("AWS_SESSION_TOKEN").cloned();
+        return Ok(Credentials::new(key, secret, token, None, "exec-entry"));
+    }
+    let files = profile_files(identity);
+    let provider_config = ProviderConfig::without_region()
+        .with_region(Some(Region::new(region.to_owned())))
+        .with_http_client(http.clone());
+    let environment_has_keys =
+        identity.profile_flag.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
+    let profile = identity.profile();
+    if let (Some(name), false) = (&profile, environment_has_keys) {
+        profile_exists(name, &files).await?;
+    }
+    let result = match (&identity.profile_flag, &profile) {
+        (Some(name), _) => {
+            let provider = ProfileFileCredentialsProvider::builder()
+                .configure(&provider_config)
+                .profile_name(name)
+                .profile_files(files)
+                .build();
+            provider.provide_credentials().await
+        }
+        (None, name) => {
+            // aws-config's default chain: the environment, the profile, web identity, ECS and Pod Identity, IMDS.
+            let mut builder = aws_config::default_provider::credentials::DefaultCredentialsChain::builder()
+                .configure(provider_config.clone())
+                .region(Region::new(region.to_owned()));
+            if let Some(name) = name {
+                builder = builder.profile_name(name);
+            }
+            if identity.env.contains_key("AWS_CONFIG_FILE")
+                || identity.env.contains_key("AWS_SHARED_CREDENTIALS_FILE")
+            {
+                let mut provider = ProfileFileCredentialsProvider::builder()
+                    .configure(&provider_config)
+                    .profile_files(files);
+                if let Some(name) = name {
+                    provider = provider.profile_name(name);
+                }
+                provider.build().provide_credentials().await
+            } else {
+                builder.build().await.provide_credentials().await
+            }
+        }
+    };
+    result.map_err(|error| no_credentials(&error, profile.as_deref()))
+}
+
+async fn profile_exists(
+    name: &str,
+    files: &aws_runtime::env_config::file::EnvConfigFiles,
+) -> Result<(), Unknown> {
+    let set = match aws_config::profile::load(&Default::default(), &Default::default(), files, None).await {
+        Ok(set) => set,
+        Err(error) => {
+            return Err(Unknown::new(
+                Why::Unauthenticated,
+                format!("the AWS configuration files cannot be read: {}", chain(&error)),
+            ));
+        }
+    };
+    if set.get_profile(name).is_some() {
+        return Ok(());
+    }
+    let mut known: Vec<&str> = set.profiles().collect();
+    known.sort_unstable();
+    known.truncate(20);
+    Err(Unknown::new(
+        Why::Unauthenticated,
+        format!(
+            "there is no AWS profile \"{name}\" (known: {}); name one with --profile, or write it: aws configure --profile {name}",
+            if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            }
+        ),
+    ))
+}
+
+fn no_credentials(
+    error: &aws_credential_types::provider::error::CredentialsError,
+    profile: Option<&str>,
+) -> Unknown {
+    use aws_credential_types::provider::error::CredentialsError;
+    // The chain's own text lists every provider's "not enabled"; where simply none is configured, that helps nobody.
+    let text = match error {
+        CredentialsError::CredentialsNotLoaded(_) if profile.is_none() => {
+            "none in the environment, the default profile, web identity, the container or the instance"
+                .to_owned()
+        }
+        other => chain(other),
+    };
+    let lower = text.to_lowercase();
+    let flag = profile
+        .map(|name| format!(" --profile {name}"))
+        .unwrap_or_default();
+    let todo = if lower.contains("sso") || lower.contains("token") && lower.contains("expired") {
+        format!("the SSO session is not valid; log in: aws sso login{flag}")
+    } else if profile.is_some() {
+        format!("see whether it works: aws sts get-caller-identity{flag}")
+    } else {
+        "name a profile with --profile or AWS_PROFILE, or log in: aws sso login".to_owned()
+    };
+    let why = if lower.contains("timed out") || lower.contains("timeout") {
+        Why::TimedOut
+    } else {
+        Why::Unauthenticated
+    };
+    Unknown::new(why, format!("no AWS credentials: {text}; {todo}"))
+}
+
+/// The one HTTP client of the process: rustls on ring, AWS_CA_BUNDLE, HTTPS_PROXY and NO_PROXY honoured.
+///
+/// # Errors
+/// AWS_CA_BUNDLE names a file that cannot be read or holds no certificate.
+pub fn http_client() -> Result<SharedHttpClient, String> {
+    let mut trust = tls::TrustStore::default();
+    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
+        let shown = path.to_string_lossy().into_owned();
+        let pem = std::fs::read(&path)
+            .map_err(|error| format!("AWS_CA_BUNDLE: {shown} cannot be read: {error}"))?;
+        usable_certificates(&pem).map_err(|error| format!("AWS_CA_BUNDLE: {shown} {error}"))?;
+        trust = tls::TrustStore::empty().with_pem_certificate(pem);
+    }
+    let context = tls::TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .map_err(|error| format!("AWS_CA_BUNDLE: {error}"))?;
+    Ok(
+        HttpBuilder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = Connector::builder()
+                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+                .tls_context(context.clone())
+                .proxy_config(ProxyConfig::from_env());
+            if let Some(settings) = settings {
+                connector = connector.connector_settings(settings.clone());
+            }
+            if let Some(sleep) = components.and_then(|components| components.sleep_impl()) {
+                connector = connector.sleep_impl(sleep);
+            }
+            connector.build()
+        }),
+    )
+}
+
+/// Whether every certificate of a bundle can be a root: the SDK takes a bundle for granted, and panics on one that is damaged.
+fn usable_certificates(pem: &[u8]) -> Result<(), String> {
+    let mut roots = rustls::RootCertStore::empty();
+    for (n, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let n = n + 1;
+        let certificate =
+            certificate.map_err(|error| format!("is damaged at its certificate {n}: {error}"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("holds something else than a certificate as its number {n}: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("holds no PEM certificate".to_owned());
+    }
+    Ok(())
+}
+
+/// What an AWS call answered when it did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The service's own error code, when it answered in its protocol.
+    pub code: Option<String>,
+    /// The service's own message.
+    pub message: String,
+    /// The HTTP status, when there was one.
+    pub status: Option<u16>,
+    /// The reason for not knowing; also for codes that a caller may read as "absent".
+    pub unknown: Unknown,
+}
+
+impl Failure {
+    /// Whether the service itself said, in its own protocol, that the thing does not exist. A 404 alone is not enough:
+    /// a proxy's page has that too.
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self.code.as_deref(),
+            Some(
+                "NoSuchEntity"
+                    | "NoSuchEntityException"
+                    | "ResourceNotFoundException"
+                    | "NoSuchResourceException"
+            )
+        )
+    }
+}
+
+/// Turns an SDK error into what it means. `grant` is the permission that the call needs.
+pub fn failure<E>(error: &SdkError<E, Response>, grant: Grant, timeout: Duration) -> Failure
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let status = error.raw_response().map(|raw| raw.status().as_u16());
+    match error {
+        SdkError::ServiceError(inner) => {
+            let meta = inner.err().meta();
+            let code = meta.code().map(str::to_owned);
+            let message = meta.message().unwrap_or_default().trim().to_owned();
+            let unknown = service_unknown(code.as_deref(), &message, status, inner.raw(), grant);
+            Failure {
+                code,
+                message,
+                status,
+                unknown,
+            }
+        }
+        SdkError::TimeoutError(_) => Failure {
+            code: None,
+            message: String::new(),
+            status,
+            unknown: Unknown::new(
+                Why::TimedOut,
+                format!(
+                    "no answer to {} within {} s (--request-timeout)",
+                    grant.action(),
+                    timeout.as_secs_f32()
+                ),
+            ),
+        },
+        SdkError::ResponseError(inner) => Failure {
+            code: None,
+            message: String::new(),
+            status,
+            unknown: Unknown::new(Why::Unusable, unusable(&grant, status, inner.raw())),
+        },
+        SdkError::DispatchFailure(inner) => {
+            let why = if inner.is_timeout() {
+                Why::TimedOut
+            } else {
+                Why::Unreachable
+            };
+            let text = inner
+                .as_connector_error()
+                .map_or_else(|| "the request was not sent".to_owned(), |e| root(e));
+            Failure {
+                code: None,
+                message: String::new(),
+                status,
+                unknown: Unknown::new(why, format!("{}: {text}", grant.action())),
+            }
+        }
+        other => Failure {
+            code: None,
+            message: String::new(),
+            status,
+            unknown: Unknown::new(Why::Unreachable, format!("{}: {}", grant.action(), chain(other))),
+        },
+    }
+}
+
+fn service_unknown(
+    code: Option<&str>,
+    message: &str,
+    status: Option<u16>,
+    raw: &Response,
+    grant: Grant,
+) -> Unknown {
+    let said = |what: &str| {
+        if message.is_empty() {
+            what.to_owned()
+        } else {
+            message.to_owned()
+        }
+    };
+    match code {
+        Some("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized") => {
+            Unknown::denied(DeniedBy::from_aws_message(message), message, grant)
+        }
+        Some(
+            code @ ("ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "SignatureDoesNotMatch"
+            | "InvalidSignatureException"
+            | "RequestExpired"
+            | "IncompleteSignature"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "InvalidAccessKeyId"
+            | "AuthFailure"
+            | "OptInRequired"),
+        ) => Unknown::new(
+            Why::Unauthenticated,
+            format!("AWS refuses the credentials ({code}): {}", said("no message")),
+        ),
+        Some(code) if is_throttling(code) => Unknown::new(
+            Why::Throttled,
+            format!(
+                "{} was throttled until the retries were used up ({code})",
+                grant.action()
+            ),
+        ),
+        Some(code) if status.is_some_and(|status| status >= 500) => Unknown::new(
+            Why::ServiceFailed,
+            format!(
+                "{}: HTTP {} {code}: {}",
+                grant.action(),
+                status.unwrap_or_default(),
+                said("no message")
+            ),
+        ),
+        Some(code) => Unknown::new(
+            Why::ServiceFailed,
+            format!("{}: {code}: {}", grant.action(), said("no message")),
+        ),
+        None if status == Some(429) => Unknown::new(
+            Why::Throttled,
+            format!(
+                "{} was throttled until the retries were used up (HTTP 429)",
+                grant.action()
+            ),
+        ),
+        None if status.is_some_and(|status| status >= 500) && !looks_like_html(raw) => Unknown::new(
+            Why::ServiceFailed,
+            format!("{}: HTTP {}", grant.action(), status.unwrap_or_default()),
+        ),
+        None => Unknown::new(Why::Unusable, unusable(&grant, status, raw)),
+    }
+}
+
+/// The SDK's own list is private; these are the codes of its standard retry mode.
+fn is_throttling(code: &str) -> bool {
+    const CODES: &[&str] = &[
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "ProvisionedThroughputExceededException",
+        "TransactionInProgressException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "RequestThrottled",
+        "SlowDown",
+        "PriorRequestNotComplete",
+        "EC2ThrottledException",
+    ];
+    CODES.contains(&code)
+}
+
+fn looks_like_html(raw: &Response) -> bool {
+    let type_is = raw
+        .headers()
+        .get("content-type")
+        .is_some_and(|value| value.contains("html"));
+    let starts = raw.body().bytes().is_some_and(|bytes| {
+        let head: Vec<u8> = bytes
+            .iter()
+            .copied()
+            .skip_while(u8::is_ascii_whitespace)
+            .take(15)
+            .collect();
+        let head = head.to_ascii_lowercase();
+        head.starts_with(b"<!doctype html") || head.starts_with(b"<html")
+    });
+    type_is || starts
+}
+
+fn unusable(grant: &Grant, status: Option<u16>, raw: &Response) -> String {
+    let what = if looks_like_html(raw) {
+        "an HTML page, not AWS's protocol: is a proxy in between (HTTPS_PROXY)?"
+    } else {
+        "not in AWS's protocol, or cut off"
+    };
+    let status = status
+        .map(|status| format!("HTTP {status}, "))
+        .unwrap_or_default();
+    format!("the answer to {} was {status}{what}", grant.action())
+}
+
+/// An error and its causes on one line, each said once.
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut parts: Vec<String> = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        source = inner.source();
+    }
+    let text = parts.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
+    text.chars().take(400).collect()
+}
+
+/// The innermost cause of an error: what the system said, without the layers that handed it on.
+pub fn root(error: &(dyn StdError + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = innermost
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    text.chars().take(400).collect()
+}
+
+/// The default request timeout.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_bundle_is_named_and_not_handed_on() {
+        let begin = "-----BEGIN CERTIFICATE-----\n";
+        let end = "-----END CERTIFICATE-----\n";
+        for (pem, says) in [
+            (String::new(), "holds no PEM certificate"),
+            ("<html>".to_owned(), "holds no PEM certificate"),
+            (format!("{begin}AAAA\n"), "is damaged at its certificate 1"),
+            (format!("{begin}!!!!\n{end}"), "is damaged at its certificate 1"),
+            (
+                format!("{begin}AAAA\n{end}"),
+                "holds something else than a certificate as its number 1",
+            ),
+        ] {
+            let error = usable_certificates(pem.as_bytes()).expect_err(&pem);
+            assert!(error.contains(says), "{pem}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_connection_s_clock_never_ends_together_with_the_request_s() {
+        let seconds = Duration::from_secs;
+        assert_eq!(connect_timeout(seconds(2)), None);
+        assert_eq!(connect_timeout(seconds(5)), None);
+        assert_eq!(connect_timeout(seconds(30)), Some(seconds(5)));
+    }
+}

@@ -1,0 +1,34 @@
+//! The flags of `gate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `gate`
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    after_help = "Helm 3: helm install ... --post-renderer kubectl-capt_spot --post-renderer-args gate\n\
+    Helm 4: helm install ... --post-renderer capt-spot-gate   (the plugin of that name)\n\n\
+    Helm tells a post-renderer neither context nor namespace: give them by --post-renderer-args --context=NAME. Helm creates a \
+    chart's CRDs before it runs a post-renderer; `install` and `upgrade` of this program check before anything is written."
+)]
+pub struct Gate {
+    /// Write the report to this file too
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Show a report that blocks on the terminal too, because Helm 4 hides standard error
+    #[arg(long)]
+    pub tty: bool,
+    /// The role of Karpenter's nodes, by name or ARN, where nothing names it yet
+    #[arg(long, value_name = "NAME|ARN", value_parser = crate::cli::role)]
+    pub node_role: Option<String>,
+    /// Judge only these checks or groups (repeatable, or comma-separated)
+    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave these checks or groups out (repeatable, or comma-separated)
+    #[arg(long, value_name = "CHECK|GROUP", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Count a warning as a failure
+    #[arg(long)]
+    pub strict: bool,
+}

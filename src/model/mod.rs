@@ -1,0 +1,21 @@
+//! The domain as plain types. Pure.
+
+mod call;
+mod command;
+mod exit;
+mod finding;
+mod observed;
+pub mod permission;
+mod role;
+mod target;
+
+pub use call::{Call, Calls};
+pub use command::{Command, CommandScope};
+pub use exit::Exit;
+pub use finding::*;
+pub use observed::*;
+pub use role::*;
+pub use target::*;
+
+/// The service-linked role's name, the same in every account.
+pub const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";

@@ -1,0 +1,78 @@
+//! Roles, instance profiles and simulations, as IAM shows them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An IAM role as `iam:GetRole` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    /// Name without path.
+    pub name: String,
+    /// `/` or `/aws-service-role/spot.amazonaws.com/`.
+    pub path: String,
+    /// Full ARN with path.
+    pub arn: String,
+    /// `AROA...`, new for every creation.
+    pub id: String,
+    /// When it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// The trust policy, JSON. IAM sends it URL-encoded; it is kept decoded, so that masking saved facts finds what is in it.
+    #[serde(default)]
+    pub trust: String,
+    /// ARN of the permissions boundary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
+}
+
+/// An instance profile and its role (IAM allows one).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceProfile {
+    /// Name of the profile.
+    pub name: String,
+    /// ARN of the profile.
+    pub arn: String,
+    /// The role in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// What the policy simulator says of one action on one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Simulation {
+    /// The principal that was simulated.
+    pub principal: String,
+    /// The overall decision.
+    pub decision: SimulatedDecision,
+    /// Whether the organisation's policies allow it, when the simulator looked at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_by_organizations: Option<bool>,
+    /// Whether the permissions boundary allows it, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_by_boundary: Option<bool>,
+    /// Condition keys that the policies look at and the simulation did not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_context: Vec<String>,
+}
+
+/// `EvalDecision` of the simulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SimulatedDecision {
+    /// Some policy allows it and none denies it.
+    Allowed,
+    /// A policy denies it.
+    ExplicitDeny,
+    /// No policy allows it.
+    ImplicitDeny,
+}
+
+/// An OpenID Connect provider of the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OidcProvider {
+    /// Its ARN.
+    pub arn: String,
+    /// The audiences that it takes tokens for.
+    pub audiences: Vec<String>,
+}
