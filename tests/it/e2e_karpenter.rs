@@ -5,43 +5,12 @@
 
 use serde_json::{Value, json};
 
+use crate::recorded_karpenter::Verdicts;
 use crate::support::karpenter::{PARTS, Stage, condition, node_class, recording};
 use crate::support::program::Ran;
 use crate::support::testbed::Testbed;
 
 const BOTH: &[&str] = &["spot", "on-demand"];
-
-/// What is not as it should be, over all worlds of a test: one wrong verdict hides none of the others.
-#[derive(Default)]
-pub struct Verdicts(Vec<String>);
-
-impl Verdicts {
-    /// The exit code, and the status of these checks.
-    pub fn expect(&mut self, world: &str, ran: &Ran, code: i32, statuses: &[(&str, &str)]) {
-        if ran.code != code {
-            self.0
-                .push(format!("{world}: exit code {}, not {code}", ran.code));
-        }
-        let report = ran.json();
-        let checks = report["checks"].as_array().expect("checks");
-        for (id, status) in statuses {
-            match checks.iter().find(|check| check["id"] == *id) {
-                None => self.0.push(format!("{world}: no check {id}")),
-                Some(check) if check["status"] != *status => self.0.push(format!(
-                    "{world}: {id} is {}, not {status}: {}",
-                    check["status"], check["message"]
-                )),
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// # Panics
-    /// When something is not as it should be.
-    pub fn settle(self) {
-        assert!(self.0.is_empty(), "{}", self.0.join("\n"));
-    }
-}
 
 fn judged(stage: &Stage) -> Ran {
     stage.shell.capt_spot(&["preflight", "-o", "json"])
@@ -109,23 +78,12 @@ fn without_the_role_nothing_is_spot_and_with_it_karpenter_launches_spot() {
     );
     stage.record("no-role");
     let report = judged(&stage);
-    let expected = [
-        ("spot-role-exists", "fail"),
-        ("pools-want-spot", "pass"),
-        ("pools-ready", "pass"),
-        ("controller-running", "pass"),
-        ("controller-identity", "pass"),
-        ("interruption-queue", "pass"),
-        ("spot-failures-seen", "fail"),
-    ];
-    verdicts.expect("no-role", &report, 1, &expected);
+    verdicts.of("no-role", &report);
     let message = report.message("spot-failures-seen");
     // One refusal of each pool's claim, and two Events of each.
-    if !message.contains("2 NodeClaims") {
-        verdicts
-            .0
-            .push(format!("no-role: two NodeClaims were refused: {message}"));
-    }
+    verdicts.check(message.contains("2 NodeClaims"), || {
+        format!("no-role: two NodeClaims were refused: {message}")
+    });
 
     let created = stage.shell.capt_spot(&["create-role", "--yes"]).expect(0);
     assert!(created.stdout.starts_with("Created "), "{created:?}");
@@ -147,12 +105,7 @@ fn without_the_role_nothing_is_spot_and_with_it_karpenter_launches_spot() {
     assert_eq!(capacity_type(&claim), "spot");
     assert_eq!(narrowed(&claim), json!(["on-demand", "spot"]));
     stage.record("waits-for-its-node");
-    verdicts.expect(
-        "waits-for-its-node",
-        &judged(&stage),
-        0,
-        &[("node-registration", "pass")],
-    );
+    verdicts.of("waits-for-its-node", &judged(&stage));
     stage.node_joins(&claim);
     stage.until("the claim is ready", "nodeclaims", |claim| {
         condition(claim, "Ready")["status"] == "True"
@@ -161,14 +114,7 @@ fn without_the_role_nothing_is_spot_and_with_it_karpenter_launches_spot() {
         condition(pool, "NodeRegistrationHealthy")["status"] == "True"
     });
     stage.record("healthy");
-    let expected = [
-        ("spot-role-exists", "pass"),
-        ("pools-ready", "pass"),
-        ("controller-running", "pass"),
-        ("spot-failures-seen", "pass"),
-        ("node-registration", "pass"),
-    ];
-    verdicts.expect("healthy", &judged(&stage), 0, &expected);
+    verdicts.of("healthy", &judged(&stage));
     verdicts.settle();
 }
 
@@ -188,12 +134,7 @@ fn with_the_role_what_else_keeps_karpenter_from_spot() {
     class["spec"]["subnetSelectorTerms"] = json!([{ "tags": { "karpenter.sh/discovery": "another" } }]);
     stage.pool_of(&class, "default", BOTH, "False");
     stage.record("no-subnets");
-    let not_ready = [
-        ("pools-ready", "fail"),
-        ("controller-running", "pass"),
-        ("spot-role-exists", "pass"),
-    ];
-    verdicts.expect("no-subnets", &judged(&stage), 1, &not_ready);
+    verdicts.of("no-subnets", &judged(&stage));
 
     // The controller's dry run of a launch is refused by IAM.
     stage.clear();
@@ -213,7 +154,7 @@ fn with_the_role_what_else_keeps_karpenter_from_spot() {
         "CreateFleetAuthCheckFailed"
     );
     stage.record("no-create-fleet");
-    verdicts.expect("no-create-fleet", &judged(&stage), 1, &not_ready);
+    verdicts.of("no-create-fleet", &judged(&stage));
     stage.allow_controller(&["ec2:*"]);
 
     // The dry run is allowed, and the launch is not.
@@ -226,8 +167,7 @@ fn with_the_role_what_else_keeps_karpenter_from_spot() {
         condition(claim, "Launched")["reason"] == "Unauthorized"
     });
     stage.record("launch-refused");
-    let failed = [("pools-ready", "pass"), ("spot-failures-seen", "fail")];
-    verdicts.expect("launch-refused", &judged(&stage), 1, &failed);
+    verdicts.of("launch-refused", &judged(&stage));
 
     stage.clear();
     stage.refuse_launches(&json!({ "spot": "InvalidAMIID.NotFound", "on_demand": "InvalidAMIID.NotFound" }));
@@ -238,10 +178,9 @@ fn with_the_role_what_else_keeps_karpenter_from_spot() {
         condition(claim, "Launched")["reason"] == "AMINotFound"
     });
     stage.record("ami-not-found");
-    verdicts.expect("ami-not-found", &judged(&stage), 1, &failed);
+    verdicts.of("ami-not-found", &judged(&stage));
 
     // Nothing is wrong with the cluster or the account: there is no Spot capacity just now.
-    let warned = [("pools-ready", "pass"), ("spot-failures-seen", "warn")];
     for (world, error) in [
         ("no-spot-capacity", "InsufficientInstanceCapacity"),
         ("spot-quota-exceeded", "MaxSpotInstanceCountExceeded"),
@@ -253,7 +192,7 @@ fn with_the_role_what_else_keeps_karpenter_from_spot() {
         stage.pod("default");
         falls_back(&stage, "default", error);
         stage.record(world);
-        verdicts.expect(world, &judged(&stage), 0, &warned);
+        verdicts.of(world, &judged(&stage));
     }
     verdicts.settle();
 }

@@ -19,6 +19,7 @@ mod policy;
 mod preflight;
 mod pty;
 mod readme;
+mod recorded_karpenter;
 mod support;
 mod template;
 mod testbed;
