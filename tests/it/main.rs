@@ -15,6 +15,7 @@ mod helm;
 mod karpenter;
 mod masters;
 mod node_mapping;
+mod nodepool_oracle;
 mod policy;
 mod preflight;
 mod pty;
