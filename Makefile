@@ -6,12 +6,14 @@
 # make deny     licences, advisories, sources and bans of the dependencies (cargo install cargo-deny --locked)
 # make record-karpenter  what Karpenter's controller leaves behind in a cluster, into tests/fixtures; takes 35 minutes
 # make fuzz-authenticator [DOCUMENTS=N]  our aws-auth rules against the authenticator's own code, for long
+# make fuzz-nodepools [POOLS=N]  what we make of NodePools against Karpenter's own code, for long
 
-.PHONY: help deny test testbed build lint run-tests bench demo dist fuzz-authenticator record-karpenter
+.PHONY: help deny test testbed build lint run-tests bench demo dist fuzz-authenticator fuzz-nodepools record-karpenter
 
 CARGO ?= cargo
 PYTHON ?= python3
 DOCUMENTS ?= 1000000
+POOLS ?= 1000000
 
 # What could not be run and why, one line each; the tests add theirs.
 NOT_RUN := target/testbed/not-run.txt
@@ -65,6 +67,9 @@ dist:
 
 fuzz-authenticator: testbed
 	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
+
+fuzz-nodepools: testbed
+	@CAPT_SPOT_FUZZ_POOLS=$(POOLS) $(CARGO) test --locked --test it nodepool_oracle -- --nocapture
 
 # Every world at once. Reports are not judged for the records' sake: a wrong verdict fails here, and the record is written.
 record-karpenter: testbed
