@@ -73,7 +73,7 @@ fuzz-nodepools: testbed
 
 # Every world at once. Reports are not judged for the records' sake: a wrong verdict fails here, and the record is written.
 record-karpenter: testbed
-	@CAPT_SPOT_RECORD_KARPENTER=1 $(CARGO) test --locked --test it e2e_karpenter
+	@CAPT_SPOT_RECORD_KARPENTER=1 $(CARGO) test --locked --test it e2e_karpenter -- --include-ignored
 
 # By deny.toml.
 deny:
