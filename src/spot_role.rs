@@ -6,13 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::aws::{self, Failure};
+use crate::aws::{self, Failure, Session, iam, sts};
 use crate::checks::spot_role::defects;
 use crate::checks::target::account_mismatch;
 use crate::cluster::clues::{host_of, region_of_eks_host};
 use crate::cluster::resolve::same_endpoint;
-use crate::facts::iam;
-use crate::facts::{Facts, Reach, sts};
+use crate::facts::{Facts, Reach};
 use crate::model::Calls;
 use crate::model::permission;
 use crate::model::{DeniedBy, Grant, Observed, Role, SPOT_ROLE, Unknown};
@@ -237,8 +236,7 @@ pub async fn create(
     timeout: Duration,
     calls: &Calls,
 ) -> Result<Created, Refusal> {
-    let sts = aws_sdk_sts::Client::new(&reach.session.config);
-    let caller = sts::caller(&sts, timeout, calls).await;
+    let caller = sts::caller(&reach.session).await;
     match caller.observed {
         Observed::Known(now) if now.account == plan.account => {}
         Observed::Known(now) => {
@@ -288,7 +286,7 @@ pub async fn create(
             }
         }
     };
-    let role = shown(&client, plan, timeout, calls).await?;
+    let role = shown(&reach.session).await?;
     Ok(Created {
         role,
         by_somebody_else,
@@ -296,16 +294,11 @@ pub async fn create(
 }
 
 /// Reads until IAM shows the role: IAM is eventually consistent.
-async fn shown(
-    client: &aws_sdk_iam::Client,
-    plan: &Plan,
-    timeout: Duration,
-    calls: &Calls,
-) -> Result<Role, Refusal> {
+async fn shown(session: &Session) -> Result<Role, Refusal> {
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
-        let fact = iam::get_role(client, &plan.partition, SPOT_ROLE, timeout, calls).await;
+        let fact = iam::get_role(session, SPOT_ROLE).await;
         let last: Option<Unknown> = match fact.observed {
             Observed::Known(role) => {
                 return match defects(&role, None).first() {
