@@ -7,6 +7,7 @@
 pub mod beside;
 pub mod check;
 pub mod hcl;
+mod module;
 pub mod patch;
 pub mod placeholder;
 pub mod pools;

@@ -9,8 +9,9 @@ use hcl_edit::structure::{Attribute, Block};
 use hcl_edit::visit::{Visit, visit_attr, visit_expr};
 
 use super::beside::Beside;
-use super::check::{self, Facts};
+use super::check;
 use super::hcl::{BlockKind, Entry, Graph, address_of, references, span};
+use super::module::{self, Facts};
 use super::report::Severity;
 use super::role::{Guard, How, Mode, PATH, ROLE, SERVICE};
 use super::source::{Change, Format, Input, Unreadable};
@@ -376,7 +377,7 @@ fn other_makers(graph: &Graph<'_>, facts: &Facts) -> Result<Vec<String>, String>
 
 /// What the check would still find.
 fn faults(graph: &Graph<'_>, facts: &Facts) -> Vec<String> {
-    check::faults(graph, facts)
+    module::faults(graph, facts)
         .into_iter()
         .filter(|f| f.severity > Severity::Note)
         .map(|f| format!("it would still have {}: {}", f.id, f.message))

@@ -1,11 +1,12 @@
 //! What `template check` says: the report as data, for people and as SARIF.
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::source::ObjectRef;
 use crate::model::Remedy;
-use crate::report::Verdict;
 use crate::report::json::{pretty, to_yaml};
+use crate::report::{Envelope, Verdict, docs_url};
 use crate::text::Output;
 use crate::text::sanitize::{line, short_line};
 use crate::text::style::{Style, bold, dim, wrap};
@@ -305,15 +306,21 @@ pub struct Summary {
     pub skipped: usize,
 }
 
-/// JSON and YAML are this, field by field.
+/// What JSON and YAML are.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "TemplateReport"))]
+pub struct Document<'a> {
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    #[serde(flatten)]
+    pub report: &'a TemplateReport,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateReport {
-    /// `capt-spot/v1`
-    pub api_version: &'static str,
-    /// `TemplateReport`
-    pub kind: &'static str,
     /// Ready: every NodePool that can launch Spot waits for the role, and nothing else was found.
     pub verdict: Verdict,
     /// Why it is undecided; empty otherwise.
@@ -357,8 +364,6 @@ impl TemplateReport {
             Verdict::Undecided
         };
         Self {
-            api_version: crate::report::API_VERSION,
-            kind: "TemplateReport",
             verdict,
             undecided,
             summary,
@@ -367,10 +372,14 @@ impl TemplateReport {
         }
     }
 
-    pub fn render(&self, format: Output, style: Style) -> String {
+    pub fn render(&self, format: Output, style: Style, now: Timestamp) -> String {
+        let document = || Document {
+            envelope: Envelope::new("TemplateReport", "template-report", now),
+            report: self,
+        };
         match format {
-            Output::Json => pretty(self),
-            Output::Yaml => to_yaml(self),
+            Output::Json => pretty(&document()),
+            Output::Yaml => to_yaml(&document()),
             Output::Sarif => self.sarif(),
             _ => self.text(style),
         }
@@ -417,6 +426,7 @@ impl TemplateReport {
                     "id": r.id,
                     "shortDescription": { "text": r.title },
                     "fullDescription": { "text": r.explanation },
+                    "helpUri": docs_url("templates.md"),
                     "defaultConfiguration": { "level": r.severity.as_str() },
                 })
             })

@@ -2,6 +2,8 @@
 use super::check::check_files;
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::beside::NOTHING;
 use super::patch::{PatchError, PatchOptions, Patched, patch};
 use super::report::TemplateReport;
@@ -12,7 +14,7 @@ use crate::text::style::Style;
 
 impl TemplateReport {
     fn plain(&self) -> String {
-        self.render(Output::Text, Style::PLAIN)
+        self.render(Output::Text, Style::PLAIN, Timestamp::UNIX_EPOCH)
     }
 
     fn exit_code(&self) -> u8 {
@@ -132,8 +134,14 @@ fn fmt(text: &str) -> Option<String> {
 fn the_report_of_the_example() {
     let report = check("examples/workspace-template.yaml", TEMPLATE);
     insta::assert_snapshot!("example_text", report.plain());
-    insta::assert_snapshot!("example_json", report.render(Output::Json, Style::PLAIN));
-    insta::assert_snapshot!("example_sarif", report.render(Output::Sarif, Style::PLAIN));
+    insta::assert_snapshot!(
+        "example_json",
+        report.render(Output::Json, Style::PLAIN, Timestamp::UNIX_EPOCH)
+    );
+    insta::assert_snapshot!(
+        "example_sarif",
+        report.render(Output::Sarif, Style::PLAIN, Timestamp::UNIX_EPOCH)
+    );
     assert_eq!(report.exit_code(), 1);
     let line = report.findings[0].yaml_line.expect("a line");
     let hcl = report.findings[0].hcl_line.expect("a line");
@@ -420,9 +428,9 @@ fn control_characters_stay_in_the_file() {
         let report = check("main\u{1b}.tf", &text);
         for out in [
             report.plain(),
-            report.render(Output::Json, Style::PLAIN),
-            report.render(Output::Sarif, Style::PLAIN),
-            report.render(Output::Yaml, Style::PLAIN),
+            report.render(Output::Json, Style::PLAIN, Timestamp::UNIX_EPOCH),
+            report.render(Output::Sarif, Style::PLAIN, Timestamp::UNIX_EPOCH),
+            report.render(Output::Yaml, Style::PLAIN, Timestamp::UNIX_EPOCH),
         ] {
             assert!(
                 !out.chars()
@@ -431,7 +439,12 @@ fn control_characters_stay_in_the_file() {
             );
         }
         assert!(
-            serde_json::from_str::<serde_json::Value>(&report.render(Output::Json, Style::PLAIN)).is_ok()
+            serde_json::from_str::<serde_json::Value>(&report.render(
+                Output::Json,
+                Style::PLAIN,
+                Timestamp::UNIX_EPOCH
+            ))
+            .is_ok()
         );
     }
 }

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod gate;
 pub mod hook;
 pub mod install;
+pub mod offer;
 pub mod policy;
 pub mod preflight;
 pub mod raw;
@@ -155,7 +156,7 @@ pub fn print_calls(facts: &Facts) {
     }
 }
 
-/// Runs `work` on this thread, until it is done or Ctrl-C.
+/// Runs `work` on this thread, until it is done or a signal ends it.
 ///
 /// # Errors
 /// What `work` says, or that it was interrupted.
@@ -167,11 +168,28 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Err(Stop { message: String::new(), exit: Exit::Interrupted }),
+            exit = signalled() => Err(Stop { message: String::new(), exit }),
             result = work => result,
         }
     });
     // Names being resolved on a helper thread, or a question still open, must not hold up the exit.
     runtime.shutdown_background();
     result
+}
+
+/// Waits for Ctrl-C or a request to end. SIGHUP stays the system's, which heeds nohup.
+async fn signalled() -> Exit {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // As the first process of a container the program would otherwise not be ended by it.
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            return tokio::select! {
+                _ = terminate.recv() => Exit::Terminated,
+                _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+            };
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+    Exit::Interrupted
 }

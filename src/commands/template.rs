@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::capt::beside::Beside;
 use crate::capt::check::{Management, check_files, check_objects};
 use crate::capt::patch::{PatchError, PatchOptions, Patched, patch};
@@ -45,7 +47,10 @@ pub fn run(
             } else {
                 check(args)?
             };
-            terminal::out_as(global.output, &report.render(global.output, ui.style))?;
+            terminal::out_as(
+                global.output,
+                &report.render(global.output, ui.style, Timestamp::now()),
+            )?;
             Ok(report.verdict.into())
         }
         TemplateCommand::Patch(args) => {
@@ -53,8 +58,8 @@ pub fn run(
                 // A reader that went away must not stop the question.
                 let _ = terminal::out(text);
             };
-            let ask = |question: &str| super::block_on(async { Ok(ui.ask(question).await?) });
-            let (stdout, exit) = patch_file(args, ui.person, show, ask)?;
+            let ask = |question: &str| super::block_on(async { Ok(ui.consents(question).await?) });
+            let (stdout, exit) = patch_file(args, ui.person && ui.reads_stdout, show, ask)?;
             // A file, and none of its bytes is ours to change.
             terminal::out(&stdout)?;
             Ok(exit)
@@ -244,7 +249,9 @@ fn patch_file(
         return Ok((String::new(), exit));
     }
     show(&(difference(&input.name, &input.text, &patched.text) + &notes.concat()));
-    if !args.yes && !ask(&format!("Write this to {}?", input.name))? {
+    let question = format!("Write this to {}?", input.name);
+    let agreed = args.yes || ask(&question).inspect_err(|_| terminal::err("nothing was written"))?;
+    if !agreed {
         terminal::err("nothing was written");
         return Ok((String::new(), Exit::Failed));
     }
