@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod hook;
+pub mod schema;
 pub mod template;
 pub mod trust;
 
@@ -132,7 +133,7 @@ pub enum Verb {
 pub struct Schema {
     /// Which report
     #[arg(value_enum, default_value_t)]
-    pub report: crate::report::schema::Published,
+    pub report: schema::Published,
 }
 
 /// `preflight`

@@ -4,7 +4,7 @@
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
 pub mod aws;
-pub mod capt;
+mod capt;
 pub mod checks;
 pub mod cli;
 pub mod cluster;
