@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod hook;
+pub mod schema;
 pub mod template;
 pub mod trust;
 
@@ -81,6 +82,9 @@ pub struct Global {
     /// How long to wait for one answer, retries included: 10s, 1m, or seconds; 0 waits forever
     #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Cluster")]
     pub request_timeout: Duration,
+    /// How long to read one cluster at most; what was not read by then is unknown. 0 waits forever
+    #[arg(long, global = true, value_name = "DURATION", default_value = "2m", value_parser = duration, help_heading = "Cluster")]
+    pub overall_timeout: Duration,
     /// Output format
     #[arg(
         short,
@@ -169,7 +173,7 @@ pub enum Verb {
 pub struct Schema {
     /// Which report
     #[arg(value_enum, default_value_t)]
-    pub report: crate::report::schema::Published,
+    pub report: schema::Published,
 }
 
 /// `preflight`
@@ -391,6 +395,7 @@ const CONNECTION: &[&str] = &[
     "as_groups",
     "use_exec",
     "request_timeout",
+    "overall_timeout",
 ];
 
 /// The flags that name the EKS cluster and its account.
@@ -405,6 +410,7 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
             "as_groups",
             "use_exec",
             "request_timeout",
+            "overall_timeout",
             "profile",
             "color",
             "verbose",

@@ -61,7 +61,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
             return Ok(Exit::Failed);
         }
     }
-    let created = create(&ui, global, &plan, &facts, &reach, &calls).await?;
+    let created = create(&ui, &plan, &facts, &reach, &calls).await?;
     let word = match created.how {
         How::Created | How::AnswerLost => "created",
         How::Meanwhile => "exists",

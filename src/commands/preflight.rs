@@ -32,7 +32,14 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
     let ui = Ui::new(global.color, global.verbose, args.no_input);
     if let Some(path) = &args.from {
         let facts = load(path)?;
-        return print(&report::judge(&facts, &selection), global, &ui);
+        let mut report = report::judge(&facts, &selection);
+        report.offline = Some(report::Offline {
+            gathered_at: report::whole_seconds(facts.gathered_at),
+            version: facts.version.clone(),
+            redacted: facts.redacted,
+        });
+        report.envelope.generated_at = report::whole_seconds(jiff::Timestamp::now());
+        return print(&report, global, &ui);
     }
     if args.all_contexts || args.contexts.is_some() {
         return super::contexts::run(args, global, &selection, &ui).await;
@@ -162,6 +169,10 @@ fn print(report: &Report, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
 fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {
     let stop = |error: &dyn std::fmt::Display| {
         Stop::failed(format!("saving the facts to {} failed: {error}", path.display()))
+    };
+    let facts = &Facts {
+        redacted: redact,
+        ..facts.clone()
     };
     let mut text = json::pretty(facts);
     if redact {
