@@ -19,7 +19,7 @@ use crate::trust;
         kubectl capt-spot trust kubectl-role --principal \\\n      arn:aws:iam::111122223333:role/cdk-handler\n  \
         kubectl capt-spot trust kubectl-role --cdk\n  \
         kubectl capt-spot trust kubectl-role --try\n\n\
-        Exit codes: 0 it may, 1 it may not, 2 wrong usage, 3 it can't be told, 130 interrupted."
+        Exit codes: 0 it may, 1 it may not, 2 wrong usage, 3 undecided, 130 interrupted."
 )]
 pub struct Trust {
     /// The role: a name, a name with its path, or an ARN

@@ -7,7 +7,7 @@ use crate::checks::target::aws_flags_of;
 use crate::cli::Global;
 use crate::cli::trust::Trust;
 use crate::cluster::{self, resolve::Resolved};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::assume::{self, About, Assume, Who};
 use crate::facts::{self, Options, access};
 use crate::model::Calls;
@@ -26,13 +26,13 @@ use iam_policy::arn::{Arn, PrincipalArn, RoleName};
 ///
 /// # Errors
 /// The role's name is none, the target could not be told, the output could not be written.
-pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
+pub async fn run(args: &Trust, global: &Global) -> Result<Exit, CliError> {
     commands::text_json_or_yaml(global, "trust")?;
     // Wrong usage is said before anything is read.
-    let name = RoleName::from_given(&args.role).map_err(|error| Stop::usage(error.to_string()))?;
+    let name = RoleName::from_given(&args.role).map_err(|error| CliError::usage(error.to_string()))?;
     let given = given(&args.role)?;
     let ui = Ui::new(global.color, global.verbose, true);
-    let http = aws::http_client().map_err(Stop::failed)?;
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let request = commands::request(global);
     let options = commands::options(global);
@@ -82,13 +82,13 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
 }
 
 /// The role's ARN, where one was given.
-fn given(role: &str) -> Result<Option<Arn>, Stop> {
+fn given(role: &str) -> Result<Option<Arn>, CliError> {
     if !role.starts_with("arn:") {
         return Ok(None);
     }
     role.parse()
         .map(Some)
-        .map_err(|error: iam_policy::arn::ArnError| Stop::usage(error.to_string()))
+        .map_err(|error: iam_policy::arn::ArnError| CliError::usage(error.to_string()))
 }
 
 /// What was read, and what it takes to ask more.
@@ -105,7 +105,7 @@ impl Side<'_> {
         name: &RoleName,
         given: Option<Arn>,
         resolved: &Resolved,
-    ) -> Result<TrustReport, Stop> {
+    ) -> Result<TrustReport, CliError> {
         let facts = self.facts;
         let cluster_account = facts
             .cluster
@@ -122,7 +122,7 @@ impl Side<'_> {
             .or_else(|| cluster_account.as_ref().map(ToString::to_string))
             .ok_or_else(|| {
                 let why = facts.caller.observed.unknown().map(ToString::to_string).unwrap_or_default();
-                Stop::failed(format!(
+                CliError::failed(format!(
                     "the account of the role {name} is not known ({why})\n  fix: give its ARN, or credentials with --profile"
                 ))
             })?;
@@ -136,7 +136,7 @@ impl Side<'_> {
             .known()
             .map_or(asked.as_str(), |role| role.arn.as_str())
             .parse()
-            .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?;
+            .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?;
         let mut hints = Vec::new();
         if given.is_some() && role_arn.to_string() != asked {
             hints.push(format!(
@@ -195,7 +195,7 @@ impl Side<'_> {
         cluster_account: &Option<iam_policy::arn::AccountId>,
         role_account: &str,
         hints: &mut Vec<String>,
-    ) -> Result<Subject, Stop> {
+    ) -> Result<Subject, CliError> {
         let facts = self.facts;
         let who = match (&args.principal, args.cdk) {
             (Some(who), _) => who.clone(),
@@ -204,7 +204,7 @@ impl Side<'_> {
                     Some(account) => account.clone(),
                     None => role_account
                         .parse()
-                        .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
+                        .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 };
                 return Ok(Subject {
                     who: Caller::SomeRole {
@@ -219,14 +219,14 @@ impl Side<'_> {
                 Observed::Known(caller) => caller
                     .arn
                     .parse()
-                    .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
+                    .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 Observed::Unknown(unknown) => {
-                    return Err(Stop::failed(format!(
+                    return Err(CliError::failed(format!(
                         "who the caller is could not be read: {unknown}\n  fix: name the principal with --principal, or give \
                          credentials with --profile"
                     )));
                 }
-                Observed::Absent => return Err(Stop::failed("STS names no caller")),
+                Observed::Absent => return Err(CliError::failed("STS names no caller")),
             },
         };
         let caller = facts.caller.known();

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::aws;
 use crate::cli::{Global, Whois as Args};
 use crate::cluster;
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::mappings::{self, About, Mappings};
 use crate::model::Calls;
 use crate::model::Exit;
@@ -28,7 +28,7 @@ use eks_aws_auth::{
 ///
 /// # Errors
 /// Wrong usage; a file that cannot be read or is none; a target that cannot be told.
-pub fn run(args: &Args, global: &Global) -> Result<Exit, Stop> {
+pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     commands::text_json_or_yaml(global, "whois")?;
     let asked = args.principal.as_deref().map(Asked::read).transpose()?;
     // Standard input is read without a runtime, which would take Ctrl-C for itself.
@@ -50,13 +50,13 @@ enum Asked {
 }
 
 impl Asked {
-    fn read(text: &str) -> Result<Self, Stop> {
+    fn read(text: &str) -> Result<Self, CliError> {
         let text = text.trim();
         if text == "me" {
             return Ok(Self::Me);
         }
         let wrong = |what: &str| {
-            Stop::usage(format!(
+            CliError::usage(format!(
                 "\"{}\" is {what}\n  fix: write arn:aws:iam::111122223333:role/NAME, arn:aws:sts::111122223333:assumed-role/NAME/SESSION, \
                  arn:aws:iam::111122223333:user/NAME, the name of a role, or me",
                 sanitize::short_line(text)
@@ -114,15 +114,15 @@ fn with_flags(caller: Caller, args: &Args) -> Caller {
 
 // ---------------------------------------------------------------- files
 
-fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, Stop> {
+fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, CliError> {
     if asked == Some(Asked::Me) {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "a file does not tell who you are\n  fix: name the ARN (aws sts get-caller-identity shows yours), or leave -f and --access-entries out to ask the cluster",
         ));
     }
     let dash = Path::new("-");
     if args.filename.as_deref() == Some(dash) && args.access_entries.as_deref() == Some(dash) {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "-f and --access-entries cannot both be standard input",
         ));
     }
@@ -131,7 +131,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
         .as_deref()
         .map(|path| {
             let bytes = bytes_of(path)?;
-            Manifest::read(&bytes).map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
+            Manifest::read(&bytes).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
         })
         .transpose()?;
     let entries = args.access_entries.as_deref().map(entries_of).transpose()?;
@@ -189,7 +189,7 @@ fn offline(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, S
             let (partition, account) = only_account(&aws_auth, &entries)?;
             format!("arn:{partition}:iam::{account}:{kind}/{name}")
         }
-        Asked::Me => return Err(Stop::usage("a file does not tell who you are")),
+        Asked::Me => return Err(CliError::usage("a file does not tell who you are")),
     };
     let caller = caller_of(&arn).map(|caller| with_flags(caller, args));
     let mut decision = match &caller {
@@ -331,8 +331,9 @@ fn remedy(
 }
 
 /// Reads a file, as much of it as may be.
-fn bytes_of(path: &Path) -> Result<Vec<u8>, Stop> {
-    let failed = |error: std::io::Error| Stop::failed(format!("reading {} failed: {error}", path.display()));
+fn bytes_of(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed =
+        |error: std::io::Error| CliError::failed(format!("reading {} failed: {error}", path.display()));
     let most = MAX_MANIFEST_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     if path == Path::new("-") {
@@ -349,9 +350,9 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, Stop> {
 
 /// Access entries from a file: an array of `accessEntry` objects, or what `aws eks describe-access-entry` prints, once or
 /// several times after each other.
-fn entries_of(path: &Path) -> Result<Vec<AccessEntry>, Stop> {
+fn entries_of(path: &Path) -> Result<Vec<AccessEntry>, CliError> {
     let bytes = bytes_of(path)?;
-    let failed = |what: String| Stop::failed(format!("{}: {what}", path.display()));
+    let failed = |what: String| CliError::failed(format!("{}: {what}", path.display()));
     if bytes.len() > MAX_MANIFEST_BYTES {
         return Err(failed("the file is larger than 8 MiB".to_owned()));
     }
@@ -405,7 +406,7 @@ fn entries_in(value: serde_json::Value, entries: &mut Vec<AccessEntry>) -> Resul
 }
 
 /// The partition and account of everything that files name, if it is one.
-fn only_account(aws_auth: &AwsAuth, entries: &[AccessEntry]) -> Result<(String, String), Stop> {
+fn only_account(aws_auth: &AwsAuth, entries: &[AccessEntry]) -> Result<(String, String), CliError> {
     let arns: Vec<Arn> = aws_auth
         .roles
         .iter()
@@ -442,7 +443,7 @@ fn only_account(aws_auth: &AwsAuth, entries: &[AccessEntry]) -> Result<(String, 
             } else {
                 format!("the files name several: {}", seen.join(", "))
             };
-            Err(Stop::usage(format!(
+            Err(CliError::usage(format!(
                 "of which account the name is cannot be told: {seen}\n  fix: write the whole ARN, arn:aws:iam::ACCOUNT:role/NAME"
             )))
         }
@@ -451,9 +452,9 @@ fn only_account(aws_auth: &AwsAuth, entries: &[AccessEntry]) -> Result<(String, 
 
 // ---------------------------------------------------------------- the cluster
 
-async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, Stop> {
+async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit, CliError> {
     let ui = Ui::new(global.color, global.verbose, true);
-    let http = aws::http_client().map_err(Stop::failed)?;
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let options = commands::options(global);
     let about = match &asked {
@@ -467,7 +468,7 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
     let work = async {
         let resolved = cluster::resolve(&request, &http, options.limits, &calls).await?;
         let read = mappings::gather(&resolved, &about, &http, &options, &calls).await;
-        Ok::<_, Stop>((resolved.target, read))
+        Ok::<_, CliError>((resolved.target, read))
     };
     let (target, read) = ui.progress("reading AWS and the cluster", work).await?;
     if global.verbose > 0 {
@@ -480,13 +481,13 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
     if let (Some(credentials), Some(cluster)) = (credentials, target.account.as_deref().or(cluster_account))
         && credentials != cluster
     {
-        return Err(Stop::failed(format!(
+        return Err(CliError::failed(format!(
             "the credentials are of account {credentials}, the cluster {} is in account {cluster}\n  fix: name a profile of that account with --profile",
             target.cluster
         )));
     }
     if read.cluster.observed.is_absent() {
-        return Err(Stop::failed(format!(
+        return Err(CliError::failed(format!(
             "EKS has no cluster {} in {} of account {}\n  fix: name it with --context, or with --cluster-name, --region and --profile",
             target.cluster,
             target.region,
@@ -685,7 +686,7 @@ impl Place<'_> {
     }
 
     /// The ARN that is asked about, and the caller behind it.
-    fn principal(&self, asked: &Asked) -> Result<(String, Result<Caller, IdentityError>), Stop> {
+    fn principal(&self, asked: &Asked) -> Result<(String, Result<Caller, IdentityError>), CliError> {
         match asked {
             Asked::Me => {
                 let fact = self.read.token_caller.as_ref().unwrap_or(&self.read.caller);
@@ -698,11 +699,11 @@ impl Place<'_> {
                         });
                         Ok((me.arn.clone(), caller))
                     }
-                    Observed::Unknown(unknown) => Err(Stop {
+                    Observed::Unknown(unknown) => Err(CliError {
                         message: format!("who you are to AWS could not be read: {unknown}"),
                         exit: Exit::Undecided,
                     }),
-                    Observed::Absent => Err(Stop::failed("AWS does not say who you are")),
+                    Observed::Absent => Err(CliError::failed("AWS does not say who you are")),
                 }
             }
             Asked::Arn(arn) => Ok((arn.clone(), caller_of(arn))),
@@ -719,7 +720,7 @@ impl Place<'_> {
                         format!("arn:{}:iam::{account}:{kind}/{name}", self.target.partition)
                     }
                     (None, None) => {
-                        return Err(Stop {
+                        return Err(CliError {
                             message:
                                 "of which account the name is could not be read\n  fix: write the whole ARN"
                                     .to_owned(),
@@ -733,7 +734,7 @@ impl Place<'_> {
         }
     }
 
-    fn whois(&self, asked: &Asked) -> Result<Whois, Stop> {
+    fn whois(&self, asked: &Asked) -> Result<Whois, CliError> {
         let (arn, caller) = self.principal(asked)?;
         let caller = match caller {
             Ok(caller) => with_flags(caller, self.args),
