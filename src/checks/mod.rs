@@ -13,6 +13,7 @@ pub mod karpenter;
 pub mod masters_trust;
 pub mod node_current;
 pub mod node_mapping;
+pub(crate) mod pages;
 pub mod quota;
 pub mod spot_role;
 pub mod target;
