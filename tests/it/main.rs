@@ -22,6 +22,7 @@ mod preflight;
 mod pty;
 mod readme;
 mod recorded_karpenter;
+mod reports;
 mod support;
 mod template;
 mod testbed;
