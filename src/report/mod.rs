@@ -4,7 +4,6 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod sarif;
-pub mod schema;
 pub mod text;
 pub mod whois;
 

@@ -35,7 +35,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capt::report::TemplateReport;
+    use crate::capt::report::Document;
     use crate::report::Report;
     use crate::report::whois::{Whois, WhoisList};
     use crate::trust::report::TrustReport;
@@ -56,7 +56,7 @@ mod tests {
             let mut generated = match kind {
                 Published::PreflightReport => written::<Report>(),
                 Published::TrustReport => written::<TrustReport>(),
-                Published::TemplateReport => written::<TemplateReport>(),
+                Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
             };
