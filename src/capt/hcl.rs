@@ -52,7 +52,21 @@ pub struct Entry<'a> {
 /// # Errors
 /// Where the text is not Terraform.
 pub fn parse(text: &str) -> Result<Body, hcl_edit::parser::Error> {
-    hcl_edit::parser::parse_body(&placeholder::masked(text))
+    let mut bare = BTreeSet::new();
+    loop {
+        let error = match hcl_edit::parser::parse_body(&placeholder::masked(text, &bare)) {
+            Ok(body) => return Ok(body),
+            Err(error) => error,
+        };
+        // Where a mark does not do, the placeholder stands outside a text.
+        let at = error.location().offset();
+        let found = placeholder::find(text)
+            .into_iter()
+            .find(|(range, _)| range.contains(&at));
+        if bare.len() > 64 || !found.is_some_and(|(range, _)| bare.insert(range.start)) {
+            return Err(error);
+        }
+    }
 }
 
 /// A module: every file of it, parsed.
@@ -405,7 +419,8 @@ impl<'g, 'a> Evaluator<'g, 'a> {
             Expression::Variable(name) => match scope.iter().rev().find(|(n, _)| n == name.as_str()) {
                 Some((_, v)) => self.copy(v),
                 None if placeholder::is_name(name.as_str()) => {
-                    let placeholder = placeholder::reason(&format!("${{{}}}", name.as_str()));
+                    let name = name.as_str().trim_end_matches('_');
+                    let placeholder = placeholder::reason(&format!("${{{name}}}"));
                     self.unknown(placeholder.unwrap_or_default())
                 }
                 None => self.unknown(format!("`{}`", name.as_str())),

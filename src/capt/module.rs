@@ -167,7 +167,7 @@ fn is_cluster(entry: &Entry<'_>) -> bool {
     };
     match entry.kind {
         BlockKind::Resource => entry.type_name == "aws_eks_cluster",
-        BlockKind::Module => source().is_some_and(|s| s.contains("eks")),
+        BlockKind::Module => source().is_some_and(|s| s.contains("eks") && !s.contains("//modules/")),
         _ => false,
     }
 }

@@ -612,7 +612,7 @@ fn refusals_name_what_is_in_the_way() {
     aws_iam_service_linked_role.all (line 10) creates roles with for_each: take spot.amazonaws.com out of its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.all["spot.amazonaws.com"]'; then patch again
     aws_iam_service_linked_role.spot, aws_iam_service_linked_role.b all create the role: leave one of them, then patch again
     main.tf cannot hold the account's WorkspaceTemplate: name a file for it with --account-file
-    data.aws_iam_role.x (line 10) asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every account: correct or remove it, then patch again
+    data.aws_iam_role.x (line 10) asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every account; correct or remove it, then patch again
     the `removed` block on line 10 deletes aws_iam_service_linked_role.spot: set destroy = false in its lifecycle, then patch again
     "#);
 }
@@ -1098,9 +1098,15 @@ fn placeholders_are_named() {
     READY: no NodePool that can launch Spot was found, and nothing that endangers
       the role
     "#);
-    let broken = workspace("eks", "locals {\n  n = ${COUNT:=1}\n}\n");
+    // Outside a text, too, as in clusterctl's templates.
+    let bare = workspace(
+        "eks",
+        "module \"v\" {\n  single = ${SINGLE:=true}\n  count  = ${COUNT:=1}\n}\n",
+    );
+    assert_eq!(check("eks.yaml", &bare).exit_code(), 0);
+    let broken = workspace("eks", "locals {\n  n = ${COUNT:=1} }}\n}\n");
     let read = check_files(&[input("eks.yaml", &broken)], &BTreeMap::new()).expect_err("not Terraform");
-    insta::assert_snapshot!(read[0].to_string(), @r#"eks.yaml:12:17: not Terraform in the module of WorkspaceTemplate eks, its line 2: invalid expression; expected `"`, `[`, `{`, `-`, `!`, `(`, `_`, `<`, letter or digit. ${COUNT:=1} is a placeholder; fill it in first: `clusterctl generate yaml --from eks.yaml`, or `envsubst`"#);
+    insta::assert_snapshot!(read[0].to_string(), @"eks.yaml:12:29: not Terraform in the module of WorkspaceTemplate eks, its line 2: expected newline or eof. ${COUNT:=1} is a placeholder; fill it in first: `clusterctl generate yaml --from eks.yaml`, or `envsubst`");
     // What is patched keeps its placeholders.
     let pool = workspace(
         "eks",
