@@ -6,9 +6,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::aws::{self, Failure};
+use crate::aws::{self, Failure, Session, eks, iam, sts};
 use crate::checks::{self, Status, spot_role::defects};
-use crate::facts::{Facts, Reach, eks, iam, sts};
+use crate::facts::{Facts, Reach};
 use crate::model::Calls;
 use crate::model::permission;
 use crate::model::{DeniedBy, Grant, Observed, Role, SPOT_ROLE, Unknown, Why};
@@ -261,15 +261,14 @@ pub async fn create(
     timeout: Duration,
     calls: &Calls,
 ) -> Result<Created, Refusal> {
-    verify(plan, facts, reach, timeout, calls).await?;
-    let client = aws_sdk_iam::Client::new(&reach.session.config);
+    verify(plan, facts, reach).await?;
     let outstanding = Outstanding {
         account: &plan.account,
     };
-    let answer = request(&client, plan, timeout, calls).await;
+    let answer = request(&reach.session, plan, timeout, calls).await;
     let shown = match &answer {
         Err(refusal) => Err(refusal.clone()),
-        Ok(_) => shown(&client, plan, timeout, calls).await,
+        Ok(_) => shown(&reach.session, timeout).await,
     };
     std::mem::forget(outstanding);
     match (answer?, shown?) {
@@ -302,18 +301,10 @@ impl Drop for Outstanding<'_> {
 }
 
 /// Reads caller and cluster again, and plans again: what was planned must still be what is to be done.
-async fn verify(
-    plan: &Plan,
-    facts: &Facts,
-    reach: &Reach,
-    timeout: Duration,
-    calls: &Calls,
-) -> Result<(), Refusal> {
-    let config = &reach.session.config;
-    let (sts, eks) = (aws_sdk_sts::Client::new(config), aws_sdk_eks::Client::new(config));
+async fn verify(plan: &Plan, facts: &Facts, reach: &Reach) -> Result<(), Refusal> {
     let (caller, cluster) = tokio::join!(
-        sts::caller(&sts, timeout, calls),
-        eks::describe_cluster(&eks, &plan.cluster, &plan.region, timeout, calls),
+        sts::caller(&reach.session),
+        eks::describe_cluster(&reach.session, &plan.cluster),
     );
     let now = Facts {
         caller,
@@ -337,14 +328,15 @@ enum Answer {
 }
 
 async fn request(
-    client: &aws_sdk_iam::Client,
+    session: &Session,
     plan: &Plan,
     timeout: Duration,
     calls: &Calls,
 ) -> Result<Answer, Refusal> {
     const CALL: &str = "iam:CreateServiceLinkedRole spot.amazonaws.com";
     // No description: another one than AWS's own breaks CloudFormation's adoption of the role.
-    let answer = client
+    let answer = session
+        .iam()
         .create_service_linked_role()
         .aws_service_name(SERVICE)
         .send()
@@ -381,17 +373,12 @@ async fn request(
 }
 
 /// Reads until IAM shows the role, which is eventually consistent; the inner error says why it is not seen.
-async fn shown(
-    client: &aws_sdk_iam::Client,
-    plan: &Plan,
-    timeout: Duration,
-    calls: &Calls,
-) -> Result<Result<Role, String>, Refusal> {
+async fn shown(session: &Session, timeout: Duration) -> Result<Result<Role, String>, Refusal> {
     let patience = (timeout * PATIENCE).min(MOST_PATIENCE);
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
-        let fact = iam::get_role(client, &plan.partition, SPOT_ROLE, timeout, calls).await;
+        let fact = iam::get_role(session, SPOT_ROLE).await;
         let last: Option<Unknown> = match fact.observed {
             Observed::Known(role) => {
                 return match defects(&role, None).first() {

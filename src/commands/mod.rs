@@ -123,6 +123,14 @@ pub fn request(global: &Global) -> Request {
     }
 }
 
+/// How to read; the clock of the whole run starts now.
+pub fn options(global: &Global) -> Options {
+    Options {
+        limits: aws::Limits::start(global.request_timeout, global.overall_timeout),
+        use_exec: global.use_exec,
+    }
+}
+
 /// Resolves the target and reads everything.
 ///
 /// # Errors
@@ -130,21 +138,18 @@ pub fn request(global: &Global) -> Request {
 pub async fn gather(global: &Global, request: &Request, ask: &Ask) -> Result<(Facts, Reach, Calls), Stop> {
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
+    let options = options(global);
     let onward = match &request.capt {
-        Some(cluster) => Some(capt::workload(request, cluster, global, &calls).await?),
+        Some(cluster) => Some(capt::workload(request, cluster, &options, &calls).await?),
         None => None,
     };
     let request = onward.as_ref().unwrap_or(request);
-    let resolved = cluster::resolve(request, &http, global.request_timeout, &calls)
+    let resolved = cluster::resolve(request, &http, options.limits, &calls)
         .await
         .map_err(|error| match &request.in_memory {
             Some(given) => capt::not_resolved(given, &error),
             None => error.into(),
         })?;
-    let options = Options {
-        timeout: global.request_timeout,
-        use_exec: global.use_exec,
-    };
     let (facts, reach) = facts::gather(&resolved, ask, &http, &options, &calls).await;
     Ok((facts, reach, calls))
 }
