@@ -63,7 +63,7 @@ dist:
 	@$(PYTHON) packaging/dist.py
 
 fuzz-authenticator: testbed
-	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
+	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked -p eks-aws-auth --test oracle -- --nocapture
 
 # By deny.toml.
 deny:

@@ -3,16 +3,14 @@
 use super::*;
 
 /// Whom it is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum About {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
     /// The identity that the cluster's token has.
-    Me,
-    /// The role of this name (without its path).
-    Role(String),
-    /// A principal that IAM is not asked about.
-    Other,
+    pub me: bool,
+    /// Roles, by their names without path.
+    pub roles: BTreeSet<String>,
     /// Every principal of the cluster.
-    Everybody,
+    pub everyone: bool,
 }
 
 /// What was read.
@@ -65,31 +63,26 @@ pub async fn gather(
         ..aws
     };
     let caller = async {
-        match about {
-            About::Me if another => {
+        match about.me {
+            true if another => {
                 let (caller, token_caller) = join!(aws.caller(), token_aws.caller());
                 let role = role_behind(&aws, &token_caller).await;
                 (caller, Some(token_caller), role)
             }
-            About::Me => {
+            true => {
                 let caller = aws.caller().await;
                 let role = role_behind(&aws, &caller).await;
                 (caller, None, role)
             }
-            _ => (aws.caller().await, None, None),
+            false => (aws.caller().await, None, None),
         }
     };
-    let asked = async {
-        match about {
-            About::Role(name) => Some((name.clone(), aws.role(name).await)),
-            _ => None,
-        }
-    };
+    let asked = aws.roles(about.roles.iter().cloned());
     let entries = async {
         let entries = aws.access_entries().await;
-        let roles = match about {
-            About::Everybody => roles_of(&aws, entries.known().map(Vec::as_slice).unwrap_or_default()).await,
-            _ => BTreeMap::new(),
+        let roles = match about.everyone {
+            true => roles_of(&aws, entries.known().map(Vec::as_slice).unwrap_or_default()).await,
+            false => BTreeMap::new(),
         };
         (entries, roles)
     };
