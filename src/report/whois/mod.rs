@@ -214,7 +214,7 @@ pub enum Item {
     /// The answer on a principal.
     Answer(Box<Whois>),
     /// A line or an entry.
-    Listed(Placed<Listed>),
+    Listed(Box<Placed<Listed>>),
 }
 
 /// The principals that were asked for, in that order; or every principal of a cluster.
@@ -257,7 +257,7 @@ impl WhoisList {
         Self::new(
             listed
                 .into_iter()
-                .map(|listed| Item::Listed(place(listed)))
+                .map(|listed| Item::Listed(Box::new(place(listed))))
                 .collect(),
             caveats,
             place_problems(problems, file_line),
