@@ -8,7 +8,6 @@ use crate::aws;
 use crate::cli::{Global, Whois as Args};
 use crate::cluster;
 use crate::commands::{self, Stop};
-use crate::facts::Options;
 use crate::facts::mappings::{self, About, Mappings};
 use crate::model::{Calls, Exit, Observed, Role, Unknown, Why};
 use crate::report::whois::{AskedCluster, Ground, ServersWord, Unread, Whois, WhoisList};
@@ -23,10 +22,7 @@ pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result
     let ui = Ui::new(global.color, global.verbose, true);
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
-    let options = Options {
-        timeout: global.request_timeout,
-        use_exec: global.use_exec,
-    };
+    let options = commands::options(global);
     let about = About {
         me: asked.contains(&Asked::Me),
         roles: asked.iter().filter_map(role_of).collect(),
@@ -34,7 +30,7 @@ pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result
     };
     let request = commands::request(global);
     let work = async {
-        let resolved = cluster::resolve(&request, &http, global.request_timeout, &calls).await?;
+        let resolved = cluster::resolve(&request, &http, options.limits, &calls).await?;
         let read = mappings::gather(&resolved, &about, &http, &options, &calls).await;
         Ok::<_, Stop>((resolved.target, read))
     };
