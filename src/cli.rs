@@ -142,7 +142,7 @@ pub enum Verb {
     Hook(hook::Hook),
     /// Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not
     Gate(gate::Gate),
-    /// Who the cluster takes a principal for: username, groups, from which line or entry, and why not
+    /// Who the cluster authenticates principals as: username, groups, from which line or entry, and why not
     Whois(Whois),
     /// CAPT WorkspaceTemplates: does the NodePool wait for the role? mend it
     #[command(subcommand)]
@@ -291,17 +291,17 @@ pub struct CreateRole {
     1 not mapped, denied or ambiguous (or a file that cannot be read), 2 wrong usage, 3 undecided: something that decides \
     could not be read, 130 interrupted.")]
 pub struct Whois {
-    /// An IAM or STS ARN; a role's name; or me: the identity of the cluster's token
+    /// IAM or STS ARNs; names of roles; or me: the identity of the cluster's token
     #[arg(
         value_name = "ARN|ROLE-NAME|me",
         required_unless_present = "all",
         conflicts_with = "all"
     )]
-    pub principal: Option<String>,
+    pub principals: Vec<String>,
     /// List every principal of the cluster, mapped and masked
     #[arg(long)]
     pub all: bool,
-    /// Judge this aws-auth manifest, or its bare data, instead of the cluster's; - is standard input
+    /// Judge this aws-auth manifest (its bare data, or the template of cdk.out) instead of the cluster's; - is standard input
     #[arg(short, long, value_name = "FILE")]
     pub filename: Option<PathBuf>,
     /// Judge these access entries: a JSON array of DescribeAccessEntry's accessEntry objects; - is standard input

@@ -2,16 +2,21 @@
 //!
 //! A new check is one file with a `static` and its function, its page in docs/checks/, and one line in [`REGISTRY`] and in [`pages`]. Ids are kebab-case and never reused.
 
+pub mod aws_auth_hygiene;
+pub mod aws_auth_parses;
 pub mod can_install;
 pub mod controller;
 pub mod failures;
-pub mod fargate;
+pub mod fargate_role_mapped;
 pub mod helm_access;
-pub mod hygiene;
 pub mod karpenter;
+pub(crate) mod mapping_fix;
 pub mod masters_trust;
-pub mod node_current;
 pub mod node_mapping;
+pub mod node_role_current;
+pub mod node_role_known;
+pub mod node_role_mapped;
+pub(crate) mod node_verdict;
 pub(crate) mod pages;
 pub mod quota;
 pub mod spot_role;
@@ -32,12 +37,12 @@ pub static REGISTRY: &[&Check] = &[
     &spot_role::SPOT_ROLE_INTACT,
     &spot_role::SPOT_ROLE_CREATABLE,
     &quota::SPOT_QUOTA,
-    &node_mapping::AWS_AUTH_PARSES,
-    &node_mapping::NODE_ROLE_KNOWN,
-    &node_mapping::NODE_ROLE_MAPPED,
-    &node_current::NODE_ROLE_CURRENT,
-    &fargate::FARGATE_ROLE_MAPPED,
-    &hygiene::AWS_AUTH_HYGIENE,
+    &aws_auth_parses::AWS_AUTH_PARSES,
+    &node_role_known::NODE_ROLE_KNOWN,
+    &node_role_mapped::NODE_ROLE_MAPPED,
+    &node_role_current::NODE_ROLE_CURRENT,
+    &fargate_role_mapped::FARGATE_ROLE_MAPPED,
+    &aws_auth_hygiene::AWS_AUTH_HYGIENE,
     &helm_access::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
     &masters_trust::MASTERS_TRUST,

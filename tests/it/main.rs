@@ -1,6 +1,5 @@
 //! The program as a user runs it.
 
-mod authenticator_oracle;
 mod bad_input;
 mod capt_live;
 mod completeness;
