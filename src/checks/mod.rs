@@ -5,15 +5,21 @@
 
 pub mod can_install;
 pub mod controller;
-pub mod failures;
+pub mod controller_running;
 pub mod fargate;
 pub mod helm_access;
 pub mod hygiene;
+pub mod interruption_queue;
 pub mod karpenter;
 pub mod masters_trust;
 pub mod node_current;
 pub mod node_mapping;
-pub mod quota;
+pub mod node_registration;
+mod parts;
+pub mod pools_ready;
+pub mod pools_want_spot;
+pub mod spot_failures_seen;
+pub mod spot_quota;
 pub mod spot_role;
 pub mod target;
 
@@ -31,7 +37,7 @@ pub static REGISTRY: &[&Check] = &[
     &spot_role::SPOT_ROLE_EXISTS,
     &spot_role::SPOT_ROLE_INTACT,
     &spot_role::SPOT_ROLE_CREATABLE,
-    &quota::SPOT_QUOTA,
+    &spot_quota::CHECK,
     &node_mapping::AWS_AUTH_PARSES,
     &node_mapping::NODE_ROLE_KNOWN,
     &node_mapping::NODE_ROLE_MAPPED,
@@ -41,10 +47,13 @@ pub static REGISTRY: &[&Check] = &[
     &helm_access::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
     &masters_trust::MASTERS_TRUST,
-    &karpenter::POOLS_WANT_SPOT,
+    &pools_want_spot::CHECK,
+    &pools_ready::CHECK,
+    &controller_running::CHECK,
     &controller::CONTROLLER_IDENTITY,
-    &failures::SPOT_FAILURES_SEEN,
-    &failures::NODE_REGISTRATION,
+    &interruption_queue::CHECK,
+    &spot_failures_seen::CHECK,
+    &node_registration::CHECK,
 ];
 
 /// A check: what it is, and how it judges.

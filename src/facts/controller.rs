@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::karpenter::{List, PAGE, observed};
 use super::traces::list_grant;
-use super::{Ask, Aws, Shared, eks, unread};
+use super::{Ask, Aws, Shared, eks, launching, unread};
 use crate::cluster::Target;
 use crate::karpenter::identity::{self, Agent, Association, ClusterIdentity, IdentityFacts, Seen};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
@@ -18,9 +18,7 @@ use crate::model::{Fact, Grant, Observed, Unknown, Why};
 /// The Pod Identity agent: its add-on, its DaemonSet.
 pub const AGENT: &str = "eks-pod-identity-agent";
 /// How Karpenter's chart labels everything it makes.
-const SELECTOR: &str = "labelSelector=app.kubernetes.io%2Fname%3Dkarpenter";
-/// The label that EKS puts on a pod that runs on Fargate.
-const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+pub(super) const SELECTOR: &str = "labelSelector=app.kubernetes.io%2Fname%3Dkarpenter";
 
 /// Everything about the controller's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,16 +84,20 @@ impl Controller {
     /// The Deployment that runs the controller, among those that are labelled as Karpenter: the one that has a cluster's
     /// name in its environment (old charts have a webhook's Deployment beside it).
     pub fn running(&self) -> Option<&Deployment> {
-        let all = &self.deployments.known()?.items;
-        all.iter()
-            .find(|deployment| deployment.settings.cluster_name.is_some())
-            .or_else(|| all.first())
+        running(&self.deployments)
     }
 
     /// The controller whose identity matters. None: it is not there, or that could not be read.
     pub fn subject<'a>(&'a self, ask: &'a Ask) -> Option<Subject<'a>> {
         subject(self.running(), ask)
     }
+}
+
+pub(super) fn running(deployments: &Fact<List<Deployment>>) -> Option<&Deployment> {
+    let all = &deployments.known()?.items;
+    all.iter()
+        .find(|deployment| deployment.settings.cluster_name.is_some())
+        .or_else(|| all.first())
 }
 
 fn subject<'a>(running: Option<&'a Deployment>, ask: &'a Ask) -> Option<Subject<'a>> {
@@ -298,18 +300,33 @@ pub(super) async fn read(
         }
         service_account(api, aws, &namespace, &name).await
     };
+    let runs_there = subject
+        .running
+        .is_some_and(|running| running.namespace == namespace);
+    let pods = async {
+        match runs_there {
+            true => shared.controller_pods(api, aws, &namespace).await.clone(),
+            false => launching::pods(api, aws, &namespace).await,
+        }
+    };
     let ((associations, association), oidc_provider, service_account, pods, addon, agent_pods, cluster) = join!(
         associations,
         provider,
         account,
-        pods(api, aws, &namespace),
+        pods,
         aws.agent_addon(),
         agent_pods(api, aws),
         shared.cluster(aws),
     );
     controller = Controller {
         service_account,
-        pods,
+        pods: Fact::new(
+            pods.call,
+            pods.observed.map(|pods| ControllerPods {
+                total: pods.len() as u64,
+                on_fargate: pods.iter().filter(|pod| pod.on_fargate).count() as u64,
+            }),
+        ),
         associations,
         association,
         addon,
@@ -374,7 +391,7 @@ fn agent_grant() -> Grant {
 }
 
 /// A name as one segment of a path.
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
@@ -433,46 +450,4 @@ async fn agent_pods(api: &Result<Api, Unknown>, aws: &Aws<'_>) -> Fact<AgentPods
         })
     })
     .await
-}
-
-async fn pods(api: &Result<Api, Unknown>, aws: &Aws<'_>, namespace: &str) -> Fact<ControllerPods> {
-    let grant = Grant::Rbac {
-        verb: "list".to_owned(),
-        group: String::new(),
-        resource: "pods".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: None,
-    };
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
-    };
-    let path = format!("/api/v1/namespaces/{}/pods?{SELECTOR}", segment(namespace));
-    let listed = api
-        .fold(
-            &path,
-            PAGE,
-            &grant,
-            ControllerPods::default,
-            |pods: &mut ControllerPods, item| {
-                pods.total += 1;
-                let labelled = item
-                    .get("metadata")
-                    .and_then(|metadata| metadata.get("labels")?.get(FARGATE_PROFILE))
-                    .is_some();
-                let node = item
-                    .pointer("/spec/nodeName")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                // EKS names Fargate's nodes so.
-                if labelled || node.starts_with("fargate-") {
-                    pods.on_fargate += 1;
-                }
-            },
-        )
-        .await;
-    let observed = observed(&call, listed);
-    aws.calls.observed(&call, &observed);
-    Fact::new(call, observed)
 }

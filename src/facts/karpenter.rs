@@ -5,6 +5,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{Ask, eks};
+use crate::cluster::Target;
+use crate::karpenter::launch_paths::{Filed, Inventory, LaunchPaths, launch_paths};
+pub use crate::karpenter::objects::List;
 use crate::karpenter::objects::{Api as KarpenterApi, NodeClass, NodeClassKind, NodePool};
 use crate::karpenter::traces::ClaimFold;
 use crate::kube::{Api, Refusal};
@@ -14,25 +18,6 @@ use crate::model::{Fact, Grant, Observed, Unknown, Why};
 /// How many objects one page of a list holds.
 pub(super) const PAGE: usize = 500;
 
-/// A list of one kind, and the items that could not be understood.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct List<T> {
-    /// The items that were understood.
-    pub items: Vec<T>,
-    /// A sentence for each item that was not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub broken: Vec<String>,
-}
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self {
-            items: Vec::new(),
-            broken: Vec::new(),
-        }
-    }
-}
-
 /// Karpenter's node pools and node classes. Absent: the cluster does not serve the kind, Karpenter is not installed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pools {
@@ -40,7 +25,21 @@ pub struct Pools {
     pub node_pools: Fact<List<NodePool>>,
     /// EC2NodeClasses, or AWSNodeTemplates of v1alpha1.
     pub node_classes: Fact<List<NodeClass>>,
+    /// NodeClasses of EKS Auto Mode; not asked where that is off.
+    #[serde(default = "auto_mode_off")]
+    pub auto_mode_classes: Fact<List<NodeClass>>,
 }
+
+/// What facts of earlier versions say of Auto Mode's classes.
+fn auto_mode_off() -> Fact<List<NodeClass>> {
+    Fact::not_asked(AUTO_MODE_CLASSES.grant().action(), "EKS Auto Mode is off")
+}
+
+const AUTO_MODE_CLASSES: Served = Served {
+    group: "eks.amazonaws.com",
+    version: "v1",
+    plural: "nodeclasses",
+};
 
 impl Pools {
     /// Facts that nobody asked for.
@@ -48,17 +47,81 @@ impl Pools {
         Self {
             node_pools: Fact::not_asked("list nodepools.karpenter.sh", because),
             node_classes: Fact::not_asked("list ec2nodeclasses.karpenter.k8s.aws", because),
+            auto_mode_classes: Fact::not_asked(AUTO_MODE_CLASSES.grant().action(), because),
         }
+    }
+
+    /// None of them could be read, for this reason.
+    pub(super) fn unread(unknown: &Unknown) -> Self {
+        let unread = |call: &str| Fact::new(call, Observed::Unknown(unknown.clone()));
+        Self {
+            node_pools: Fact::new("list nodepools.karpenter.sh", Observed::Unknown(unknown.clone())),
+            node_classes: unread("list ec2nodeclasses.karpenter.k8s.aws"),
+            auto_mode_classes: unread("list nodeclasses.eks.amazonaws.com"),
+        }
+    }
+
+    /// The join of all of them with what a file or chart holds.
+    pub(crate) fn launch_paths<'a>(
+        &'a self,
+        ask: &'a Ask,
+        target: &'a Target,
+        cluster: &'a Fact<eks::Cluster>,
+    ) -> LaunchPaths<'a> {
+        launch_paths(Inventory {
+            pools: &self.node_pools.observed,
+            classes: &self.node_classes.observed,
+            auto_mode_classes: &self.auto_mode_classes.observed,
+            auto_mode: cluster.known().map(|cluster| cluster.auto_mode),
+            filed: ask.nodepools.as_ref().map(|file| Filed {
+                name: &file.file,
+                pools: &file.pools,
+                classes: &file.node_classes,
+                broken: &file.broken,
+            }),
+            region: &target.region,
+        })
     }
 }
 
-/// Reads both lists at the same time.
-pub async fn pools(api: &Api, calls: &Calls) -> Pools {
-    let (node_pools, node_classes) = join!(node_pools(api, calls), node_classes(api, calls));
+/// Reads all lists at the same time; Auto Mode's classes where `auto_mode`, once known, does not say that it is off.
+pub async fn pools(api: &Api, auto_mode: impl Future<Output = Option<bool>>, calls: &Calls) -> Pools {
+    let auto_mode_classes = async {
+        if auto_mode.await == Some(false) {
+            return auto_mode_off();
+        }
+        auto_mode_classes(api, calls).await
+    };
+    let (node_pools, node_classes, auto_mode_classes) = join!(
+        node_pools(api, calls),
+        node_classes(api, calls),
+        auto_mode_classes
+    );
     Pools {
         node_pools,
         node_classes,
+        auto_mode_classes,
     }
+}
+
+async fn auto_mode_classes(api: &Api, calls: &Calls) -> Fact<List<NodeClass>> {
+    let call = AUTO_MODE_CLASSES.grant().action();
+    let listed = fold(
+        api,
+        &AUTO_MODE_CLASSES,
+        &List::default,
+        |list, item| match NodeClass::from_json(item, NodeClassKind::EksNodeClass) {
+            Ok(class) => list.items.push(class),
+            Err(broken) => list.broken.push(broken.to_string()),
+        },
+    )
+    .await;
+    let observed = observed(&call, listed);
+    match &observed {
+        Observed::Known(list) => calls.record(&call, format!("{} items", list.items.len())),
+        other => calls.observed(&call, other),
+    }
+    Fact::new(call, observed)
 }
 
 /// A kind in one version.
@@ -148,7 +211,7 @@ pub(super) async fn claims(api: &Api, now: Timestamp, calls: &Calls) -> Fact<Cla
     .await
 }
 
-async fn list<V, T>(
+async fn list<V, T: Clone>(
     api: &Api,
     calls: &Calls,
     versions: &[(Served, V)],
@@ -168,9 +231,10 @@ async fn list<V, T>(
     .await
 }
 
-/// Folds the newest version that is served; beside it, at the same time, asks which versions the group serves, so that
-/// an older Karpenter costs one more request and a missing one costs none.
-async fn first_served<V, S>(
+/// Folds every kind of `versions`, each in the newest version that is served; beside it, at the same time, asks which versions
+/// the group serves, so that an older Karpenter costs one more request and a missing one costs none. Karpenter 0.32 to 0.37 serve
+/// two kinds side by side: v1alpha5's Provisioner and v1beta1's NodePool.
+async fn first_served<V, S: Clone>(
     api: &Api,
     calls: &Calls,
     versions: &[(Served, V)],
@@ -219,23 +283,9 @@ async fn first_served<V, S>(
             Err(Refusal::Unknown(denied))
         }
         (Err(Refusal::NotInstalled | Refusal::NotFound | Refusal::Unknown(_)), Ok(served)) => {
-            let mut older = versions
-                .iter()
-                .skip(1)
-                .filter(|(served_as, _)| is_served(served_as.version, &served));
-            // A group may serve a version without this kind in it: v1beta1 has no Provisioner.
-            loop {
-                match older.next() {
-                    Some((older, version)) => {
-                        match fold(api, older, &start, |state, item| add(state, item, version)).await {
-                            Err(Refusal::NotInstalled | Refusal::NotFound) => {}
-                            other => break other,
-                        }
-                    }
-                    None => break Err(Refusal::NotInstalled),
-                }
-            }
+            older(api, versions, &served, None, &start, &add).await
         }
+        (Ok(state), Ok(served)) => older(api, versions, &served, Some(state), &start, &add).await,
         (other, _) => other,
     };
     let observed = observed(&call, listed);
@@ -244,6 +294,40 @@ async fn first_served<V, S>(
         other => calls.observed(&call, other),
     }
     Fact::new(call, observed)
+}
+
+/// Reads the older versions that are served, each kind once, onto what the newest held.
+async fn older<V, S: Clone>(
+    api: &Api,
+    versions: &[(Served, V)],
+    served: &[String],
+    newest: Option<S>,
+    start: &impl Fn() -> S,
+    add: &impl Fn(&mut S, &Value, &V),
+) -> Result<S, Refusal> {
+    let mut read: Vec<&str> = versions
+        .first()
+        .filter(|_| newest.is_some())
+        .map(|(newest, _)| newest.plural)
+        .into_iter()
+        .collect();
+    let mut state = newest;
+    for (kind, version) in versions.iter().skip(1) {
+        if read.contains(&kind.plural) || !served.iter().any(|known| known == kind.version) {
+            continue;
+        }
+        let before = || state.clone().unwrap_or_else(start);
+        match fold(api, kind, &before, |state, item| add(state, item, version)).await {
+            Ok(found) => {
+                state = Some(found);
+                read.push(kind.plural);
+            }
+            // A group may serve a version without this kind in it: v1beta1 has no Provisioner.
+            Err(Refusal::NotInstalled | Refusal::NotFound) => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    state.ok_or(Refusal::NotInstalled)
 }
 
 /// What the end of reading a list means: a kind that is not served is absent.

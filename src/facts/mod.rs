@@ -14,6 +14,7 @@ pub(crate) mod fixture;
 pub mod iam;
 pub mod install;
 pub mod karpenter;
+pub mod launching;
 pub mod management;
 pub mod mappings;
 pub mod quotas;
@@ -40,9 +41,9 @@ use crate::cluster::kubeconfig::KubeContext;
 use crate::cluster::{Resolved, Target};
 use crate::karpenter::identity::Association;
 use crate::karpenter::instances::{SpotQuota, spot_needs_of};
-use crate::karpenter::nodepools_file::Manifests;
+use crate::karpenter::launch_paths::{ClassLink, LaunchPaths, NamedIdentity};
+use crate::karpenter::nodepools_file::{Manifests, placeholder};
 use crate::karpenter::objects::{Deployment, NodeClass, NodeOs, NodePool};
-use crate::karpenter::requirements::{admitted, spot_verdict};
 use crate::karpenter::traces::{ClaimFold, NodeFold};
 use crate::kube::exec_plugin;
 use crate::kube::{Api, Authentication};
@@ -95,6 +96,9 @@ pub struct PoolsFile {
     /// A sentence with its line for each object that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,
+    /// A value with its line for each variable that nobody filled in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placeholders: Vec<String>,
 }
 
 impl PoolsFile {
@@ -106,6 +110,11 @@ impl PoolsFile {
             node_classes: manifests.node_classes.into_iter().map(|one| one.value).collect(),
             broken: manifests
                 .broken
+                .iter()
+                .map(|one| format!("line {}: {}", one.line, one.value))
+                .collect(),
+            placeholders: manifests
+                .placeholders
                 .iter()
                 .map(|one| format!("line {}: {}", one.line, one.value))
                 .collect(),
@@ -205,6 +214,9 @@ pub struct Facts {
     pub controller: controller::Controller,
     /// What failed launches left behind.
     pub traces: traces::Traces,
+    /// What else tells whether Karpenter can launch.
+    #[serde(default)]
+    pub launching: launching::Launching,
     /// The quotas that the pools' spot instances count against.
     pub spot_quotas: Vec<quotas::QuotaFact>,
     /// Whether the caller may do what installing the chart takes.
@@ -495,6 +507,7 @@ pub async fn gather(
         node_roles,
         controller,
         traces,
+        launching,
         spot_quotas,
         may_install,
         rulers,
@@ -527,6 +540,7 @@ pub async fn gather(
         node_roles,
         controller,
         traces,
+        launching,
         spot_quotas,
         may_install,
         rulers,
@@ -850,6 +864,7 @@ struct Shared {
     spot_role: OnceCell<Fact<crate::model::Role>>,
     pools: OnceCell<karpenter::Pools>,
     claims: OnceCell<Fact<ClaimFold>>,
+    controller_pods: OnceCell<Fact<Vec<launching::ControllerPod>>>,
     deployments: OnceCell<Fact<karpenter::List<Deployment>>>,
 }
 
@@ -880,17 +895,37 @@ impl Shared {
         self.spot_role.get_or_init(|| aws.role(SPOT_ROLE)).await
     }
 
-    async fn pools(&self, api: &Result<Api, Unknown>, calls: &Calls) -> &karpenter::Pools {
+    async fn pools(&self, api: &Result<Api, Unknown>, aws: &Aws<'_>) -> &karpenter::Pools {
+        let auto_mode = async { Some(self.cluster(aws).await.known()?.auto_mode) };
         let read = || async {
             match api {
-                Ok(api) => karpenter::pools(api, calls).await,
-                Err(unknown) => karpenter::Pools {
-                    node_pools: unread("list nodepools.karpenter.sh", unknown),
-                    node_classes: unread("list ec2nodeclasses.karpenter.k8s.aws", unknown),
-                },
+                Ok(api) => karpenter::pools(api, auto_mode, aws.calls).await,
+                Err(unknown) => karpenter::Pools::unread(unknown),
             }
         };
         self.pools.get_or_init(read).await
+    }
+
+    /// The join of pools, classes and roles.
+    async fn launch_paths<'a>(
+        &'a self,
+        api: &Result<Api, Unknown>,
+        aws: &Aws<'a>,
+        ask: &'a Ask,
+    ) -> LaunchPaths<'a> {
+        let (pools, cluster) = join!(self.pools(api, aws), self.cluster(aws));
+        pools.launch_paths(ask, aws.target, cluster)
+    }
+
+    async fn controller_pods(
+        &self,
+        api: &Result<Api, Unknown>,
+        aws: &Aws<'_>,
+        namespace: &str,
+    ) -> &Fact<Vec<launching::ControllerPod>> {
+        self.controller_pods
+            .get_or_init(|| launching::pods(api, aws, namespace))
+            .await
     }
 
     async fn claims(&self, api: &Result<Api, Unknown>, now: Timestamp, calls: &Calls) -> &Fact<ClaimFold> {
@@ -922,6 +957,7 @@ struct KubernetesSide {
     node_roles: Fact<Vec<NodeRole>>,
     controller: controller::Controller,
     traces: traces::Traces,
+    launching: launching::Launching,
     spot_quotas: Vec<quotas::QuotaFact>,
     may_install: Fact<Vec<install::Review>>,
     rulers: Vec<rulers::Ruler>,
@@ -950,14 +986,28 @@ async fn kubernetes_side(
     };
     let events = async {
         match api {
-            Ok(api) => traces::events(api, calls).await,
-            Err(unknown) => unread("list events", unknown),
+            Ok(api) => join!(traces::events(api, calls), traces::joins(api, calls)),
+            Err(unknown) => (unread("list events", unknown), None),
         }
     };
-    let roles = async { node_roles(shared.pools(api, calls).await, aws, ask).await };
+    // The Pods of the controller that runs, whatever is about to be installed.
+    let launching = async {
+        let Some(running) = controller::running(shared.deployments(api, aws).await) else {
+            return launching::Launching::not_asked("Karpenter's controller is not there");
+        };
+        let pods = shared.controller_pods(api, aws, &running.namespace).await;
+        launching::Launching {
+            controller_pods: pods.clone(),
+            log: launching::log(api, aws, &running.namespace, pods).await,
+        }
+    };
+    let roles = async {
+        let paths = shared.launch_paths(api, aws, ask).await;
+        node_roles(&paths, aws, ask).await
+    };
     let spot_quotas = async {
-        let pools = shared.pools(api, calls).await;
-        aws.spot_quotas(wanted_quotas(pools, ask)).await
+        let paths = shared.launch_paths(api, aws, ask).await;
+        aws.spot_quotas(wanted_quotas(&paths)).await
     };
     let may_install = async {
         let running = !ask.installing
@@ -979,11 +1029,12 @@ async fn kubernetes_side(
         aws_auth,
         validation_webhook,
         node_roles,
-        events,
+        (events, joins),
         claims,
         nodes,
         spot_quotas,
         controller,
+        launching,
         may_install,
         rulers,
     ) = join!(
@@ -996,22 +1047,29 @@ async fn kubernetes_side(
         nodes(api, aws, ask, shared, now),
         spot_quotas,
         controller::read(api, aws, ask, shared),
+        launching,
         may_install,
         rulers::read(api, aws, shared),
     );
     let claims = claims.clone();
+    let never_joined = match (joins, claims.known()) {
+        (Some(joins), Some(claims)) => joins.never_joined(&claims.names),
+        _ => Vec::new(),
+    };
     KubernetesSide {
         user,
         aws_auth: aws_auth.clone(),
         validation_webhook,
-        pools: shared.pools(api, calls).await.clone(),
+        pools: shared.pools(api, aws).await.clone(),
         node_roles,
         controller,
         traces: traces::Traces {
             events,
             claims,
             nodes,
+            never_joined,
         },
+        launching,
         spot_quotas,
         may_install,
         rulers,
@@ -1033,7 +1091,7 @@ async fn nodes(
         Err(unknown) => return unread(CALL, unknown),
     };
     let (pools, claims, deployments) = join!(
-        shared.pools(api, aws.calls),
+        shared.pools(api, aws),
         shared.claims(api, now, aws.calls),
         shared.deployments(api, aws)
     );
@@ -1052,26 +1110,23 @@ async fn nodes(
     traces::nodes(api_or_why, aws.calls).await
 }
 
-/// The quotas that matter to the pools that can launch spot, those of the file among them; Standard where there is none.
-fn wanted_quotas(pools: &karpenter::Pools, ask: &Ask) -> Vec<SpotQuota> {
-    let known = pools.node_pools.known().map_or(&[][..], |list| &list.items);
-    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.pools);
-    let all: Vec<&NodePool> = known.iter().chain(filed).filter(|pool| !pool.deleting).collect();
-    if all.is_empty() {
+/// The quotas that matter to the pools that can launch spot; Standard where there is no pool.
+fn wanted_quotas(paths: &LaunchPaths<'_>) -> Vec<SpotQuota> {
+    if paths.paths.is_empty() {
         return vec![SpotQuota::Standard];
     }
-    let spot = all
-        .into_iter()
-        .filter(|pool| spot_verdict(pool).can_launch_spot());
-    spot_needs_of(spot)
+    spot_needs_of(paths.spot().map(|path| path.pool))
         .quotas
         .into_iter()
         .map(|need| need.quota)
         .collect()
 }
 
-/// Which roles Karpenter's nodes have: the flag's, else every node class's, else the usual names where IAM has them.
-async fn node_roles(pools: &karpenter::Pools, aws: &Aws<'_>, ask: &Ask) -> Fact<Vec<NodeRole>> {
+/// Which roles Karpenter's nodes have: the flag's, else those of the launch paths, else the usual names where IAM has them.
+///
+/// EKS Auto Mode's nodes are left out: EKS itself maps their roles.
+async fn node_roles(paths: &LaunchPaths<'_>, aws: &Aws<'_>, ask: &Ask) -> Fact<Vec<NodeRole>> {
+    const CALL: &str = "list ec2nodeclasses.karpenter.k8s.aws";
     if let Some(given) = &ask.node_role {
         let name = arn::role_name(given);
         let role = aws.role(&name).await;
@@ -1086,130 +1141,145 @@ async fn node_roles(pools: &karpenter::Pools, aws: &Aws<'_>, ask: &Ask) -> Fact<
         };
         return Fact::new("--node-role", Observed::Known(vec![found]));
     }
-    let classes = match &pools.node_classes.observed {
-        Observed::Unknown(unknown) => {
-            return Fact::new(
-                pools.node_classes.call.clone(),
-                Observed::Unknown(unknown.clone()),
-            );
-        }
-        Observed::Absent => &[][..],
-        Observed::Known(list) => &list.items[..],
-    };
-    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.node_classes);
-    let classes = if classes.is_empty() { filed } else { classes };
-    if classes.is_empty() {
-        let names = [
-            format!("KarpenterNodeRole-{}", aws.target.cluster),
-            format!("{}-node", aws.target.cluster),
-        ];
-        let roles = future::join_all(names.iter().map(|name| aws.role(name))).await;
-        let mut found = Vec::new();
-        for (name, role) in names.into_iter().zip(roles) {
-            match role.observed {
-                Observed::Absent => {}
-                Observed::Unknown(unknown) => return Fact::new(role.call, Observed::Unknown(unknown)),
-                Observed::Known(_) => found.push(NodeRole {
-                    named_by: NamedBy::Convention,
-                    given: name.clone(),
-                    name,
-                    instance_profile: None,
-                    os: NodeOs::Linux,
-                    role,
-                    profiles_in_use: Vec::new(),
-                }),
-            }
-        }
-        return Fact::new(
-            format!("iam:GetRole KarpenterNodeRole-{0}, {0}-node", aws.target.cluster),
-            Observed::Known(found),
-        );
+    if let Some(unknown) = paths.unread {
+        return unread("list nodepools.karpenter.sh", unknown);
+    }
+    let own = || paths.paths.iter().filter(|path| !path.is_auto_mode());
+    let class_unread = own().find_map(|path| match path.class {
+        ClassLink::Unread(unknown) => Some(unknown),
+        _ => None,
+    });
+    if let Some(unknown) = class_unread {
+        return unread(CALL, unknown);
     }
     // Several classes often share a role: each name is read once.
-    let systems = systems_of(pools, ask);
-    let mut wanted: Vec<Wanted> = Vec::new();
-    for class in classes {
-        let status_profile = class.status_instance_profile.as_ref();
-        let want = match (&class.role, class.instance_profile.as_ref().or(status_profile)) {
-            (Some(role), _) => Want::Role(role.clone()),
-            (None, Some(profile)) => Want::Profile(profile.clone()),
-            (None, None) => continue,
-        };
-        let os = match class.os() {
-            NodeOs::Unknown => systems
-                .get(class.name.as_str())
-                .copied()
-                .unwrap_or(NodeOs::Unknown),
-            known => known,
-        };
-        let profile = match (&want, status_profile) {
-            (Want::Role(_), Some(profile)) => Some((class.name.clone(), profile.clone())),
-            _ => None,
-        };
-        match wanted
-            .iter_mut()
-            .find(|known| known.want == want && known.os == os)
-        {
-            Some(known) => known.profiles.extend(profile),
-            None => wanted.push(Wanted {
-                class: class.name.clone(),
-                os,
-                want,
-                profiles: profile.into_iter().collect(),
-            }),
+    let mut asked: Vec<AskedRole> = Vec::new();
+    for path in own() {
+        let class = path
+            .pool
+            .node_class
+            .as_ref()
+            .map_or(&path.pool.name, |class| &class.name);
+        asked_role(&mut asked, class, path.identity, path.made_profile, path.os);
+    }
+    if paths.paths.is_empty() {
+        // What the pools to come will use, most likely.
+        for (class, _) in &paths.unused {
+            let (identity, made) = (NamedIdentity::of(class), class.made_profile());
+            asked_role(&mut asked, &class.name, identity, made, class.os());
         }
     }
-    let found = stream::iter(wanted)
-        .map(|wanted| wanted.read(aws))
+    if asked.is_empty() && own().next().is_none() && !paths.paths.is_empty() {
+        return Fact::new(CALL, Observed::Known(Vec::new()));
+    }
+    if asked.is_empty() {
+        return conventional_roles(aws).await;
+    }
+    let found = stream::iter(asked)
+        .map(|asked| asked.read(aws))
         .buffered(AT_ONCE)
         .collect()
         .await;
-    Fact::new(pools.node_classes.call.clone(), Observed::Known(found))
+    Fact::new(CALL, Observed::Known(found))
 }
 
-/// What the node classes' pools say of the operating system, where they leave no choice: a class of the AMI family
-/// `Custom` does not tell.
-fn systems_of<'a>(pools: &'a karpenter::Pools, ask: &'a Ask) -> BTreeMap<&'a str, NodeOs> {
-    let known = pools.node_pools.known().map_or(&[][..], |list| &list.items);
-    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.pools);
-    let mut systems = BTreeMap::new();
-    for pool in known.iter().chain(filed).filter(|pool| !pool.deleting) {
-        let Some(class) = &pool.node_class else { continue };
-        let admitted = admitted(pool, "kubernetes.io/os");
-        match (admitted.has("windows"), admitted.has("linux")) {
-            // Windows nodes need one group more than Linux nodes, so that is what a class of both is asked for.
-            (true, false) => systems.insert(class.name.as_str(), NodeOs::Windows),
-            (false, true) => match systems.get(class.name.as_str()) {
-                Some(_) => None,
-                None => systems.insert(class.name.as_str(), NodeOs::Linux),
-            },
-            _ => None,
-        };
+/// The roles of the usual names that are in IAM.
+async fn conventional_roles(aws: &Aws<'_>) -> Fact<Vec<NodeRole>> {
+    let names = [
+        format!("KarpenterNodeRole-{}", aws.target.cluster),
+        format!("{}-node", aws.target.cluster),
+    ];
+    let roles = future::join_all(names.iter().map(|name| aws.role(name))).await;
+    let mut found = Vec::new();
+    for (name, role) in names.into_iter().zip(roles) {
+        match role.observed {
+            Observed::Absent => {}
+            Observed::Unknown(unknown) => return Fact::new(role.call, Observed::Unknown(unknown)),
+            Observed::Known(_) => found.push(NodeRole {
+                named_by: NamedBy::Convention,
+                given: name.clone(),
+                name,
+                instance_profile: None,
+                os: NodeOs::Linux,
+                role,
+                profiles_in_use: Vec::new(),
+            }),
+        }
     }
-    systems
+    Fact::new(
+        format!("iam:GetRole KarpenterNodeRole-{0}, {0}-node", aws.target.cluster),
+        Observed::Known(found),
+    )
+}
+
+/// Adds a role to those that are read, if it is a new one.
+fn asked_role(
+    asked: &mut Vec<AskedRole>,
+    class: &str,
+    identity: Option<NamedIdentity<'_>>,
+    made_profile: Option<&str>,
+    os: NodeOs,
+) {
+    let named = match identity {
+        Some(NamedIdentity::Role(role)) => Named::Role(role.to_owned()),
+        Some(NamedIdentity::Profile(profile)) => Named::Profile(profile.to_owned()),
+        None => return,
+    };
+    let profile = made_profile.map(|profile| (class.to_owned(), profile.to_owned()));
+    match asked
+        .iter_mut()
+        .find(|known| known.named == named && known.os == os)
+    {
+        Some(known) => {
+            // Two pools of one class.
+            known
+                .profiles
+                .extend(profile.filter(|one| !known.profiles.contains(one)));
+        }
+        None => asked.push(AskedRole {
+            class: class.to_owned(),
+            os,
+            named,
+            profiles: profile.into_iter().collect(),
+        }),
+    }
 }
 
 use crate::model::InstanceProfile;
 
-struct Wanted {
+/// A role that a node class names, to be read.
+struct AskedRole {
     class: String,
     os: NodeOs,
-    want: Want,
+    named: Named,
     /// Node classes with the instance profiles that they use.
     profiles: Vec<(String, String)>,
 }
 
 #[derive(PartialEq, Eq)]
-enum Want {
+enum Named {
     Role(String),
     Profile(String),
 }
 
-impl Wanted {
+impl AskedRole {
     async fn read(self, aws: &Aws<'_>) -> NodeRole {
         let named_by = NamedBy::NodeClass { name: self.class };
-        match self.want {
-            Want::Role(given) => {
+        let (Named::Role(given) | Named::Profile(given)) = &self.named;
+        if let Some(variable) = placeholder(given) {
+            let why = format!("{given} has the variable {variable}, which nobody filled in");
+            return NodeRole {
+                named_by,
+                given: given.clone(),
+                name: String::new(),
+                instance_profile: None,
+                os: self.os,
+                role: Fact::not_asked("iam:GetRole", why),
+                profiles_in_use: Vec::new(),
+            };
+        }
+        match self.named {
+            Named::Role(given) => {
                 let name = arn::role_name(&given);
                 let profiles = stream::iter(self.profiles)
                     .map(|(class, profile)| async move {
@@ -1229,7 +1299,7 @@ impl Wanted {
                     profiles_in_use,
                 }
             }
-            Want::Profile(profile) => {
+            Named::Profile(profile) => {
                 let fact = aws.instance_profile(&profile).await;
                 let (name, role) = match fact.observed {
                     Observed::Known(InstanceProfile { role: Some(role), .. }) => {

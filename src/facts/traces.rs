@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::karpenter::{PAGE, observed};
-use crate::karpenter::traces::{ClaimFold, EventFold, NodeFold};
+use crate::karpenter::traces::{ClaimFold, EventFold, JoinFold, NeverJoined, NodeFold};
 use crate::kube::Api;
 use crate::model::Calls;
 use crate::model::{Fact, Grant, Observed};
@@ -22,6 +22,9 @@ pub struct Traces {
     pub claims: Fact<ClaimFold>,
     /// Nodes by pool and capacity type; not asked where there is nothing of Karpenter's.
     pub nodes: Fact<NodeFold>,
+    /// NodeClaims that are gone and never had a node, as far as Events tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never_joined: Vec<NeverJoined>,
 }
 
 /// What the Events tell.
@@ -86,6 +89,24 @@ pub async fn events(api: &Api, calls: &Calls) -> Fact<Events> {
         other => calls.observed(&call, other),
     }
     Fact::new(call, observed)
+}
+
+/// Reads the `Normal` Events about NodeClaims, which tell of claims that never joined. None: it could not be read, as the Events
+/// themselves tell.
+pub(super) async fn joins(api: &Api, calls: &Calls) -> Option<JoinFold> {
+    let grant = list_grant("", "events");
+    let path = "/api/v1/events?fieldSelector=type%3DNormal%2CinvolvedObject.kind%3DNodeClaim";
+    let folded = api
+        .fold(path, PAGE, &grant, JoinFold::default, |fold, item| {
+            fold.add_json(&item)
+        })
+        .await;
+    let observed = observed("list events (about NodeClaims)", folded);
+    calls.observed("list events (about NodeClaims)", &observed);
+    match observed {
+        Observed::Known(fold) => Some(fold),
+        Observed::Absent | Observed::Unknown(_) => None,
+    }
 }
 
 fn oldest(items: &[Value]) -> Option<Timestamp> {

@@ -2,6 +2,7 @@
 //! "unknown, because".
 
 pub mod exec_plugin;
+mod log;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

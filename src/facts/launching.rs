@@ -1,0 +1,212 @@
+//! What else tells whether Karpenter can launch: its controller's Pods and their logs (Kubernetes API).
+
+use futures_util::future;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::karpenter::{PAGE, observed};
+use super::{Aws, controller, unread};
+use crate::karpenter::traces::LogFold;
+use crate::kube::{Api, Refusal};
+use crate::model::{Fact, Grant, Observed, Unknown};
+
+/// The label that EKS puts on a pod that runs on Fargate.
+const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+/// Most Pods whose logs are read: Karpenter runs two.
+const MOST_PODS: usize = 4;
+/// Most bytes of one container's log.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+/// Most lines of it; Karpenter's have about 500 bytes.
+const MOST_LINES: usize = 4000;
+
+/// Everything of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Launching {
+    /// The controller's Pods.
+    pub controller_pods: Fact<Vec<ControllerPod>>,
+    /// What the logs of their containers tell, current and previous.
+    pub log: Fact<LogFold>,
+}
+
+impl Default for Launching {
+    /// What facts of earlier versions hold.
+    fn default() -> Self {
+        Self::not_asked("these facts are of an earlier version")
+    }
+}
+
+impl Launching {
+    /// Facts that nobody asked for.
+    pub fn not_asked(because: &str) -> Self {
+        Self {
+            controller_pods: Fact::not_asked("list pods", because),
+            log: Fact::not_asked("get pods/log", because),
+        }
+    }
+}
+
+/// One of the controller's Pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllerPod {
+    /// Its name.
+    pub name: String,
+    /// It runs, or is about to run, on Fargate.
+    #[serde(default)]
+    pub on_fargate: bool,
+    /// What keeps it from being ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Waiting>,
+    /// How often the containers were started again.
+    #[serde(default)]
+    pub restarts: u64,
+}
+
+/// Why a Pod is not ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// `ImagePullBackOff`, `CrashLoopBackOff`, `Unschedulable`.
+    pub reason: String,
+    /// The kubelet's or the scheduler's words.
+    pub message: String,
+}
+
+impl ControllerPod {
+    fn of(pod: &Value) -> Self {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let list = |pointer: &str| {
+            pod.pointer(pointer)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
+        let labelled = pod
+            .get("metadata")
+            .and_then(|metadata| metadata.get("labels")?.get(FARGATE_PROFILE))
+            .is_some();
+        // EKS names Fargate's nodes so.
+        let on_node = text(pod.pointer("/spec/nodeName")).starts_with("fargate-");
+        let of_container = list("/status/containerStatuses").find_map(|status| {
+            let waiting = status.pointer("/state/waiting")?;
+            Some(Waiting {
+                reason: text(waiting.get("reason")),
+                message: text(waiting.get("message")),
+            })
+        });
+        let of_scheduler = || {
+            list("/status/conditions")
+                .find(|one| text(one.get("type")) == "PodScheduled" && text(one.get("status")) == "False")
+                .map(|one| Waiting {
+                    reason: text(one.get("reason")),
+                    message: text(one.get("message")),
+                })
+        };
+        Self {
+            name: text(pod.pointer("/metadata/name")),
+            on_fargate: labelled || on_node,
+            waits_for: of_container.or_else(of_scheduler),
+            restarts: list("/status/containerStatuses")
+                .filter_map(|status| status.get("restartCount")?.as_u64())
+                .sum(),
+        }
+    }
+}
+
+fn grant(verb: &str, resource: &str, namespace: &str) -> Grant {
+    Grant::Rbac {
+        verb: verb.to_owned(),
+        group: String::new(),
+        resource: resource.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: None,
+    }
+}
+
+/// Reads the controller's Pods.
+pub(super) async fn pods(
+    api: &Result<Api, Unknown>,
+    aws: &Aws<'_>,
+    namespace: &str,
+) -> Fact<Vec<ControllerPod>> {
+    let grant = grant("list", "pods", namespace);
+    let call = grant.action();
+    let api = match api {
+        Ok(api) => api,
+        Err(unknown) => return unread(call, unknown),
+    };
+    let path = format!(
+        "/api/v1/namespaces/{}/pods?{}",
+        controller::segment(namespace),
+        controller::SELECTOR
+    );
+    let listed = api
+        .fold(
+            &path,
+            PAGE,
+            &grant,
+            Vec::new,
+            |pods: &mut Vec<ControllerPod>, pod| {
+                pods.push(ControllerPod::of(&pod));
+            },
+        )
+        .await;
+    let observed = observed(&call, listed);
+    aws.calls.observed(&call, &observed);
+    Fact::new(call, observed)
+}
+
+/// Reads the last lines of the logs of these Pods, of the containers before a restart too.
+///
+/// Reading a log is more than others may: that it is not allowed is known after the first answer, and lowers nothing.
+pub(super) async fn log(
+    api: &Result<Api, Unknown>,
+    aws: &Aws<'_>,
+    namespace: &str,
+    pods: &Fact<Vec<ControllerPod>>,
+) -> Fact<LogFold> {
+    let grant = grant("get", "pods/log", namespace);
+    let call = grant.action();
+    let (api, pods) = match (api, &pods.observed) {
+        (Ok(api), Observed::Known(pods)) => (api, pods),
+        (Err(unknown), _) | (_, Observed::Unknown(unknown)) => return unread(call, unknown),
+        (_, Observed::Absent) => return Fact::not_asked(call, "the controller has no Pods"),
+    };
+    let wanted = pods.iter().take(MOST_PODS).flat_map(|pod| {
+        let previous = (pod.restarts > 0).then_some((&pod.name, true));
+        previous.into_iter().chain([(&pod.name, false)])
+    });
+    let read = wanted.map(|(pod, previous)| {
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{}/log?container=controller&previous={previous}&tailLines={MOST_LINES}&limitBytes={MOST_BYTES}",
+            controller::segment(namespace),
+            controller::segment(pod),
+        );
+        let grant = &grant;
+        async move { (pod, api.log(&path, MOST_BYTES, grant).await) }
+    });
+    let mut fold = LogFold::default();
+    let (mut any, mut refused) = (false, None);
+    for (pod, answer) in future::join_all(read).await {
+        match answer {
+            Ok(text) => {
+                any = true;
+                fold.add_text(pod, &text);
+            }
+            // A container that has not started yet, or a Pod that is gone by now, has no log.
+            Err(Refusal::NotFound | Refusal::NotInstalled | Refusal::Gone) => {}
+            Err(Refusal::Unknown(unknown)) => {
+                refused.get_or_insert(unknown);
+            }
+        }
+    }
+    let observed = match refused {
+        Some(unknown) if !any => Observed::Unknown(unknown),
+        _ => Observed::Known(fold),
+    };
+    match &observed {
+        Observed::Known(fold) => aws.calls.record(&call, format!("{} lines", fold.lines)),
+        other => aws.calls.observed(&call, other),
+    }
+    Fact::new(call, observed)
+}
