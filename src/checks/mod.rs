@@ -5,6 +5,7 @@
 
 pub mod can_install;
 pub mod controller;
+pub mod controller_may_launch;
 pub mod controller_running;
 pub mod fargate;
 pub mod helm_access;
@@ -19,6 +20,7 @@ mod parts;
 pub mod pools_ready;
 pub mod pools_want_spot;
 pub mod spot_failures_seen;
+pub mod spot_kms_grant;
 pub mod spot_quota;
 pub mod spot_role;
 pub mod target;
@@ -38,6 +40,7 @@ pub static REGISTRY: &[&Check] = &[
     &spot_role::SPOT_ROLE_INTACT,
     &spot_role::SPOT_ROLE_CREATABLE,
     &spot_quota::CHECK,
+    &spot_kms_grant::CHECK,
     &node_mapping::AWS_AUTH_PARSES,
     &node_mapping::NODE_ROLE_KNOWN,
     &node_mapping::NODE_ROLE_MAPPED,
@@ -51,6 +54,7 @@ pub static REGISTRY: &[&Check] = &[
     &pools_ready::CHECK,
     &controller_running::CHECK,
     &controller::CONTROLLER_IDENTITY,
+    &controller_may_launch::CHECK,
     &interruption_queue::CHECK,
     &spot_failures_seen::CHECK,
     &node_registration::CHECK,

@@ -319,14 +319,14 @@ fn of_cause(facts: &Facts, cause: Cause, told: &Told) -> Judgement {
         };
         text = format!("{text}{again}{}", consequence(facts));
     }
-    if cause == Cause::LaunchFailed && facts.spot_role.observed.is_absent() {
+    let may_be_the_role = cause == Cause::LaunchFailed && facts.spot_role.observed.is_absent();
+    if may_be_the_role {
         text.push_str("; Karpenter 1.1 writes no more than this where the Spot role is missing, and it is");
     }
-    let judgement =
-        match passing || cause == Cause::LaunchFailed && !goes_on(told, now) || !goes_on(told, now) {
-            true => Judgement::warn(text),
-            false => Judgement::fail(text),
-        };
+    let judgement = match passing || !goes_on(told, now) {
+        true => Judgement::warn(text),
+        false => Judgement::fail(text),
+    };
     let commands: Vec<Command> = match cause {
         Cause::SpotQuotaReached => vec![super::spot_quota::request(facts, SpotQuota::Standard, 64)],
         Cause::NotAuthorized => told
@@ -349,7 +349,12 @@ fn of_cause(facts: &Facts, cause: Cause, told: &Told) -> Judgement {
             .chain(log_of_controller(facts, newest))
             .collect(),
         Cause::NoCapacity => vec![warnings(facts)],
+        Cause::LaunchFailed if may_be_the_role => vec![facts.target.capt_spot(&["create-role"])],
         _ => log_of_controller(facts, newest).into_iter().collect(),
+    };
+    let fix = match may_be_the_role {
+        true => "Create the role; Karpenter tries again.",
+        false => fix,
     };
     judgement.headline(headline).fix(fix, commands)
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::karpenter::{List, PAGE, observed};
+use super::launch_permissions::{self, Permitted};
 use super::traces::list_grant;
 use super::{Ask, Aws, Shared, eks, launching, unread};
 use crate::cluster::Target;
@@ -45,6 +46,14 @@ pub struct Controller {
     /// Whether the controller's role (in Auto Mode the cluster's) may create the spot role; asked only when that is
     /// missing.
     pub may_create: Fact<crate::model::Simulation>,
+    /// What the controller's role may do of what a launch takes.
+    #[serde(default = "not_simulated")]
+    pub may_launch: Fact<Vec<Permitted>>,
+}
+
+/// What facts of earlier versions say of it.
+fn not_simulated() -> Fact<Vec<Permitted>> {
+    Fact::not_asked(launch_permissions::CALL, "these facts are of an earlier version")
 }
 
 /// The controller's pods.
@@ -340,9 +349,17 @@ pub(super) async fn read(
         .and_then(identity::role_to_read);
     if let Some(name) = wanted {
         controller.role = aws.role(&name).await;
-        let spot_role = shared.spot_role(aws).await;
+        let (spot_role, paths) = join!(shared.spot_role(aws), shared.launch_paths(api, aws, ask));
         let principal = controller.role.known().map(|role| role.arn.as_str());
-        controller.may_create = aws.may_create_as(spot_role, principal).await;
+        let (may_create, may_launch) = join!(
+            aws.may_create_as(spot_role, principal),
+            launch_permissions::read(aws, shared, &paths, &controller, ask),
+        );
+        controller = Controller {
+            may_create,
+            may_launch,
+            ..controller
+        };
     }
     controller
 }
@@ -366,6 +383,7 @@ impl Controller {
             oidc_provider: Fact::not_asked("iam:GetOpenIDConnectProvider", because),
             role: Fact::not_asked("iam:GetRole (the controller's)", because),
             may_create: Fact::not_asked("iam:SimulatePrincipalPolicy (as the controller)", because),
+            may_launch: Fact::not_asked(launch_permissions::CALL, because),
         }
     }
 }

@@ -305,6 +305,7 @@ pub fn with_karpenter() -> Facts {
     facts.launching = launching::Launching {
         controller_pods: known("list pods in kube-system", Vec::new()),
         log: Fact::not_asked("get pods/log in kube-system", "there is none in this fixture"),
+        kms_keys: Vec::new(),
     };
     let deployment = serde_json::json!({
         "metadata": {"name": "karpenter", "namespace": "kube-system"},
@@ -349,7 +350,9 @@ pub fn with_karpenter() -> Facts {
         ),
         role: known("iam:GetRole demo-karpenter", controller_role()),
         may_create: Fact::not_asked("iam:SimulatePrincipalPolicy", "the role is not missing"),
+        may_launch: Fact::not_asked("iam:SimulatePrincipalPolicy", "filled in below"),
     };
+    facts.controller.may_launch = known("iam:SimulatePrincipalPolicy", allowed_to_launch(&facts));
     let mut claims = ClaimFold::new(Timestamp::UNIX_EPOCH);
     claims.add_json(&claim(
         "general-aaaaa",
@@ -361,6 +364,26 @@ pub fn with_karpenter() -> Facts {
     facts.traces.nodes = known("list nodes", nodes);
     facts.may_install = Fact::not_asked("create selfsubjectaccessreviews", "Karpenter is installed");
     facts
+}
+
+/// The simulator allows everything that a launch takes.
+fn allowed_to_launch(facts: &Facts) -> Vec<launch_permissions::Permitted> {
+    let paths = facts
+        .pools
+        .launch_paths(&facts.ask, &facts.target, &facts.cluster);
+    let scope = launch_permissions::scope(&paths, &facts.target, ACCOUNT, &facts.controller, &facts.ask);
+    let requests = scope.map(|scope| scope.requests()).unwrap_or_default();
+    requests
+        .into_iter()
+        .map(|request| launch_permissions::Permitted {
+            action: request.action.to_owned(),
+            resource: request.resource,
+            decision: crate::model::SimulatedDecision::Allowed,
+            allowed_by_organizations: None,
+            allowed_by_boundary: None,
+            missing_context: Vec::new(),
+        })
+        .collect()
 }
 
 /// A NodeClaim of the pool `general`, an hour old.

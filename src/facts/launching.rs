@@ -27,6 +27,9 @@ pub struct Launching {
     pub controller_pods: Fact<Vec<ControllerPod>>,
     /// What the logs of their containers tell, current and previous.
     pub log: Fact<LogFold>,
+    /// The KMS keys that the node classes in use name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kms_keys: Vec<super::kms::KmsKey>,
 }
 
 impl Default for Launching {
@@ -42,6 +45,7 @@ impl Launching {
         Self {
             controller_pods: Fact::not_asked("list pods", because),
             log: Fact::not_asked("get pods/log", because),
+            kms_keys: Vec::new(),
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) mod fixture;
 pub mod iam;
 pub mod install;
 pub mod karpenter;
+pub mod kms;
+pub mod launch_permissions;
 pub mod launching;
 pub mod management;
 pub mod mappings;
@@ -999,6 +1001,7 @@ async fn kubernetes_side(
         launching::Launching {
             controller_pods: pods.clone(),
             log: launching::log(api, aws, &running.namespace, pods).await,
+            kms_keys: Vec::new(),
         }
     };
     let roles = async {
@@ -1008,6 +1011,10 @@ async fn kubernetes_side(
     let spot_quotas = async {
         let paths = shared.launch_paths(api, aws, ask).await;
         aws.spot_quotas(wanted_quotas(&paths)).await
+    };
+    let kms_keys = async {
+        let paths = shared.launch_paths(api, aws, ask).await;
+        kms::read(aws, &paths).await
     };
     let may_install = async {
         let running = !ask.installing
@@ -1033,6 +1040,7 @@ async fn kubernetes_side(
         claims,
         nodes,
         spot_quotas,
+        kms_keys,
         controller,
         launching,
         may_install,
@@ -1046,6 +1054,7 @@ async fn kubernetes_side(
         shared.claims(api, now, calls),
         nodes(api, aws, ask, shared, now),
         spot_quotas,
+        kms_keys,
         controller::read(api, aws, ask, shared),
         launching,
         may_install,
@@ -1069,7 +1078,10 @@ async fn kubernetes_side(
             nodes,
             never_joined,
         },
-        launching,
+        launching: launching::Launching {
+            kms_keys,
+            ..launching
+        },
         spot_quotas,
         may_install,
         rulers,
@@ -1141,15 +1153,11 @@ async fn node_roles(paths: &LaunchPaths<'_>, aws: &Aws<'_>, ask: &Ask) -> Fact<V
         };
         return Fact::new("--node-role", Observed::Known(vec![found]));
     }
-    if let Some(unknown) = paths.unread {
-        return unread("list nodepools.karpenter.sh", unknown);
-    }
     let own = || paths.paths.iter().filter(|path| !path.is_auto_mode());
-    let class_unread = own().find_map(|path| match path.class {
-        ClassLink::Unread(unknown) => Some(unknown),
-        _ => None,
-    });
-    if let Some(unknown) = class_unread {
+    // Where no pool is known, every class may be used.
+    let any_class = paths.paths.is_empty();
+    let needs_classes = any_class || own().any(|path| matches!(path.class, ClassLink::Unread(_)));
+    if let Some(unknown) = paths.classes_unread.filter(|_| needs_classes) {
         return unread(CALL, unknown);
     }
     // Several classes often share a role: each name is read once.
@@ -1162,14 +1170,13 @@ async fn node_roles(paths: &LaunchPaths<'_>, aws: &Aws<'_>, ask: &Ask) -> Fact<V
             .map_or(&path.pool.name, |class| &class.name);
         asked_role(&mut asked, class, path.identity, path.made_profile, path.os);
     }
-    if paths.paths.is_empty() {
-        // What the pools to come will use, most likely.
+    if any_class {
         for (class, _) in &paths.unused {
             let (identity, made) = (NamedIdentity::of(class), class.made_profile());
             asked_role(&mut asked, &class.name, identity, made, class.os());
         }
     }
-    if asked.is_empty() && own().next().is_none() && !paths.paths.is_empty() {
+    if asked.is_empty() && own().next().is_none() && !any_class {
         return Fact::new(CALL, Observed::Known(Vec::new()));
     }
     if asked.is_empty() {

@@ -107,6 +107,8 @@ pub(crate) struct LaunchPaths<'a> {
     pub(crate) unused: Vec<(&'a NodeClass, Source<'a>)>,
     /// Why the cluster's pools could not be read.
     pub(crate) unread: Option<&'a Unknown>,
+    /// Why its EC2NodeClasses could not be read.
+    pub(crate) classes_unread: Option<&'a Unknown>,
 }
 
 /// Why Karpenter does not use a pool.
@@ -195,6 +197,7 @@ pub(crate) fn launch_paths(inventory: Inventory<'_>) -> LaunchPaths<'_> {
         broken,
         unused,
         unread: inventory.pools.unknown(),
+        classes_unread: inventory.classes.unknown(),
     }
 }
 

@@ -8,6 +8,7 @@ mod json;
 pub mod identity;
 pub mod instances;
 pub(crate) mod launch_paths;
+pub(crate) mod launch_requests;
 pub mod nodepools_file;
 pub mod objects;
 pub mod requirements;

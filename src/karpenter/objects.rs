@@ -631,9 +631,11 @@ impl NodeClaim {
         })
     }
 
-    /// The condition of the given type.
+    /// The condition of the given type, a Machine's (`MachineLaunched`) included.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
-        self.conditions.iter().find(|condition| condition.kind == kind)
+        self.conditions
+            .iter()
+            .find(|condition| condition.kind.strip_prefix("Machine").unwrap_or(&condition.kind) == kind)
     }
 }
 
