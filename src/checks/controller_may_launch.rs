@@ -88,10 +88,7 @@ fn judge(facts: &Facts) -> Judgement {
         }
     };
     let paths = launch_paths(facts);
-    let account = facts
-        .cluster
-        .known()
-        .and_then(crate::facts::eks::Cluster::account);
+    let account = facts.cluster.known().and_then(crate::model::Cluster::account);
     let scope =
         account.and_then(|account| scope(&paths, &facts.target, account, &facts.controller, &facts.ask));
     let Some(scope) = scope else {

@@ -44,7 +44,7 @@ pub(super) fn none_can(pools: usize) -> String {
 }
 
 /// Whether anything of Karpenter's is in the cluster: its controller, a pool, or a claim.
-pub(super) fn is_there(facts: &Facts) -> bool {
+pub(crate) fn is_there(facts: &Facts) -> bool {
     facts.controller.running().is_some()
         || facts
             .pools

@@ -4,11 +4,13 @@ use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, EvaluationResult, Pol
 use futures_util::future;
 use serde::{Deserialize, Serialize};
 
-use super::{Aws, Shared};
-use crate::facts::Ask;
+use super::controller::Controller;
+use super::{Ask, Reading};
+use crate::aws::Question;
+use crate::cluster::Target;
 use crate::karpenter::launch_paths::LaunchPaths;
 use crate::karpenter::launch_requests::{Carries, LaunchRequest, LaunchScope};
-use crate::model::{Fact, Grant, Observed, SimulatedDecision, Unknown, Why};
+use crate::model::{Cluster, Fact, Observed, SimulatedDecision, Unknown, Why};
 
 /// What the simulator says of one action on one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +36,9 @@ pub struct Permitted {
 /// What the launches of this cluster depend on. None: no pool launches Spot.
 pub(crate) fn scope(
     paths: &LaunchPaths<'_>,
-    target: &crate::cluster::Target,
+    target: &Target,
     account: &str,
-    controller: &super::controller::Controller,
+    controller: &Controller,
     ask: &Ask,
 ) -> Option<LaunchScope> {
     let subject = controller.subject(ask)?;
@@ -46,9 +48,7 @@ pub(crate) fn scope(
         .or(subject.running)?;
     LaunchScope::of(
         paths,
-        &target.cluster,
-        &target.region,
-        &target.partition,
+        target,
         account,
         deployment.settings.interruption_queue.as_deref(),
     )
@@ -57,22 +57,14 @@ pub(crate) fn scope(
 pub(super) const CALL: &str = "iam:SimulatePrincipalPolicy (a launch, as the controller)";
 
 /// Asks the simulator, one request for each kind of context.
-pub(super) async fn read(
-    aws: &Aws<'_>,
-    shared: &Shared,
-    paths: &LaunchPaths<'_>,
-    controller: &super::controller::Controller,
-    ask: &Ask,
-) -> Fact<Vec<Permitted>> {
+pub(super) async fn read(read: &Reading<'_>, controller: &Controller) -> Fact<Vec<Permitted>> {
     let Some(principal) = controller.role.known().map(|role| role.arn.as_str()) else {
         return Fact::not_asked(CALL, "the controller's role is not known");
     };
-    let account = shared
-        .cluster(aws)
-        .await
-        .known()
-        .and_then(super::eks::Cluster::account);
-    let Some(scope) = account.and_then(|account| scope(paths, aws.target, account, controller, ask)) else {
+    let paths = read.launch_paths().await;
+    let account = read.cluster().await.known().and_then(Cluster::account);
+    let scope = account.and_then(|account| scope(&paths, read.target, account, controller, read.ask));
+    let Some(scope) = scope else {
         return Fact::not_asked(CALL, "no node pool launches Spot");
     };
     let requests = scope.requests();
@@ -83,43 +75,33 @@ pub(super) async fn read(
         Carries::Role,
     ];
     let answers = future::join_all(kinds.map(|carries| {
-        let some: Vec<&LaunchRequest> = requests.iter().filter(|one| one.carries == carries).collect();
-        simulate(aws, principal, some, scope.context(carries))
+        let some = requests.iter().filter(|one| one.carries == carries).collect();
+        simulate(read, principal, some, scope.context(carries))
     }))
     .await;
     let mut all = Vec::new();
     for answer in answers {
-        match answer {
-            Ok(some) => all.extend(some),
-            Err(unknown) => {
-                aws.calls.record(CALL, unknown.to_string());
-                return Fact::new(CALL, Observed::Unknown(unknown));
-            }
+        match answer.observed {
+            Observed::Known(some) => all.extend(some),
+            other => return Fact::new(answer.call, other),
         }
     }
-    aws.calls.record(CALL, format!("{} decisions", all.len()));
     Fact::new(CALL, Observed::Known(all))
 }
 
 async fn simulate(
-    aws: &Aws<'_>,
+    read: &Reading<'_>,
     principal: &str,
     requests: Vec<&LaunchRequest>,
     context: Vec<(String, Vec<String>)>,
-) -> Result<Vec<Permitted>, Unknown> {
-    if requests.is_empty() {
-        return Ok(Vec::new());
-    }
-    let grant = Grant::Iam {
-        action: "iam:SimulatePrincipalPolicy".to_owned(),
-        resource: principal.to_owned(),
-    };
-    let unique = |values: Vec<String>| {
-        let mut values = values;
+) -> Fact<Vec<Permitted>> {
+    let unique = |mut values: Vec<String>| {
         values.sort_unstable();
         values.dedup();
         values
     };
+    let actions = unique(requests.iter().map(|one| one.action.to_owned()).collect());
+    let resources = unique(requests.iter().map(|one| one.resource.clone()).collect());
     let entries: Vec<ContextEntry> = context
         .into_iter()
         .map(|(key, values)| {
@@ -133,47 +115,55 @@ async fn simulate(
                 .build()
         })
         .collect();
-    let mut pages = aws_sdk_iam::Client::new(&aws.session.config)
-        .simulate_principal_policy()
-        .policy_source_arn(principal)
-        .set_action_names(Some(unique(
-            requests.iter().map(|one| one.action.to_owned()).collect(),
-        )))
-        .set_resource_arns(Some(unique(
-            requests.iter().map(|one| one.resource.clone()).collect(),
-        )))
-        .set_context_entries(Some(entries))
-        .into_paginator()
-        .send();
-    let mut found: Vec<Permitted> = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| crate::aws::failure(&error, grant.clone(), aws.timeout).unknown)?;
-        found.extend(
-            page.evaluation_results
-                .unwrap_or_default()
-                .iter()
-                .flat_map(permitted),
-        );
-    }
+    let subject = format!("{} as {principal}", actions.join(", "));
+    let iam = read.session.iam();
+    let listed = read
+        .session
+        .list(
+            &Question::new("iam:SimulatePrincipalPolicy", &subject, principal),
+            "EvaluationResults",
+            |marker| {
+                iam.simulate_principal_policy()
+                    .policy_source_arn(principal)
+                    .set_action_names(Some(actions.clone()))
+                    .set_resource_arns(Some(resources.clone()))
+                    .set_context_entries(Some(entries.clone()))
+                    .set_marker(marker)
+                    .send()
+            },
+            |answer| {
+                let results = answer.evaluation_results.unwrap_or_default();
+                let decisions = results.iter().flat_map(permitted).collect();
+                Ok((decisions, answer.marker.filter(|_| answer.is_truncated)))
+            },
+        )
+        .await;
+    let call = listed.call.clone();
     // Every action is decided on every resource; what Karpenter does not ask for says nothing.
-    requests
-        .into_iter()
-        .map(|request| {
+    let decided = |found: Vec<Permitted>| -> Result<Vec<Permitted>, Unknown> {
+        let of = |request: &LaunchRequest| {
             found
                 .iter()
                 .find(|one| one.action == request.action && one.resource == request.resource)
                 .cloned()
                 .ok_or_else(|| {
-                    Unknown::new(
-                        Why::Unusable,
-                        format!(
-                            "the simulator did not decide on {} {}",
-                            request.action, request.resource
-                        ),
-                    )
+                    let what = format!(
+                        "the simulator did not decide on {} {}",
+                        request.action, request.resource
+                    );
+                    Unknown::new(Why::Incomplete, what)
                 })
-        })
-        .collect()
+        };
+        requests.into_iter().map(of).collect()
+    };
+    let observed = match listed.observed {
+        Observed::Known(found) => match decided(found) {
+            Ok(all) => Observed::Known(all),
+            Err(unknown) => Observed::Unknown(unknown),
+        },
+        other => other,
+    };
+    Fact::new(call, observed)
 }
 
 /// The decisions of a result: its own, and those on single resources.

@@ -1,14 +1,14 @@
-//! What else tells whether Karpenter can launch: its controller's Pods and their logs (Kubernetes API).
+//! What else tells whether Karpenter can launch: its controller's Pods and their logs (Kubernetes API), and the KMS keys of its
+//! volumes.
 
-use futures_util::future;
+use futures_util::{future, join};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::karpenter::{PAGE, observed};
-use super::{Aws, controller, unread};
+use super::{Reading, controller, kms, unread};
 use crate::karpenter::traces::LogFold;
-use crate::kube::{Api, Refusal};
-use crate::model::{Fact, Grant, Observed, Unknown};
+use crate::kube::{Api, Resource};
+use crate::model::{Fact, Grant, Observed};
 
 /// The label that EKS puts on a pod that runs on Fargate.
 const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
@@ -18,6 +18,8 @@ const MOST_PODS: usize = 4;
 const MOST_BYTES: usize = 2 * 1024 * 1024;
 /// Most lines of it; Karpenter's have about 500 bytes.
 const MOST_LINES: usize = 4000;
+
+const PODS: Resource<'static> = Resource::core("Pod", "pods");
 
 /// Everything of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +31,7 @@ pub struct Launching {
     pub log: Fact<LogFold>,
     /// The KMS keys that the node classes in use name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kms_keys: Vec<super::kms::KmsKey>,
+    pub kms_keys: Vec<kms::KmsKey>,
 }
 
 impl Default for Launching {
@@ -91,20 +93,16 @@ impl ControllerPod {
             .is_some();
         // EKS names Fargate's nodes so.
         let on_node = text(pod.pointer("/spec/nodeName")).starts_with("fargate-");
-        let of_container = list("/status/containerStatuses").find_map(|status| {
-            let waiting = status.pointer("/state/waiting")?;
-            Some(Waiting {
-                reason: text(waiting.get("reason")),
-                message: text(waiting.get("message")),
-            })
-        });
+        let waiting = |value: &Value| Waiting {
+            reason: text(value.get("reason")),
+            message: text(value.get("message")),
+        };
+        let of_container = list("/status/containerStatuses")
+            .find_map(|status| status.pointer("/state/waiting").map(waiting));
         let of_scheduler = || {
             list("/status/conditions")
                 .find(|one| text(one.get("type")) == "PodScheduled" && text(one.get("status")) == "False")
-                .map(|one| Waiting {
-                    reason: text(one.get("reason")),
-                    message: text(one.get("message")),
-                })
+                .map(waiting)
         };
         Self {
             name: text(pod.pointer("/metadata/name")),
@@ -117,61 +115,52 @@ impl ControllerPod {
     }
 }
 
-fn grant(verb: &str, resource: &str, namespace: &str) -> Grant {
-    Grant::Rbac {
-        verb: verb.to_owned(),
-        group: String::new(),
-        resource: resource.to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: None,
+/// Reads all of it.
+pub(super) async fn read(read: &Reading<'_>) -> Launching {
+    let of_controller = async {
+        // The Pods of the controller that runs, whatever is about to be installed.
+        let Some(running) = controller::running(read.deployments().await) else {
+            return Launching::not_asked("Karpenter's controller is not there");
+        };
+        let pods = read.controller_pods(&running.namespace).await;
+        Launching {
+            log: log(read, &running.namespace, pods).await,
+            controller_pods: pods.clone(),
+            kms_keys: Vec::new(),
+        }
+    };
+    let (launching, kms_keys) = join!(of_controller, kms::read(read));
+    Launching {
+        kms_keys,
+        ..launching
     }
 }
 
 /// Reads the controller's Pods.
-pub(super) async fn pods(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    namespace: &str,
-) -> Fact<Vec<ControllerPod>> {
-    let grant = grant("list", "pods", namespace);
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
+pub(super) async fn pods(read: &Reading<'_>, namespace: &str) -> Fact<Vec<ControllerPod>> {
+    let pods = PODS.within(namespace);
+    let ask = async |api: &Api| {
+        api.list(&pods.selected(controller::SELECTOR), Vec::new, |pods, pod| {
+            pods.push(ControllerPod::of(pod));
+        })
+        .await
     };
-    let path = format!(
-        "/api/v1/namespaces/{}/pods?{}",
-        controller::segment(namespace),
-        controller::SELECTOR
-    );
-    let listed = api
-        .fold(
-            &path,
-            PAGE,
-            &grant,
-            Vec::new,
-            |pods: &mut Vec<ControllerPod>, pod| {
-                pods.push(ControllerPod::of(&pod));
-            },
-        )
-        .await;
-    let observed = observed(&call, listed);
-    aws.calls.observed(&call, &observed);
-    Fact::new(call, observed)
+    read.of_api(pods.listed(), ask).await
 }
 
 /// Reads the last lines of the logs of these Pods, of the containers before a restart too.
 ///
-/// Reading a log is more than others may: that it is not allowed is known after the first answer, and lowers nothing.
-pub(super) async fn log(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    namespace: &str,
-    pods: &Fact<Vec<ControllerPod>>,
-) -> Fact<LogFold> {
-    let grant = grant("get", "pods/log", namespace);
+/// Reading a log is more than others may: that it is not allowed lowers nothing.
+async fn log(read: &Reading<'_>, namespace: &str, pods: &Fact<Vec<ControllerPod>>) -> Fact<LogFold> {
+    let grant = Grant::Rbac {
+        verb: "get".to_owned(),
+        group: String::new(),
+        resource: "pods/log".to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: None,
+    };
     let call = grant.action();
-    let (api, pods) = match (api, &pods.observed) {
+    let (api, pods) = match (read.api().await, &pods.observed) {
         (Ok(api), Observed::Known(pods)) => (api, pods),
         (Err(unknown), _) | (_, Observed::Unknown(unknown)) => return unread(call, unknown),
         (_, Observed::Absent) => return Fact::not_asked(call, "the controller has no Pods"),
@@ -180,28 +169,23 @@ pub(super) async fn log(
         let previous = (pod.restarts > 0).then_some((&pod.name, true));
         previous.into_iter().chain([(&pod.name, false)])
     });
-    let read = wanted.map(|(pod, previous)| {
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/{}/log?container=controller&previous={previous}&tailLines={MOST_LINES}&limitBytes={MOST_BYTES}",
-            controller::segment(namespace),
-            controller::segment(pod),
+    let resource = PODS.within(namespace);
+    let answers = wanted.map(|(pod, previous)| {
+        let query = format!(
+            "container=controller&previous={previous}&tailLines={MOST_LINES}&limitBytes={MOST_BYTES}"
         );
-        let grant = &grant;
-        async move { (pod, api.log(&path, MOST_BYTES, grant).await) }
+        let (resource, grant) = (&resource, &grant);
+        async move { (pod, api.log(resource, pod, &query, MOST_BYTES, grant).await) }
     });
     let mut fold = LogFold::default();
-    let (mut any, mut refused) = (false, None);
-    for (pod, answer) in future::join_all(read).await {
+    let (mut any, mut refused) = (pods.is_empty(), None);
+    for (pod, answer) in future::join_all(answers).await {
         match answer {
             Ok(text) => {
                 any = true;
-                fold.add_text(pod, &text);
+                fold.add_text(pod, &text.unwrap_or_default());
             }
-            // A container that has not started yet, or a Pod that is gone by now, has no log.
-            Err(Refusal::NotFound | Refusal::NotInstalled | Refusal::Gone) => {}
-            Err(Refusal::Unknown(unknown)) => {
-                refused.get_or_insert(unknown);
-            }
+            Err(unknown) => refused = refused.or(Some(unknown)),
         }
     }
     let observed = match refused {
@@ -209,8 +193,8 @@ pub(super) async fn log(
         _ => Observed::Known(fold),
     };
     match &observed {
-        Observed::Known(fold) => aws.calls.record(&call, format!("{} lines", fold.lines)),
-        other => aws.calls.observed(&call, other),
+        Observed::Known(fold) => api.calls().record(&call, format!("{} lines", fold.lines)),
+        other => api.calls().observed(&call, other),
     }
     Fact::new(call, observed)
 }

@@ -4,6 +4,7 @@
 //! `pkg/providers/launchtemplate`, `instance` and `instanceprofile` for the tags.
 
 use super::launch_paths::{ClassLink, LaunchPaths, NamedIdentity};
+use crate::model::Target;
 
 /// What the requests depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +51,7 @@ impl LaunchScope {
     /// What these paths need. None: there is nothing to launch with EC2 Spot.
     pub(crate) fn of(
         paths: &LaunchPaths<'_>,
-        cluster: &str,
-        region: &str,
-        partition: &str,
+        target: &Target,
         account: &str,
         queue: Option<&str>,
     ) -> Option<Self> {
@@ -68,10 +67,10 @@ impl LaunchScope {
             }
         }
         Some(Self {
-            partition: partition.to_owned(),
-            region: region.to_owned(),
+            partition: target.partition.clone(),
+            region: target.region.clone(),
             account: account.to_owned(),
-            cluster: cluster.to_owned(),
+            cluster: target.cluster.clone(),
             pool: first.pool.name.clone(),
             class: first
                 .pool

@@ -73,6 +73,16 @@ pub struct List<T> {
     pub broken: Vec<String>,
 }
 
+impl<T> List<T> {
+    /// Takes an item in, or the sentence about one that was not understood.
+    pub fn add(&mut self, item: Result<T, String>) {
+        match item {
+            Ok(item) => self.items.push(item),
+            Err(broken) => self.broken.push(broken),
+        }
+    }
+}
+
 impl<T> Default for List<T> {
     fn default() -> Self {
         Self {

@@ -4,22 +4,30 @@ use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 
-use super::{Api, Refusal, not_sent, read};
+use super::{Api, Refusal, Resource, not_sent, read};
 use crate::model::{Grant, Unknown, Why};
 
 impl Api {
-    /// The last lines of a container's log; what is longer than `most` bytes is cut.
+    /// The last lines of a container's log, `None` where there is none: a container that has not started, a Pod that is gone.
+    /// `query` chooses them; what is longer than `most` bytes is cut.
     ///
     /// # Errors
-    /// See [`Refusal`].
-    pub(crate) async fn log(&self, path: &str, most: usize, grant: &Grant) -> Result<String, Refusal> {
+    /// Why it could not be read.
+    pub(crate) async fn log(
+        &self,
+        pods: &Resource<'_>,
+        pod: &str,
+        query: &str,
+        most: usize,
+        grant: &Grant,
+    ) -> Result<Option<String>, Unknown> {
         let unusable = |error: String| Refusal::Unknown(Unknown::new(Why::Unusable, error));
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri(path)
-            .body(Body::empty())
-            .map_err(|error| unusable(error.to_string()))?;
-        let answer = async {
+        let work = async {
+            let request = Request::builder()
+                .method(Method::GET)
+                .uri(format!("{}/log?{query}", pods.path(Some(pod))))
+                .body(Body::empty())
+                .map_err(|error| unusable(error.to_string()))?;
             let response = self
                 .client
                 .send(request)
@@ -38,24 +46,20 @@ impl Api {
                 }
             }
             bytes.truncate(most);
-            if status.is_success() {
-                return Ok(String::from_utf8_lossy(&bytes).into_owned());
-            }
-            match read(status, false, &bytes, grant) {
-                Err(refusal) => Err(refusal),
-                Ok(_) => Err(unusable(format!("{}: HTTP {}", grant.action(), status.as_u16()))),
+            match status.is_success() {
+                true => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+                // There is no such container, or none before it.
+                false if status == http::StatusCode::BAD_REQUEST => Ok(None),
+                false => match read(status, false, &bytes, grant) {
+                    Err(refusal) => Err(refusal),
+                    Ok(_) => Err(unusable(format!("{}: HTTP {}", grant.action(), status.as_u16()))),
+                },
             }
         };
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(result) => result,
-            Err(_) => Err(Refusal::Unknown(Unknown::new(
-                Why::TimedOut,
-                format!(
-                    "no answer to {} within {} s (--request-timeout)",
-                    grant.action(),
-                    self.timeout.as_secs_f32()
-                ),
-            ))),
+        match self.limits.run(&grant.action(), Box::pin(work)).await? {
+            Ok(text) => Ok(text),
+            Err(Refusal::Unknown(unknown)) => Err(unknown),
+            Err(Refusal::NotFound(_) | Refusal::NotServed | Refusal::Gone) => Ok(None),
         }
     }
 }

@@ -97,8 +97,8 @@ pub struct Judgement {
     pub evidence: Map<String, Value>,
     /// What to do.
     pub remedy: Option<Remedy>,
-    /// Why it could not be read, when it could not; a report says the same reason once.
-    pub reason: Option<String>,
+    /// Why it could not be read, when one fact is the reason; a report says the same reason once.
+    pub cause: Option<Unknown>,
     /// The calls it rests on, with what they told.
     pub sources: Vec<(String, String)>,
 }
@@ -112,7 +112,7 @@ impl Judgement {
             message: message.into(),
             evidence: Map::new(),
             remedy: None,
-            reason: None,
+            cause: None,
             sources: Vec::new(),
         }
     }
@@ -151,7 +151,7 @@ impl Judgement {
     /// It could not be read: names the denied action or verb and the smallest grant that lifts it.
     pub fn unknown(what: &str, unknown: &Unknown) -> Self {
         let mut judgement = Self::new(Status::Unknown, format!("{what} could not be read: {unknown}"));
-        judgement.reason = Some(unknown.to_string());
+        judgement.cause = Some(unknown.clone());
         if let Some(grant) = &unknown.grant {
             judgement = judgement
                 .evidence("denied", grant.action())

@@ -39,7 +39,7 @@ fn suite(report: &Report, group: Group, context: Option<&str>, out: &mut String)
     let findings: Vec<&Finding> = report
         .checks
         .iter()
-        .filter(|finding| finding.group == group)
+        .filter(|finding| finding.group == group.id())
         .collect();
     if findings.is_empty() {
         return;

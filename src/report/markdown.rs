@@ -27,7 +27,7 @@ pub fn render(report: &Report) -> String {
     );
     out.push_str("| | check | finding |\n|---|---|---|\n");
     for group in Group::ALL {
-        for finding in report.checks.iter().filter(|finding| finding.group == group) {
+        for finding in report.checks.iter().filter(|finding| finding.group == group.id()) {
             let status = match finding.status {
                 Status::Pass => "pass",
                 Status::Warn => "**warn**",

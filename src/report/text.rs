@@ -37,12 +37,12 @@ fn ansi(status: Status) -> Ansi {
 pub fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
     header(report, style, &mut out);
-    let mut said: Vec<(&str, &str)> = Vec::new();
+    let mut said: Vec<(String, &str)> = Vec::new();
     for group in Group::ALL {
         let findings: Vec<&Finding> = report
             .checks
             .iter()
-            .filter(|finding| finding.group == group)
+            .filter(|finding| finding.group == group.id())
             .collect();
         if findings.is_empty() {
             continue;
@@ -93,17 +93,17 @@ const WIDE: usize = 110;
 const ID_COLUMN: usize = 23;
 
 /// `said` holds the reasons for not knowing that the report has given already, each with the finding that gave it.
-fn one<'a>(finding: &'a Finding, style: Style, said: &mut Vec<(&'a str, &'a str)>, out: &mut String) {
+fn one<'a>(finding: &'a Finding, style: Style, said: &mut Vec<(String, &'a str)>, out: &mut String) {
     let status = format!("{} {:<7}", symbol(style, finding.status), finding.status.word());
     out.push_str("  ");
     out.push_str(&style.paint(ansi(finding.status), &status));
     out.push(' ');
     out.push_str(&style.paint(bold(), &finding.id));
-    let first = finding
-        .reason
+    let reason = finding.cause.as_ref().map(ToString::to_string);
+    let first = reason
         .as_deref()
         .and_then(|reason| said.iter().find(|(given, _)| *given == reason));
-    let message = match (first, &finding.reason) {
+    let message = match (first, &reason) {
         (Some((_, id)), Some(reason)) => finding
             .message
             .replace(reason.as_str(), &format!("the same reason as {id}")),
@@ -122,7 +122,7 @@ fn one<'a>(finding: &'a Finding, style: Style, said: &mut Vec<(&'a str, &'a str)
     }
     out.push('\n');
     let repeated = first.is_some();
-    if let (Some(reason), false) = (&finding.reason, repeated) {
+    if let (Some(reason), false) = (reason, repeated) {
         said.push((reason, &finding.id));
     }
     if let (Some(remedy), false) = (&finding.remedy, repeated) {
@@ -276,12 +276,11 @@ fn partly_ready(report: &Report, warned: &str) -> String {
 
 /// A network that does not answer is mended in one place, not at each check.
 fn not_reached(report: &Report) -> bool {
-    let marks = [Why::Unreachable, Why::TimedOut].map(|why| format!("{}:", why.words()));
     report
         .checks
         .iter()
-        .filter_map(|finding| finding.reason.as_deref())
-        .any(|reason| marks.iter().any(|mark| reason.starts_with(mark.as_str())))
+        .filter_map(|finding| finding.cause.as_ref())
+        .any(|cause| matches!(cause.why, Why::Unreachable | Why::TimedOut))
 }
 
 fn undecided_names(report: &Report) -> String {

@@ -199,10 +199,8 @@ fn with_the_role_what_else_keeps_karpenter_from_spot() {
 
 /// Karpenter waits 15 minutes for a node, and says that none comes after two that did not.
 #[test]
+#[ignore = "takes 35 minutes and only writes records: make record-karpenter"]
 fn slow_worlds_are_recorded() {
-    if !recording() {
-        return;
-    }
     let Some(bed) = Testbed::require(PARTS) else {
         return;
     };

@@ -3,6 +3,7 @@
 mod authenticator_oracle;
 mod bad_input;
 mod capt_live;
+mod completeness;
 mod create_role;
 mod e2e;
 mod e2e_authenticator;
