@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::spot_role::role_arn;
 use super::*;
 use crate::karpenter::instances::SpotQuota;
-use crate::karpenter::objects::{NodeOs, NodePool};
+use crate::karpenter::objects::{NodeClass, NodeClassKind, NodeOs, NodePool};
 use crate::karpenter::traces::NodeFold;
 use crate::model::{CommandScope, DeniedBy, Grant};
 use eks_aws_auth::AuthenticationMode;
@@ -272,7 +272,7 @@ pub fn node_class() -> NodeClass {
         "spec": {"role": "demo-node", "amiSelectorTerms": [{"alias": "al2023@latest"}]},
         "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]}
     });
-    NodeClass::from_json(&item, crate::karpenter::objects::NodeClassKind::Ec2NodeClass).expect("a good class")
+    NodeClass::from_json(&item, NodeClassKind::Ec2NodeClass).expect("a good class")
 }
 
 /// Puts node classes there.
