@@ -6,19 +6,27 @@ pub mod aws_auth_hygiene;
 pub mod aws_auth_parses;
 pub mod can_install;
 pub mod controller;
-pub mod failures;
+pub mod controller_may_launch;
+pub mod controller_running;
 pub mod fargate_role_mapped;
 pub mod helm_access;
+pub mod interruption_queue;
 pub mod karpenter;
 pub(crate) mod mapping_fix;
 pub mod masters_trust;
 pub mod node_mapping;
+pub mod node_registration;
 pub mod node_role_current;
 pub mod node_role_known;
 pub mod node_role_mapped;
 pub(crate) mod node_verdict;
 pub(crate) mod pages;
-pub mod quota;
+mod parts;
+pub mod pools_ready;
+pub mod pools_want_spot;
+pub mod spot_failures_seen;
+pub mod spot_kms_grant;
+pub mod spot_quota;
 pub mod spot_role;
 pub mod target;
 
@@ -36,7 +44,8 @@ pub static REGISTRY: &[&Check] = &[
     &spot_role::SPOT_ROLE_EXISTS,
     &spot_role::SPOT_ROLE_INTACT,
     &spot_role::SPOT_ROLE_CREATABLE,
-    &quota::SPOT_QUOTA,
+    &spot_quota::CHECK,
+    &spot_kms_grant::CHECK,
     &aws_auth_parses::AWS_AUTH_PARSES,
     &node_role_known::NODE_ROLE_KNOWN,
     &node_role_mapped::NODE_ROLE_MAPPED,
@@ -46,10 +55,14 @@ pub static REGISTRY: &[&Check] = &[
     &helm_access::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
     &masters_trust::MASTERS_TRUST,
-    &karpenter::POOLS_WANT_SPOT,
+    &pools_want_spot::CHECK,
+    &pools_ready::CHECK,
+    &controller_running::CHECK,
     &controller::CONTROLLER_IDENTITY,
-    &failures::SPOT_FAILURES_SEEN,
-    &failures::NODE_REGISTRATION,
+    &controller_may_launch::CHECK,
+    &interruption_queue::CHECK,
+    &spot_failures_seen::CHECK,
+    &node_registration::CHECK,
 ];
 
 /// A check: what it is, and how it judges.
