@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::text::{Output, When};
+use crate::text::{Output, ReportFile, When};
 use eks_aws_auth::AuthenticationMode;
 
 /// Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?
@@ -142,7 +142,7 @@ pub enum Verb {
     Hook(hook::Hook),
     /// Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not
     Gate(gate::Gate),
-    /// Who the cluster authenticates a principal as: username, groups, from which line or entry, and why not
+    /// Who the cluster authenticates principals as: username, groups, from which line or entry, and why not
     Whois(Whois),
     /// CAPT WorkspaceTemplates: does the NodePool wait for the role? Fix it
     #[command(subcommand)]
@@ -207,6 +207,12 @@ pub struct Preflight {
     /// Count a warning as a failure
     #[arg(long)]
     pub strict: bool,
+    /// List what passed and what does not apply, too
+    #[arg(long)]
+    pub show_all: bool,
+    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<ReportFile>,
     /// Try again until it is ready, at most this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
@@ -296,17 +302,17 @@ pub struct CreateRole {
     1 not mapped, denied or ambiguous (or a file that cannot be read), 2 wrong usage, 3 undecided: something that decides \
     could not be read, 130 interrupted.")]
 pub struct Whois {
-    /// An IAM or STS ARN; a role's name; or me: the identity of the cluster's token
+    /// IAM or STS ARNs; names of roles; or me: the identity of the cluster's token
     #[arg(
         value_name = "ARN|ROLE-NAME|me",
         required_unless_present = "all",
         conflicts_with = "all"
     )]
-    pub principal: Option<String>,
+    pub principals: Vec<String>,
     /// List every principal of the cluster, mapped and masked
     #[arg(long)]
     pub all: bool,
-    /// Judge this aws-auth manifest, or its bare data, instead of the cluster's; - is standard input
+    /// Judge this aws-auth manifest (its bare data, or the template of cdk.out) instead of the cluster's; - is standard input
     #[arg(short, long, value_name = "FILE")]
     pub filename: Option<PathBuf>,
     /// Judge these access entries: a JSON array of DescribeAccessEntry's accessEntry objects; - is standard input

@@ -3,6 +3,7 @@
 //! Data goes one way: flags -> [`cluster`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`cluster`] reads the
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
+pub(crate) mod access;
 pub mod aws;
 mod capt;
 pub mod checks;

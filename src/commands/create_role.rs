@@ -7,6 +7,7 @@ use crate::commands::{self, CliError};
 use crate::facts::{Ask, Facts};
 use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
+use crate::report::{CreateRoleOutcome, CreateRoleResult, Envelope};
 use crate::spot_role::{self, How, Todo};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
@@ -35,7 +36,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
             let said = format!("{} exists already: nothing to do.", role.arn);
             terminal::out_as(
                 global.output,
-                &outcome(global, &facts, "exists", Some(&role.arn), &said),
+                &outcome(global, &facts, CreateRoleOutcome::Exists, Some(&role.arn), &said),
             )?;
             return Ok(Exit::Done);
         }
@@ -46,7 +47,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
         let said = "dry run: the role is missing and would be created; nothing was done.";
         terminal::out_as(
             global.output,
-            &outcome(global, &facts, "would-create", None, said),
+            &outcome(global, &facts, CreateRoleOutcome::WouldCreate, None, said),
         )?;
         return Ok(Exit::Done);
     }
@@ -63,8 +64,8 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
     }
     let created = create(&ui, &plan, &facts, &reach, &calls).await?;
     let word = match created.how {
-        How::Created | How::AnswerLost => "created",
-        How::Meanwhile => "exists",
+        How::Created | How::AnswerLost => CreateRoleOutcome::Created,
+        How::Meanwhile => CreateRoleOutcome::Exists,
     };
     let said = done(&created);
     terminal::out_as(
@@ -75,22 +76,27 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
 }
 
 /// How it ended, in the format that was asked for.
-fn outcome(global: &Global, facts: &Facts, outcome: &str, role: Option<&str>, said: &str) -> String {
+fn outcome(
+    global: &Global,
+    facts: &Facts,
+    outcome: CreateRoleOutcome,
+    role: Option<&str>,
+    said: &str,
+) -> String {
     let caller = facts.caller.known();
-    let value = serde_json::json!({
-        "apiVersion": crate::report::API_VERSION,
-        "kind": "CreateRoleResult",
-        "outcome": outcome,
-        "role": role,
-        "account": caller.map(|caller| &caller.account),
-        "caller": caller.map(|caller| &caller.arn),
-        "cluster": facts.target.cluster,
-        "region": facts.target.region,
-        "message": said,
-    });
+    let result = CreateRoleResult {
+        envelope: Envelope::new("CreateRoleResult", "create-role-result", jiff::Timestamp::now()),
+        outcome,
+        role: role.map(str::to_owned),
+        account: caller.map(|caller| caller.account.clone()),
+        caller: caller.map(|caller| caller.arn.clone()),
+        cluster: facts.target.cluster.clone(),
+        region: facts.target.region.clone(),
+        message: said.to_owned(),
+    };
     match global.output {
-        Output::Json => pretty(&value),
-        Output::Yaml => to_yaml(&value),
+        Output::Json => pretty(&result),
+        Output::Yaml => to_yaml(&result),
         _ => format!("{said}\n"),
     }
 }

@@ -1,6 +1,5 @@
 //! The program as a user runs it.
 
-mod authenticator_oracle;
 mod bad_input;
 mod capt_live;
 mod completeness;
@@ -23,6 +22,7 @@ mod preflight;
 mod pty;
 mod readme;
 mod recorded_karpenter;
+mod reports;
 mod support;
 mod template;
 mod testbed;
