@@ -15,9 +15,7 @@ use crate::model::{Language, Observed, SimulatedDecision};
 pub static CHECK: Check = Check {
     id: "controller-may-launch",
     group: Group::Karpenter,
-    title: "The controller's role allows what a Spot launch takes",
-    explanation: "Asks IAM's policy simulator whether the controller's role may do what Karpenter would do for these pools and classes.",
-    docs: "https://karpenter.sh/docs/reference/cloudformation/#controller-authorization",
+    title: "The controller's role allows the calls that a Spot launch takes",
     needed: never,
     judge,
 };

@@ -12,9 +12,7 @@ use crate::karpenter::objects::{ConditionStatus, Deployment};
 pub static CHECK: Check = Check {
     id: "controller-running",
     group: Group::Karpenter,
-    title: "Karpenter's controller runs",
-    explanation: "Looks at the Deployment labelled app.kubernetes.io/name=karpenter: without a ready replica, nothing launches nodes.",
-    docs: "https://karpenter.sh/docs/troubleshooting/",
+    title: "Karpenter's controller is running",
     needed: once_installed,
     judge,
 };

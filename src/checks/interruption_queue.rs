@@ -8,9 +8,7 @@ use crate::facts::Facts;
 pub static CHECK: Check = Check {
     id: "interruption-queue",
     group: Group::Karpenter,
-    title: "Karpenter hears of Spot interruptions",
-    explanation: "Looks at INTERRUPTION_QUEUE of the controller: without a queue it never hears of EC2's two minutes' notice.",
-    docs: "https://karpenter.sh/docs/concepts/disruption/#interruption",
+    title: "Karpenter handles Spot interruptions",
     needed: never,
     judge,
 };

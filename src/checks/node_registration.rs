@@ -18,8 +18,6 @@ pub static CHECK: Check = Check {
     id: "node-registration",
     group: Group::Karpenter,
     title: "Launched instances join the cluster",
-    explanation: "Looks at NodeClaims that are launched and have not joined, at pools with NodeRegistrationHealthy=False, and at claims that vanished without a node.",
-    docs: "https://karpenter.sh/docs/troubleshooting/#node-launchreadiness",
     needed: never,
     judge,
 };

@@ -13,9 +13,7 @@ use crate::model::{Command, Unknown};
 pub static CHECK: Check = Check {
     id: "pools-ready",
     group: Group::Karpenter,
-    title: "Karpenter finds the node pools and their classes ready",
-    explanation: "Reads Karpenter's own conditions of each node pool and its node class: a pool that is not ready is ignored.",
-    docs: "https://karpenter.sh/docs/concepts/nodepools/#statusconditions",
+    title: "Karpenter itself reports the node pools and their classes ready",
     needed: once_installed,
     judge,
 };

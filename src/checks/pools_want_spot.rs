@@ -14,8 +14,6 @@ pub static CHECK: Check = Check {
     id: "pools-want-spot",
     group: Group::Karpenter,
     title: "Node pools can launch Spot",
-    explanation: "Asks of every node pool what Karpenter asks: do the merged requirements on karpenter.sh/capacity-type admit spot?",
-    docs: "https://karpenter.sh/docs/concepts/nodepools/#spectemplatespecrequirements",
     needed: never,
     judge,
 };

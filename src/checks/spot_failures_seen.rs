@@ -24,9 +24,7 @@ const STILL: SignedDuration = SignedDuration::from_mins(15);
 pub static CHECK: Check = Check {
     id: "spot-failures-seen",
     group: Group::Karpenter,
-    title: "No failed launches found",
-    explanation: "Looks for what failed launches left behind: Events by their text, NodeClaims that were not launched, claims narrowed to on-demand, the controller's log.",
-    docs: "https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role",
+    title: "No failed Spot launches found",
     needed: never,
     judge,
 };

@@ -15,9 +15,7 @@ use crate::model::{Command, Observed, SPOT_ROLE};
 pub static CHECK: Check = Check {
     id: "spot-kms-grant",
     group: Group::SpotRole,
-    title: "The Spot role may use the KMS keys of the volumes",
-    explanation: "Looks at the customer-managed keys that node classes name for their volumes: may AWSServiceRoleForEC2Spot use them?",
-    docs: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html",
+    title: "The Spot role may use the KMS keys that the node classes name",
     needed: never,
     judge,
 };

@@ -15,8 +15,6 @@ pub static CHECK: Check = Check {
     id: "spot-quota",
     group: Group::SpotRole,
     title: "The Spot quotas leave room for the pools' instances",
-    explanation: "Reads the quotas on the vCPUs of running Spot instances for the instance families that the pools can launch.",
-    docs: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-limits.html",
     needed: never,
     judge,
 };

@@ -669,10 +669,38 @@ fn canonical_arn(arn: &str) -> String {
 
 /// Answers a request of this user.
 pub(crate) fn answer(api: &Kubernetes, request: &Request, asked: &Attributes, user: &User) -> Reply {
-    either(authorise(asked, user).and_then(|()| route(api, request, asked, user)))
+    let answer = impersonated(api, request, user).and_then(|user| {
+        authorise(asked, &user)?;
+        route(api, request, asked, &user)
+    });
+    either(answer)
         .with("cache-control", "no-cache, private")
         .with("x-content-type-options", "nosniff")
         .with("audit-id", "00000000-0000-4000-8000-000000000000")
+}
+
+/// The user that a request is made as: `Impersonate-User` and `Impersonate-Group`, where the caller may. The rights are those of
+/// the user of that name; a name that nobody has, has none.
+fn impersonated(api: &Kubernetes, request: &Request, user: &User) -> Result<User, Reply> {
+    let Some(name) = request.header("impersonate-user") else {
+        return Ok(user.clone());
+    };
+    let asked = Attributes {
+        verb: "impersonate".to_owned(),
+        resource: "users".to_owned(),
+        name: name.to_owned(),
+        ..Attributes::default()
+    };
+    authorise(&asked, user)?;
+    let groups = request.headers.get_all("impersonate-group").iter();
+    let groups: Vec<&str> = groups.filter_map(|group| group.to_str().ok()).collect();
+    let known = api
+        .tokens
+        .values()
+        .chain(api.principals.values())
+        .find(|user| user.name == name);
+    let access = known.map_or_else(Access::none, |user| user.access.clone());
+    Ok(authenticated(User::new(name, &groups, access)))
 }
 
 /// What every authenticated user may: `system:basic-user` and `system:discovery`; anyone: `system:public-info-viewer`.

@@ -2,24 +2,18 @@
 
 use serde_json::json;
 
-use super::node_mapping::{judged, remedies};
+use super::mapping_fix::fixed;
+use super::node_mapping::{judged, with_headline, worst_of};
+use super::node_verdict::Standing;
 use super::{Check, Group, Judgement, Status, always};
 use crate::facts::Facts;
 use crate::model::Observed;
-use eks_aws_auth::{Existence, Outcome, SourceKind, Standing};
+use eks_aws_auth::{Existence, Outcome, SourceKind};
 
-/// See [`Check::explanation`].
 pub static NODE_ROLE_CURRENT: Check = Check {
     id: "node-role-current",
     group: Group::NodeMapping,
-    title: "The node role is the one that was mapped",
-    explanation: "An access entry is bound to the role that had its name when the entry was made, not to the name: after the role \
-        is deleted and created again (a stack rolled back, a Terraform replace) the entry still shows, looks healthy, and lets \
-        nobody in. EKS does not tell what an entry is bound to; the role's CreateDate (iam:GetRole) later than the entry's \
-        createdAt proves it, since an entry can only be made for a role that exists. Also found: a role that is mapped and that \
-        IAM no longer has. A line of aws-auth goes by the name and outlives its role. To mend it: delete the access entry and \
-        create it again; the finding prints both commands.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html",
+    title: "The node role is still the one that was mapped",
     needed: always,
     judge: node_role_current,
 };
@@ -37,29 +31,30 @@ fn node_role_current(facts: &Facts) -> Judgement {
     let mut evidence = Vec::new();
     for one in &judged {
         let verdict = &one.verdict;
-        let name = &one.name;
+        let currency = verdict.currency();
+        let name = &one.of.name;
         let entry = verdict
             .decision
             .source
             .as_ref()
             .filter(|source| source.kind == SourceKind::AccessEntry)
             .and_then(|source| entries?.get(source.index?));
-        let created = match one.found {
+        let created = match one.of.found {
             Some(Observed::Known(role)) => role.created,
-            _ => one.held.and_then(|role| role.created),
+            _ => one.of.held.and_then(|role| role.created),
         };
         evidence.push(json!({
-            "role": name, "created": created.map(|at| at.to_string()), "faults": verdict.currency.faults,
+            "role": name, "created": created.map(|at| at.to_string()), "faults": currency.faults,
             "source": verdict.decision.source,
             "entryCreated": entry.and_then(|entry| entry.created_at).map(|at| at.to_string())
         }));
-        if let Some(Observed::Unknown(why)) = one.found {
+        if let Some(Observed::Unknown(why)) = one.of.found {
             unknown.get_or_insert_with(|| {
-                Judgement::unknown(&format!("the role {name}"), why).from(&one.role.role)
+                Judgement::unknown(&format!("the role {name}"), why).from(&one.of.role.role)
             });
-        } else if one.existence() == Existence::Deleted && !verdict.is_named_somewhere() {
+        } else if one.of.existence() == Existence::Deleted && !verdict.is_named_somewhere() {
             elsewhere.push(format!("IAM has no role {name}: see node-role-known"));
-        } else if verdict.currency.standing != Standing::Well {
+        } else if currency.standing != Standing::Well {
             let by = match (&verdict.decision.outcome, &verdict.decision.source) {
                 (Outcome::NotMapped, _) | (_, None) => String::new(),
                 (_, Some(source)) => match &source.quote {
@@ -67,28 +62,24 @@ fn node_role_current(facts: &Facts) -> Judgement {
                     None => format!(". {source} still names it"),
                 },
             };
-            bad.push((
-                verdict.currency.standing,
-                format!("{}{by}", verdict.currency.message),
-            ));
+            bad.push((currency.standing, format!("{}{by}", currency.message)));
         } else if let (true, Some(why)) = (mappings.entries_unread(), mappings.unread) {
             unknown.get_or_insert_with(|| {
                 Judgement::unknown("the access entries", why).from(&facts.access_entries)
             });
-        } else if one.is_foreign() {
+        } else if one.of.is_foreign() {
             elsewhere.push(format!(
-                "{name} is another account's, which these credentials' IAM cannot look into: see node-role-mapped"
+                "{name} is another account's, which these credentials cannot read: see node-role-mapped"
             ));
         } else if let Some(entry) = entry {
             match (created, entry.created_at) {
                 (Some(created), Some(bound)) => good.push(format!(
-                    "{name} is of {created}, its access entry of {bound}: it is bound to this role"
+                    "{name} was created at {created}, its access entry at {bound}: it is bound to this role"
                 )),
                 _ => {
                     unknown.get_or_insert_with(|| {
                         Judgement::undecided(format!(
-                            "when {name} and its access entry were made was not told, so whether the entry is bound to this role is not \
-                             known"
+                            "unknown whether the access entry of {name} is bound to this role: when the two were created was not read"
                         ))
                     });
                 }
@@ -114,14 +105,16 @@ fn node_role_current(facts: &Facts) -> Judgement {
         (None, None) if good.is_empty() => Judgement::ground_lost(elsewhere.join("; ")),
         (None, None) => Judgement::pass(good.join("; ")),
     };
-    let mending = judged
-        .iter()
-        .filter_map(|one| Some((one.name.as_str(), one.verdict.currency.remedy.as_ref()?)));
-    if let (Status::Warn | Status::Fail, Some((text, commands))) = (judgement.status, remedies(mending)) {
-        judgement = judgement.remedy(text, commands);
+    let parts: Vec<_> = judged.iter().map(|one| (one, one.verdict.currency())).collect();
+    if let (Status::Warn | Status::Fail, Some((one, part))) = (judgement.status, worst_of(&parts)) {
+        let fixes: Vec<_> = parts
+            .iter()
+            .filter_map(|(one, part)| one.fix(facts, &mappings, part))
+            .collect();
+        judgement = fixed(with_headline(judgement, part.headline(one.of.kind)), &fixes);
     }
     for one in &judged {
-        judgement = judgement.from(&one.role.role);
+        judgement = judgement.from(&one.of.role.role);
     }
     judgement
         .evidence("roles", json!(evidence))

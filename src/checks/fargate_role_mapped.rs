@@ -1,29 +1,24 @@
-//! Whether the cluster lets Fargate's pods in: Karpenter's own controller often runs there.
+//! Whether the cluster admits Fargate's pods: Karpenter's own controller often runs there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::node_mapping::{Mappings, existence, is_lost, mappings, mode_not_known, names, remedies};
+use super::mapping_fix::{fixed, node_fix};
+use super::node_mapping::{
+    Mappings, account, existence, home, mappings, mode_not_known, with_headline, worst_of,
+};
+use super::node_verdict::{NodeKind, NodeRole, NodeVerdict, Part, Standing, judge_node_role};
 use super::{Check, Group, Judgement, Status, lost_cluster, never};
 use crate::facts::Facts;
 use crate::facts::compute::FargateProfile;
 use crate::model::Observed;
-use eks_aws_auth::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
 use iam_policy::document::glob;
 
-/// See [`Check::explanation`].
 pub static FARGATE_ROLE_MAPPED: Check = Check {
     id: "fargate-role-mapped",
     group: Group::NodeMapping,
-    title: "The cluster lets Fargate's pods in",
-    explanation: "Decides as EKS's authenticator does what a pod of each Fargate profile would be to the cluster: every profile's pod \
-        execution role must be mapped, by an access entry (type FARGATE_LINUX) or by a line of aws-auth (username \
-        system:node:{{SessionName}}, groups system:bootstrappers, system:nodes and system:node-proxier). EKS writes that line \
-        when a profile is made; what rewrites aws-auth afterwards (Terraform, a restored copy) loses it, and the profile's pods \
-        stay Pending. Karpenter's controller often is such a pod. It fails where a profile takes the namespace that Karpenter is \
-        in, and warns otherwise. To mend it: the finding prints the exact entry and the command.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/pod-execution-role.html",
+    title: "The cluster lets Pods on Fargate join",
     needed: never,
     judge: fargate_role_mapped,
 };
@@ -31,6 +26,7 @@ pub static FARGATE_ROLE_MAPPED: Check = Check {
 /// A pod execution role with the profiles that have it, and the verdict on its mapping.
 pub(super) struct Judged<'f> {
     profiles: Vec<&'f FargateProfile>,
+    asked: NodeRole<'f>,
     /// The mapping.
     pub(super) verdict: NodeVerdict,
 }
@@ -73,7 +69,8 @@ pub(super) fn fargate_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) ->
             };
             Judged {
                 profiles,
-                verdict: judge_node_role(&mappings.cluster(), names(facts), &asked),
+                verdict: judge_node_role(&mappings.cluster(), home(facts), &asked),
+                asked,
             }
         })
         .collect()
@@ -125,27 +122,28 @@ fn fargate_role_mapped(facts: &Facts) -> Judgement {
         return Judgement::skip("every Fargate profile is being deleted").from(fact);
     }
     // All of mapRoles is lost: that is told once, by the check that names the line.
-    let told: Vec<&Judged<'_>> = judged
+    let told: Vec<(&Judged<'_>, Part<'_>)> = judged
         .iter()
-        .filter(|one| !one.verdict.mapping.as_ref().is_some_and(is_lost))
+        .filter(|one| !one.verdict.mapping().is_some_and(|part| part.is_lost()))
+        .map(|one| (one, one.verdict.whole()))
         .collect();
-    let Some(worst) = told.iter().map(|one| one.verdict.standing).max() else {
+    let Some((_, worst)) = worst_of(&told) else {
         return Judgement::ground_lost("all of mapRoles is lost, Fargate's roles too: see aws-auth-parses")
             .from(fact);
     };
     let of = |wanted: fn(Standing) -> bool| {
         let some: Vec<String> = told
             .iter()
-            .filter(|one| wanted(one.verdict.standing))
-            .map(|one| format!("{}: {}", one.who(), one.verdict.message))
+            .filter(|(_, part)| wanted(part.standing))
+            .map(|(one, part)| format!("{}: {}", one.who(), part.message))
             .collect();
         some.join("; ")
     };
     let fails = told
         .iter()
-        .any(|one| one.verdict.standing == Standing::Broken && may_hold_karpenter(facts, &one.profiles));
+        .any(|(one, part)| part.standing == Standing::Broken && may_hold_karpenter(facts, &one.profiles));
     let amiss = |standing| matches!(standing, Standing::Flawed | Standing::Broken);
-    let mut judgement = match (worst, mappings.unread) {
+    let mut judgement = match (worst.standing, mappings.unread) {
         (Standing::Well, _) => Judgement::pass(of(|_| true)),
         (Standing::Broken, _) if fails => Judgement::fail(of(amiss)),
         (Standing::Flawed | Standing::Broken, _) => Judgement::warn(of(amiss)),
@@ -154,23 +152,36 @@ fn fargate_role_mapped(facts: &Facts) -> Judgement {
         }
         (Standing::Unknown, None) => Judgement::undecided(of(|standing| standing == Standing::Unknown)),
     };
-    let who: Vec<String> = told.iter().map(|one| one.who()).collect();
-    let mending = told
-        .iter()
-        .zip(&who)
-        .filter_map(|(one, who)| Some((who.as_str(), one.verdict.remedy.as_ref()?)));
-    if let (Status::Warn | Status::Fail, Some((text, commands))) = (judgement.status, remedies(mending)) {
-        judgement = judgement.remedy(text, commands);
+    judgement = with_headline(judgement, worst.headline(NodeKind::Fargate));
+    if let Status::Warn | Status::Fail = judgement.status {
+        let bad: Vec<_> = told.iter().filter(|(_, part)| amiss(part.standing)).collect();
+        let who: Vec<String> = bad.iter().map(|(one, _)| one.who()).collect();
+        let fix = |one: &Judged<'_>, part: &Part<'_>| {
+            let (target, decision) = (&facts.target, &one.verdict.decision);
+            node_fix(
+                target,
+                account(facts),
+                &mappings.cluster(),
+                &one.asked,
+                &part.faults,
+                decision,
+            )
+        };
+        let fixes: Vec<_> = who
+            .iter()
+            .map(String::as_str)
+            .zip(bad.iter().map(|(one, part)| fix(one, part)))
+            .collect();
+        judgement = fixed(judgement, &fixes);
     }
     let evidence: Vec<_> = judged
         .iter()
         .map(|one| {
             let profiles: Vec<&str> = one.profiles.iter().map(|profile| profile.name.as_str()).collect();
+            let (decision, whole) = (&one.verdict.decision, one.verdict.whole());
             json!({
-                "profiles": profiles, "role": one.profiles.first().map(|profile| &profile.role_arn),
-                "standing": one.verdict.standing, "faults": one.verdict.faults,
-                "username": one.verdict.decision.username, "groups": one.verdict.decision.groups,
-                "source": one.verdict.decision.source
+                "profiles": profiles, "role": one.asked.arn, "standing": whole.standing, "faults": whole.faults,
+                "username": decision.username, "groups": decision.groups, "source": decision.source
             })
         })
         .collect();

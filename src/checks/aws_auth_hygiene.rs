@@ -4,30 +4,22 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::fargate::fargate_verdicts;
+use super::fargate_role_mapped::fargate_verdicts;
 use super::karpenter::count;
+use super::mapping_fix::edit;
 use super::node_mapping::{
-    EDIT, fixes, listed, mappings, mode_not_known, node_verdicts, sentence, told_together, webhook,
-    webhook_word,
+    fixes, listed, mappings, mode_not_known, node_verdicts, sentence, told_together, webhook, webhook_word,
 };
+use super::node_verdict::Standing;
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::facts::Facts;
 use crate::model::Observed;
-use eks_aws_auth::{MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing};
+use eks_aws_auth::{Loss, MapKey, Mistake, Outcome, PassedOverBecause, Problem, Severity};
 
-/// See [`Check::explanation`].
 pub static AWS_AUTH_HYGIENE: Check = Check {
     id: "aws-auth-hygiene",
     group: Group::NodeMapping,
-    title: "aws-auth says what it seems to",
-    explanation: "Looks through all of aws-auth, not only the nodes' lines, for what the authenticator takes in without complaint \
-        and what still never matches or does something else: a role ARN with its path, also a permission set's \
-        (aws-reserved/sso.amazonaws.com/...); the ARN of an instance profile or of a session; a placeholder that is none, or the \
-        wrong one for a node; groups that are missing or run together on one line; keys in the wrong case; blanks, quotes or a \
-        wildcard in an ARN; the account's root user where everybody is meant; two entries for one principal. What is lost \
-        to damage is aws-auth-parses' to tell, and what hits the nodes' own roles node-role-mapped's. To mend it: the \
-        finding quotes each line with what is lost by it and the fix.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html",
+    title: "aws-auth does what it seems to say",
     needed: never,
     judge: aws_auth_hygiene,
 };
@@ -46,11 +38,11 @@ fn told_elsewhere(facts: &Facts) -> (BTreeSet<(String, usize)>, bool) {
         .iter()
         .map(|one| &one.verdict)
         .chain(fargate.iter().map(|one| &one.verdict))
-        .filter(|verdict| matches!(verdict.standing, Standing::Flawed | Standing::Broken));
+        .filter(|verdict| matches!(verdict.whole().standing, Standing::Flawed | Standing::Broken));
     let mut entries = BTreeSet::new();
     let mut keys = false;
     for verdict in verdicts {
-        keys |= verdict.faults.contains(&NodeFault::NotMapped);
+        keys |= verdict.whole().is_not_mapped();
         let decision = &verdict.decision;
         let near = decision
             .passed_over
@@ -90,8 +82,8 @@ fn aws_auth_hygiene(facts: &Facts) -> Judgement {
     if !mode.uses_aws_auth() {
         let left = match entries {
             0 => String::new(),
-            1 => "; the entry that is still in it lets nobody in".to_owned(),
-            n => format!("; the {n} entries that are still in it let nobody in"),
+            1 => "; the entry that is still in it does not count".to_owned(),
+            n => format!("; the {n} entries that are still in it do not count"),
         };
         return Judgement::skip(format!(
             "in authentication mode API the cluster ignores aws-auth{left}"
@@ -104,7 +96,7 @@ fn aws_auth_hygiene(facts: &Facts) -> Judgement {
         let entry = problem.key.clone().zip(problem.index);
         let key = keys_elsewhere
             && problem.mistake == Some(Mistake::Key)
-            && problem.fix.ends_with(MapKey::MapRoles.as_str());
+            && problem.loss == Loss::Key(MapKey::MapRoles);
         key || entry.is_some_and(|entry| elsewhere.contains(&entry))
     };
     let (theirs, ours): (Vec<&Problem>, Vec<&Problem>) = map
@@ -118,14 +110,16 @@ fn aws_auth_hygiene(facts: &Facts) -> Judgement {
     };
     let judgement = if ours.is_empty() {
         Judgement::pass(format!(
-            "{}, none with any of the usual mistakes{others}",
+            "{}, no known mistakes{others}",
             count(entries, "entry", "entries")
         ))
     } else {
-        Judgement::warn(format!("{}{others}", told_together(map, &ours))).remedy(
-            format!("{}{}", sentence(&fixes(&ours)), webhook_word(facts)),
-            [EDIT.to_owned()],
-        )
+        Judgement::warn(format!("{}{others}", told_together(map, &ours)))
+            .headline("aws-auth has entries that do not do what they seem to")
+            .fix(
+                format!("{}{}", sentence(&fixes(&ours)), webhook_word(facts)),
+                [edit(&facts.target)],
+            )
     };
     judgement
         .evidence("problems", listed(map, &ours))
