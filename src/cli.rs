@@ -1,5 +1,6 @@
 //! Every verb and flag.
 
+pub mod access;
 pub mod gate;
 pub mod hook;
 pub mod schema;
@@ -112,6 +113,9 @@ pub enum Verb {
     Gate(gate::Gate),
     /// Who the cluster authenticates principals as: username, groups, from which line or entry, and why not
     Whois(Whois),
+    /// Who has access: list it, compare two states, plan the way from aws-auth to access entries
+    #[command(subcommand)]
+    Access(access::AccessCommand),
     /// CAPT WorkspaceTemplates: does the NodePool wait for the role? mend it
     #[command(subcommand)]
     Template(template::TemplateCommand),
