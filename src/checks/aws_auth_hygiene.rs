@@ -16,19 +16,10 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{Loss, MapKey, Mistake, Outcome, PassedOverBecause, Problem, Severity};
 
-/// See [`Check::explanation`].
 pub static AWS_AUTH_HYGIENE: Check = Check {
     id: "aws-auth-hygiene",
     group: Group::NodeMapping,
-    title: "aws-auth says what it seems to",
-    explanation: "Looks through all of aws-auth, not only the nodes' lines, for what the authenticator takes in without complaint \
-        and what still never matches or does something else: a role ARN with its path, also a permission set's \
-        (aws-reserved/sso.amazonaws.com/...); the ARN of an instance profile or of a session; a placeholder that does not exist, or the \
-        wrong one for a node; groups that are missing or run together on one line; keys in the wrong case; blanks, quotes or a \
-        wildcard in an ARN; the account's root user where every principal is meant; two entries for one principal. What is lost \
-        to damage is reported by aws-auth-parses, and what affects the nodes' own roles by node-role-mapped. To fix it: the \
-        finding quotes each line with what is lost by it and the fix.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html",
+    title: "aws-auth does what it seems to say",
     needed: never,
     judge: aws_auth_hygiene,
 };

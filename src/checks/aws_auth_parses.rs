@@ -10,16 +10,10 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{AuthenticationMode, Loss, MapKey, Problem};
 
-/// See [`Check::explanation`].
 pub static AWS_AUTH_PARSES: Check = Check {
     id: "aws-auth-parses",
     group: Group::NodeMapping,
     title: "aws-auth is read without loss",
-    explanation: "Reads the ConfigMap kube-system/aws-auth as EKS's authenticator does. It never rejects the document as a \
-        whole: a YAML error loses all of that key (with mapRoles, the nodes too), a bad entry is left out alone, a field of the \
-        wrong type is emptied and the entry stays. None of that shows anywhere. To fix it: the finding names the line, what \
-        is lost by it and the fix; `kubectl edit configmap aws-auth -n kube-system`, then run this again.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html",
     needed: always,
     judge: aws_auth_parses,
 };

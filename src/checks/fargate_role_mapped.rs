@@ -15,18 +15,10 @@ use crate::facts::compute::FargateProfile;
 use crate::model::Observed;
 use iam_policy::document::glob;
 
-/// See [`Check::explanation`].
 pub static FARGATE_ROLE_MAPPED: Check = Check {
     id: "fargate-role-mapped",
     group: Group::NodeMapping,
-    title: "The cluster admits Fargate's pods",
-    explanation: "Decides as EKS's authenticator does as what the cluster authenticates a pod of each Fargate profile: every profile's pod \
-        execution role must be mapped, by an access entry (type FARGATE_LINUX) or by a line of aws-auth (username \
-        system:node:{{SessionName}}, groups system:bootstrappers, system:nodes and system:node-proxier). EKS writes that line \
-        when a profile is made; what rewrites aws-auth afterwards (Terraform, a restored copy) loses it, and the profile's pods \
-        stay Pending. Karpenter's controller often is such a pod. It fails where a profile takes the namespace that Karpenter is \
-        in, and warns otherwise. To fix it: the finding prints the exact entry and the command.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/pod-execution-role.html",
+    title: "The cluster lets Pods on Fargate join",
     needed: never,
     judge: fargate_role_mapped,
 };

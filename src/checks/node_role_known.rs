@@ -5,16 +5,10 @@ use super::{Check, Group, Judgement, always, lost_cluster};
 use crate::facts::{Facts, NamedBy};
 use crate::model::Observed;
 
-/// See [`Check::explanation`].
 pub static NODE_ROLE_KNOWN: Check = Check {
     id: "node-role-known",
     group: Group::NodeMapping,
     title: "The role of Karpenter's nodes is known, and IAM has it",
-    explanation: "Finds out which IAM role Karpenter's nodes have: --node-role; else every EC2NodeClass's spec.role or instance \
-        profile (iam:GetInstanceProfile); else, before Karpenter is there, the names that Karpenter's documentation \
-        (KarpenterNodeRole-CLUSTER) and CAPT (CLUSTER-node) give it, where IAM has them. A role that IAM does not have means \
-        that instances cannot launch at all. To fix it: create the role, or name it with --node-role.",
-    docs: "https://karpenter.sh/docs/concepts/nodeclasses/#specrole",
     needed: always,
     judge: node_role_known,
 };

@@ -9,17 +9,10 @@ use super::{Check, Group, Judgement, Status, always};
 use crate::facts::Facts;
 use eks_aws_auth::Existence;
 
-/// See [`Check::explanation`].
 pub static NODE_ROLE_MAPPED: Check = Check {
     id: "node-role-mapped",
     group: Group::NodeMapping,
-    title: "The cluster admits nodes of that role",
-    explanation: "Decides as EKS's authenticator does as what the cluster authenticates an instance of each node role: by an access \
-        entry (type EC2_LINUX or EC2_WINDOWS), by a line of aws-auth (username system:node:{{EC2PrivateDNSName}}, groups \
-        system:bootstrappers and system:nodes), or by neither, as the authentication mode has it. An entry hides the line of the \
-        same role; a role's path in aws-auth never matches. Without a mapping, instances launch, never join, and are replaced \
-        every 15 minutes: it silently costs money. To fix it: the finding prints the exact entry and the command.",
-    docs: "https://karpenter.sh/docs/troubleshooting/#node-launchreadiness",
+    title: "The cluster lets nodes with this role join",
     needed: always,
     judge: node_role_mapped,
 };

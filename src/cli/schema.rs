@@ -9,6 +9,10 @@ pub enum Published {
     /// `preflight`
     #[default]
     PreflightReport,
+    /// `preflight` of several clusters
+    PreflightReportList,
+    /// `create-role`
+    CreateRoleResult,
     /// `trust`
     TrustReport,
     /// `template check`
@@ -24,6 +28,8 @@ impl Published {
     pub fn schema(self) -> &'static str {
         match self {
             Self::PreflightReport => include_str!("../../schemas/preflight-report.json"),
+            Self::PreflightReportList => include_str!("../../schemas/preflight-report-list.json"),
+            Self::CreateRoleResult => include_str!("../../schemas/create-role-result.json"),
             Self::TrustReport => include_str!("../../schemas/trust-report.json"),
             Self::TemplateReport => include_str!("../../schemas/template-report.json"),
             Self::Whois => include_str!("../../schemas/whois.json"),
@@ -36,8 +42,8 @@ impl Published {
 mod tests {
     use super::*;
     use crate::capt::report::Document;
-    use crate::report::Report;
     use crate::report::whois::{Whois, WhoisList};
+    use crate::report::{CreateRoleResult, PreflightReportList, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
     use schemars::{JsonSchema, Schema};
@@ -55,6 +61,8 @@ mod tests {
         for kind in Published::value_variants() {
             let mut generated = match kind {
                 Published::PreflightReport => written::<Report>(),
+                Published::PreflightReportList => written::<PreflightReportList>(),
+                Published::CreateRoleResult => written::<CreateRoleResult>(),
                 Published::TrustReport => written::<TrustReport>(),
                 Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),

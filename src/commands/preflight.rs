@@ -11,7 +11,7 @@ use crate::commands::{self, Stop};
 use crate::facts::{Ask, FORMAT, Facts, PoolsFile};
 use crate::karpenter::nodepools_file;
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, Verdict, json, text};
+use crate::report::{self, Report, Selection, Verdict, json};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
 
@@ -39,7 +39,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
             redacted: facts.redacted,
         });
         report.envelope.generated_at = report::whole_seconds(jiff::Timestamp::now());
-        return print(&report, global, &ui);
+        return print(&report, args, global, &ui);
     }
     if args.all_contexts || args.contexts.is_some() {
         return super::contexts::run(args, global, &selection, &ui).await;
@@ -64,7 +64,11 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         } else {
             MayCreate::Never
         },
-        show: &|report| Ok(terminal::out_as(Output::Text, &text::render(report, ui.style))?),
+        // The question comes after what it is about; other formats stay one document.
+        show: &|report| {
+            let text = report.render(Output::Text, ui.style, args.show_all);
+            Ok(terminal::out_as(Output::Text, &text)?)
+        },
     };
     let Judged { facts, report, shown } = loop {
         let read = run.judge().await?;
@@ -88,9 +92,10 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         }
     };
     let exit = if shown {
+        write_reports(&report, args)?;
         exit_of(&report)
     } else {
-        print(&report, global, &ui)?
+        print(&report, args, global, &ui)?
     };
     // After the report: a disk that is full must not cost it.
     if let Some(path) = &args.save {
@@ -160,10 +165,14 @@ fn exit_of(report: &Report) -> Exit {
     Exit::from(report.verdict)
 }
 
-fn print(report: &Report, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
-    let rendered = report::render(report, global.output, ui.style);
-    terminal::out_as(global.output, &rendered)?;
+fn print(report: &Report, args: &Preflight, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+    commands::print(&[report.page(args.show_all)], report, global, ui)?;
+    write_reports(report, args)?;
     Ok(exit_of(report))
+}
+
+fn write_reports(report: &Report, args: &Preflight) -> Result<(), Stop> {
+    commands::write_reports(&args.report, &[report.page(args.show_all)], report)
 }
 
 fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {

@@ -101,6 +101,19 @@ pub struct Judgement {
     pub cause: Option<Unknown>,
     /// The calls it rests on, with what they told.
     pub sources: Vec<(String, String)>,
+    /// The file it is about, when it is about one.
+    pub file: Option<FilePlace>,
+}
+
+/// A place in a file that the person gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What it is about, the same when lines move: an object's or a block's name.
+    pub key: String,
 }
 
 impl Judgement {
@@ -114,6 +127,7 @@ impl Judgement {
             remedy: None,
             cause: None,
             sources: Vec::new(),
+            file: None,
         }
     }
 
@@ -214,6 +228,17 @@ impl Judgement {
             text: text.into(),
             commands: commands.into_iter().map(Into::into).collect(),
             snippets: Vec::new(),
+        });
+        self
+    }
+
+    /// Says which place of a file it is about.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<String>, line: usize, key: impl Into<String>) -> Self {
+        self.file = Some(FilePlace {
+            file: file.into(),
+            line: line.max(1),
+            key: key.into(),
         });
         self
     }

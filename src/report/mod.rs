@@ -1,11 +1,17 @@
 //! From findings to a report, and the renderers beside each other. Everything here is pure.
 
+pub(crate) mod block;
+mod github;
 pub mod json;
-pub mod junit;
-pub mod markdown;
-pub mod sarif;
-pub mod text;
+mod junit;
+mod markdown;
+mod page;
+mod preflight;
+mod sarif;
+mod text;
 pub mod whois;
+
+pub use page::Page;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +19,9 @@ use serde_json::{Map, Value};
 
 use crate::checks::{Check, Group, Judgement, REGISTRY, Remedy, Skip, Status};
 use crate::facts::Facts;
-use crate::model::Unknown;
+use crate::model::{Command, FilePlace, Unknown, Why};
+use crate::text::Output;
+use crate::text::style::Style;
 
 /// The report's format, frozen: a change that breaks readers gets a new version.
 pub const API_VERSION: &str = "capt-spot/v1";
@@ -153,6 +161,77 @@ pub struct Report {
     pub checks: Vec<Finding>,
 }
 
+/// The reports of several clusters: one entry for every cluster that was asked for, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PreflightReportList {
+    /// `PreflightReportList`.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// A report, or why there is none.
+    pub items: Vec<Item>,
+}
+
+/// One of several clusters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum Item {
+    /// Its report.
+    Report(Box<Report>),
+    /// It could not be judged at all.
+    NotJudged {
+        /// The cluster, as far as it is known.
+        target: Unresolved,
+        /// Why.
+        error: String,
+    },
+}
+
+/// A cluster that the context did not lead to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Unresolved {
+    /// The kube context.
+    pub context: String,
+}
+
+/// What `create-role` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CreateRoleResult {
+    /// `CreateRoleResult`.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// How it ended.
+    pub outcome: CreateRoleOutcome,
+    /// The role's ARN; null where it is not there.
+    pub role: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+    /// The identity that asked.
+    pub caller: Option<String>,
+    /// EKS cluster name.
+    pub cluster: String,
+    /// AWS region.
+    pub region: String,
+    /// The same in words.
+    pub message: String,
+}
+
+/// How `create-role` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CreateRoleOutcome {
+    /// The role was created.
+    Created,
+    /// The role was there.
+    Exists,
+    /// `--dry-run`: the role is missing.
+    WouldCreate,
+}
+
 /// How far the installation of Karpenter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -278,6 +357,10 @@ pub struct Finding {
     #[serde(skip)]
     #[cfg_attr(test, schemars(skip))]
     pub cause: Option<Unknown>,
+    /// The file it is about; none: the cluster.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub file: Option<FilePlace>,
     /// The calls it rests on, with their answers; for `-v`.
     #[serde(skip)]
     #[cfg_attr(test, schemars(skip))]
@@ -305,8 +388,30 @@ impl Finding {
             docs: docs_url(&format!("checks/{id}.md")),
             skip: judgement.skip,
             cause: judgement.cause,
+            file: judgement.file,
             sources: judgement.sources,
         }
+    }
+
+    /// The message and what to do, as plain text.
+    pub(crate) fn told(&self, between: &str) -> String {
+        let mut text = self.message.clone();
+        if let Some(remedy) = &self.remedy {
+            text.push_str(between);
+            text.push_str("Fix: ");
+            text.push_str(&remedy.text);
+            let snippets = remedy.snippets.iter().map(|snippet| &snippet.text);
+            for part in remedy
+                .commands
+                .iter()
+                .chain(snippets)
+                .flat_map(|text| text.lines())
+            {
+                text.push_str("\n    ");
+                text.push_str(part);
+            }
+        }
+        text
     }
 
     fn of(check: &Check, judgement: Judgement) -> Self {
@@ -324,22 +429,35 @@ fn first_clause(message: &str) -> String {
         .unwrap_or(message.len());
     let clause = message[..end].trim_end_matches('.');
     let short: String = clause.chars().take(LONGEST).collect();
+    // A name stays as it is.
+    let word = short.split([' ', ',']).next().unwrap_or_default();
+    if !word.chars().all(char::is_alphabetic) {
+        return short;
+    }
     let mut chars = short.chars();
     chars
         .next()
         .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Renders a report in one of the formats of the contract.
-pub fn render(report: &Report, format: crate::text::Output, style: crate::text::style::Style) -> String {
-    use crate::text::Output;
+/// Renders answers in the format that was asked for: `document` is what JSON and YAML print.
+pub fn render(pages: &[Page], document: &impl Serialize, format: Output, style: Style) -> String {
     match format {
-        Output::Text => text::render(report, style),
-        Output::Json => json::json(report),
-        Output::Yaml => json::yaml(report),
-        Output::Junit => junit::render(std::slice::from_ref(report)),
-        Output::Sarif => sarif::render(std::slice::from_ref(report)),
-        Output::Markdown => markdown::render(report),
+        Output::Text => text::render(pages, style),
+        Output::Json => json::pretty(document),
+        Output::Yaml => json::to_yaml(document),
+        Output::Ndjson => json::ndjson(document),
+        Output::Junit => junit::render(pages),
+        Output::Sarif => sarif::render(pages),
+        Output::Markdown => markdown::render(pages),
+        Output::Github => github::render(pages),
+    }
+}
+
+impl Report {
+    /// Renders it alone.
+    pub fn render(&self, format: Output, style: Style, show_all: bool) -> String {
+        render(&[self.page(show_all)], self, format, style)
     }
 }
 
@@ -372,6 +490,32 @@ impl Selection {
     fn names(list: &[String], check: &Check) -> bool {
         list.iter()
             .any(|name| name == check.id || name == check.group.id())
+    }
+}
+
+/// Credentials that are missing or refused are one problem, and fixed in one place.
+fn credentials(facts: &Facts, findings: &mut [Finding]) {
+    let refused = facts
+        .caller
+        .observed
+        .unknown()
+        .filter(|unknown| unknown.why == Why::Unauthenticated);
+    let Some(refused) = refused else { return };
+    let profile = facts.target.profile.as_deref();
+    let login = ["aws", "sso", "login"]
+        .into_iter()
+        .chain(profile.iter().flat_map(|profile| ["--profile", profile]));
+    let words: Vec<&str> = login.collect();
+    for finding in findings
+        .iter_mut()
+        .filter(|finding| finding.cause.as_ref() == Some(refused))
+    {
+        finding.headline = "No valid AWS credentials".to_owned();
+        finding.remedy = Some(Remedy {
+            text: "Log in, or name a profile with --profile.".to_owned(),
+            commands: Command::lines(&[Command::local(&words)]),
+            snippets: Vec::new(),
+        });
     }
 }
 
@@ -415,6 +559,7 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
         partial |= finding.skip == Some(Skip::SwitchedOff) && (check.needed)(facts);
         checks.push(finding);
     }
+    credentials(facts, &mut checks);
     let verdict = if summary.fail > 0 || selection.strict && summary.warn > 0 {
         Verdict::NotReady
     } else if undecided {
