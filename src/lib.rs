@@ -16,7 +16,6 @@ pub mod kube;
 pub mod model;
 pub mod report;
 pub mod spot_role;
-pub mod spot_trust;
 pub mod terminal;
 pub mod text;
 pub mod trust;

@@ -198,8 +198,9 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
             match defects(role, facts.spot_role_policies.known().map(Vec::as_slice)).first() {
                 None => Ok(Todo::Nothing(role.clone())),
                 Some(defect) => refuse(format!(
-                    "{} exists and is not the service-linked role: {defect}\n  fix: rename or delete it (kubectl capt-spot explain spot-role-intact)",
-                    role.arn
+                    "{} exists and {} the service-linked role: {defect}\n  fix: see kubectl capt-spot explain spot-role-intact",
+                    role.arn,
+                    defect.verb()
                 )),
             }
         }
@@ -311,8 +312,9 @@ async fn shown(
                 return match defects(&role, None).first() {
                     None => Ok(role),
                     Some(defect) => Err(Refusal::Failed(format!(
-                        "{} exists and is not the service-linked role: {defect}\n  fix: rename or delete it (kubectl capt-spot explain spot-role-intact)",
-                        role.arn
+                        "{} exists and {} the service-linked role: {defect}\n  fix: see kubectl capt-spot explain spot-role-intact",
+                        role.arn,
+                        defect.verb()
                     ))),
                 };
             }

@@ -4,17 +4,20 @@
 //! the README's table and SARIF's rules come from there. Ids are kebab-case and never reused.
 
 pub mod can_install;
-pub mod controller;
+pub(crate) mod controller_identity;
 pub mod failures;
 pub mod fargate;
 pub mod helm_access;
 pub mod hygiene;
 pub mod karpenter;
-pub mod masters_trust;
+pub(crate) mod masters_trust;
 pub mod node_current;
 pub mod node_mapping;
 pub mod quota;
-pub mod spot_role;
+pub(crate) mod spot_role;
+pub(crate) mod spot_role_creatable;
+pub(crate) mod spot_role_exists;
+pub(crate) mod spot_role_intact;
 pub mod target;
 
 use serde::{Deserialize, Serialize};
@@ -28,9 +31,9 @@ pub static REGISTRY: &[&Check] = &[
     &target::ENDPOINT_MATCHES,
     &target::SAME_ACCOUNT,
     &target::CLUSTER_MATCHES_CHART,
-    &spot_role::SPOT_ROLE_EXISTS,
-    &spot_role::SPOT_ROLE_INTACT,
-    &spot_role::SPOT_ROLE_CREATABLE,
+    &spot_role_exists::SPOT_ROLE_EXISTS,
+    &spot_role_intact::SPOT_ROLE_INTACT,
+    &spot_role_creatable::SPOT_ROLE_CREATABLE,
     &quota::SPOT_QUOTA,
     &node_mapping::AWS_AUTH_PARSES,
     &node_mapping::NODE_ROLE_KNOWN,
@@ -42,7 +45,7 @@ pub static REGISTRY: &[&Check] = &[
     &can_install::CAN_INSTALL,
     &masters_trust::MASTERS_TRUST,
     &karpenter::POOLS_WANT_SPOT,
-    &controller::CONTROLLER_IDENTITY,
+    &controller_identity::CONTROLLER_IDENTITY,
     &failures::SPOT_FAILURES_SEEN,
     &failures::NODE_REGISTRATION,
 ];
@@ -191,6 +194,49 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
     let cluster = facts.cluster.known()?;
     (!target::serves(&cluster.status))
         .then(|| format!("the cluster is {}: see cluster-found", cluster.status))
+}
+
+/// A finding as a person could read all of it, for snapshots.
+#[cfg(test)]
+pub(crate) fn told(name: &str, judgement: &Judgement) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!("== {name}\n{}", judgement.status.word());
+    if let Some(headline) = &judgement.headline {
+        _ = write!(out, ": {headline}");
+    }
+    _ = write!(out, "\n  {}\n", judgement.message);
+    let remedy = judgement.remedy.iter();
+    for remedy in remedy {
+        _ = writeln!(out, "  fix: {}", remedy.text);
+        for command in &remedy.commands {
+            _ = writeln!(out, "    $ {command}");
+        }
+        for snippet in &remedy.snippets {
+            for line in snippet.text.lines() {
+                _ = writeln!(out, "    | {line}");
+            }
+        }
+    }
+    out
+}
+
+/// What a case makes of a world.
+#[cfg(test)]
+pub(crate) type Damage = fn(&mut Facts);
+
+/// The findings of one check, one a case.
+#[cfg(test)]
+pub(crate) fn told_of(
+    world: fn() -> Facts,
+    judge: fn(&Facts) -> Judgement,
+    cases: &[(&str, Damage)],
+) -> String {
+    let one = |(name, damage): &(&str, fn(&mut Facts))| {
+        let mut facts = world();
+        damage(&mut facts);
+        told(name, &judge(&facts))
+    };
+    cases.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

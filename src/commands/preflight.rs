@@ -183,7 +183,7 @@ impl Way<'_> {
             Consent::Ask => false,
             Consent::Given => true,
         };
-        let may_not = crate::checks::spot_role::caller_is_refused(&facts);
+        let may_not = crate::checks::spot_role_creatable::caller_is_refused(&facts);
         if !wants_role(&report, may_not, yes) {
             return as_it_is(facts, report, false);
         }

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod assume;
 pub mod aws_auth;
+pub mod cluster_admins;
 pub mod compute;
 pub mod controller;
 pub mod eks;
@@ -18,7 +19,6 @@ pub mod management;
 pub mod mappings;
 pub mod quotas;
 pub mod redact;
-pub mod rulers;
 pub mod sts;
 pub mod traces;
 
@@ -209,9 +209,9 @@ pub struct Facts {
     pub spot_quotas: Vec<quotas::QuotaFact>,
     /// Whether the caller may do what installing the chart takes.
     pub may_install: Fact<Vec<install::Review>>,
-    /// The roles that rule the cluster, as far as the mappings could be read. Facts of earlier versions have none.
-    #[serde(default)]
-    pub rulers: Vec<rulers::Ruler>,
+    /// The roles that administer the cluster, as far as the mappings could be read. Facts of earlier versions have none.
+    #[serde(default, alias = "rulers")]
+    pub cluster_admins: Vec<cluster_admins::ClusterAdmin>,
     /// Every call that was made.
     pub calls: Vec<Call>,
 }
@@ -497,7 +497,7 @@ pub async fn gather(
         traces,
         spot_quotas,
         may_install,
-        rulers,
+        cluster_admins,
     } = kubernetes_facts;
     // Asked beside DescribeCluster and not after it; in mode CONFIG_MAP there are none, whatever the answer was.
     if cluster
@@ -529,7 +529,7 @@ pub async fn gather(
         traces,
         spot_quotas,
         may_install,
-        rulers,
+        cluster_admins,
         calls: calls.sorted(),
     };
     (facts, Reach { session, api })
@@ -650,9 +650,9 @@ impl Aws<'_> {
         iam::simulate(
             &aws_sdk_iam::Client::new(&self.session.config),
             principal,
-            crate::trust::ACTION,
+            iam_policy::evaluate::ASSUME_ROLE,
             &role.to_string(),
-            &[("sts:RoleSessionName", crate::trust::GET_TOKEN_SESSION)],
+            &[("sts:RoleSessionName", cluster_admins::GET_TOKEN_SESSION)],
             self.timeout,
             self.calls,
         )
@@ -924,7 +924,7 @@ struct KubernetesSide {
     traces: traces::Traces,
     spot_quotas: Vec<quotas::QuotaFact>,
     may_install: Fact<Vec<install::Review>>,
-    rulers: Vec<rulers::Ruler>,
+    cluster_admins: Vec<cluster_admins::ClusterAdmin>,
 }
 
 /// Reads the cluster, and what of AWS depends on what is in it.
@@ -985,7 +985,7 @@ async fn kubernetes_side(
         spot_quotas,
         controller,
         may_install,
-        rulers,
+        cluster_admins,
     ) = join!(
         user,
         shared.aws_auth(api, calls),
@@ -997,7 +997,7 @@ async fn kubernetes_side(
         spot_quotas,
         controller::read(api, aws, ask, shared),
         may_install,
-        rulers::read(api, aws, shared),
+        cluster_admins::read(api, aws, shared),
     );
     let claims = claims.clone();
     KubernetesSide {
@@ -1014,7 +1014,7 @@ async fn kubernetes_side(
         },
         spot_quotas,
         may_install,
-        rulers,
+        cluster_admins,
     }
 }
 

@@ -10,7 +10,6 @@ pub mod instances;
 pub mod nodepools_file;
 pub mod objects;
 pub mod requirements;
-pub mod role_trust;
 pub mod traces;
 
 pub use json::BrokenObject;
