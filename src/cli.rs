@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::text::{Output, When};
+use crate::text::{Output, ReportFile, When};
 use eks_aws_auth::AuthenticationMode;
 
 /// Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?
@@ -159,6 +159,12 @@ pub struct Preflight {
     /// Count a warning as a failure
     #[arg(long)]
     pub strict: bool,
+    /// List what passed and what does not apply, too
+    #[arg(long)]
+    pub show_all: bool,
+    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<ReportFile>,
     /// Try again until it is ready, at most this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,

@@ -20,34 +20,18 @@ const SETTLING: SignedDuration = SignedDuration::from_mins(5);
 /// What was last seen within this time is taken for going on: Karpenter tries again every few minutes.
 const STILL: SignedDuration = SignedDuration::from_mins(15);
 
-/// See [`Check::explanation`].
 pub static SPOT_FAILURES_SEEN: Check = Check {
     id: "spot-failures-seen",
     group: Group::Karpenter,
-    title: "No launch failed for want of the spot role",
-    explanation: "Looks for what failed launches left behind: Events in any namespace by their text, whatever their reason \
-        (ServiceLinkedRoleCreationNotPermitted, MaxSpotInstanceCountExceeded); conditions of NodeClaims and NodePools, whose \
-        wording changed with every version (LaunchFailed, SpotSLRCreationFailed). Since Karpenter 1.5 a missing role leaves \
-        nothing but Events, and pools that also admit on-demand run at on-demand prices: so it also counts which pools that may \
-        launch spot have only on-demand nodes. Events live for about an hour: that there are none proves nothing about the time \
-        before, and the finding says how far back it could see. To mend it: `kubectl capt-spot create-role` for the role, a \
-        higher quota for MaxSpotInstanceCountExceeded.",
-    docs: "https://karpenter.sh/docs/troubleshooting/#missing-service-linked-role",
+    title: "No failed Spot launches found",
     needed: never,
     judge: spot_failures_seen,
 };
 
-/// See [`Check::explanation`].
 pub static NODE_REGISTRATION: Check = Check {
     id: "node-registration",
     group: Group::Karpenter,
     title: "Launched instances join the cluster",
-    explanation: "Looks at NodeClaims that are launched and have not joined for more than five minutes, and at NodePools with \
-        NodeRegistrationHealthy=False (Karpenter 1.4 and later). Such an instance runs, is paid for, and is replaced every 15 \
-        minutes for as long as nobody looks. The usual reason is that the cluster does not know the node role: if the check \
-        node-role-mapped found that, it is named. Others: no route to the API server, a wrong AMI, user data that fails. To mend \
-        it: map the role; else look at the instance's console output.",
-    docs: "https://karpenter.sh/docs/troubleshooting/",
     needed: never,
     judge: node_registration,
 };

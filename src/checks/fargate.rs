@@ -12,18 +12,10 @@ use crate::model::Observed;
 use eks_aws_auth::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
 use iam_policy::document::glob;
 
-/// See [`Check::explanation`].
 pub static FARGATE_ROLE_MAPPED: Check = Check {
     id: "fargate-role-mapped",
     group: Group::NodeMapping,
-    title: "The cluster lets Fargate's pods in",
-    explanation: "Decides as EKS's authenticator does what a pod of each Fargate profile would be to the cluster: every profile's pod \
-        execution role must be mapped, by an access entry (type FARGATE_LINUX) or by a line of aws-auth (username \
-        system:node:{{SessionName}}, groups system:bootstrappers, system:nodes and system:node-proxier). EKS writes that line \
-        when a profile is made; what rewrites aws-auth afterwards (Terraform, a restored copy) loses it, and the profile's pods \
-        stay Pending. Karpenter's controller often is such a pod. It fails where a profile takes the namespace that Karpenter is \
-        in, and warns otherwise. To mend it: the finding prints the exact entry and the command.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/pod-execution-role.html",
+    title: "The cluster lets Pods on Fargate join",
     needed: never,
     judge: fargate_role_mapped,
 };

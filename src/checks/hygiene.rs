@@ -15,19 +15,10 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing};
 
-/// See [`Check::explanation`].
 pub static AWS_AUTH_HYGIENE: Check = Check {
     id: "aws-auth-hygiene",
     group: Group::NodeMapping,
-    title: "aws-auth says what it seems to",
-    explanation: "Looks through all of aws-auth, not only the nodes' lines, for what the authenticator takes in without complaint \
-        and what still never matches or does something else: a role ARN with its path, also a permission set's \
-        (aws-reserved/sso.amazonaws.com/...); the ARN of an instance profile or of a session; a placeholder that is none, or the \
-        wrong one for a node; groups that are missing or run together on one line; keys in the wrong case; blanks, quotes or a \
-        wildcard in an ARN; the account's root user where everybody is meant; two entries for one principal. What is lost \
-        to damage is aws-auth-parses' to tell, and what hits the nodes' own roles node-role-mapped's. To mend it: the \
-        finding quotes each line with what is lost by it and the fix.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html",
+    title: "aws-auth does what it seems to say",
     needed: never,
     judge: aws_auth_hygiene,
 };

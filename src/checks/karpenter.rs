@@ -122,7 +122,7 @@ fn none_can(pools: usize) -> String {
 }
 
 /// Whether anything of Karpenter's is in the cluster: its controller, a pool, or a claim.
-pub(super) fn is_there(facts: &Facts) -> bool {
+pub(crate) fn is_there(facts: &Facts) -> bool {
     facts.controller.running().is_some()
         || facts
             .pools
@@ -175,18 +175,10 @@ pub(super) fn names<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// See [`Check::explanation`].
 pub static POOLS_WANT_SPOT: Check = Check {
     id: "pools-want-spot",
     group: Group::Karpenter,
-    title: "Node pools can launch spot",
-    explanation: "Reads every NodePool (v1, v1beta1) or Provisioner (v1alpha5) and asks what Karpenter asks: do the merged \
-        requirements on karpenter.sh/capacity-type admit spot? A pool without that requirement admits everything, so it can \
-        launch spot; the same key given twice intersects; the template's labels count too. Before Karpenter is there, the pools of \
-        `--nodepools FILE` are judged, else spot is assumed. If no pool can launch spot, the \
-        spot role is not needed yet. A list of values that are no capacity type (`spott`) is accepted by the API server and \
-        never launches anything. To mend it: add spot to the values of karpenter.sh/capacity-type, or leave the requirement out.",
-    docs: "https://karpenter.sh/docs/concepts/nodepools/#spectemplatespecrequirements",
+    title: "Node pools can launch Spot",
     needed: never,
     judge: pools_want_spot,
 };

@@ -21,20 +21,10 @@ use iam_policy::evaluate::{ASSUME_ROLE, OwnSide, Request, admitted, evaluate};
 use iam_policy::kleene::Tri;
 use iam_policy::principal::{Identity, Requester, is_unique_id};
 
-/// See [`Check::explanation`].
 pub static MASTERS_TRUST: Check = Check {
     id: "masters-trust",
     group: Group::HelmAccess,
     title: "The cluster's admin roles exist, and the right principals can assume them",
-    explanation: "Takes every role that aws-auth maps to system:masters, or that an access entry gives \
-        AmazonEKSClusterAdminPolicy for the whole cluster, and reads it in IAM: does it exist, does its trust policy admit \
-        anyone, does it admit principals outside the account or any EC2 instance, and may you assume it. Tools that work \
-        through such a role (CDK's kubectlRoleArn, a pipeline's role) fail on a dead one only at the end of a deployment. A line \
-        of aws-auth survives its role: anyone who creates a role with this name becomes a cluster administrator. Roles of other \
-        accounts can't be read from here, and the finding says so. To fix it: take dead mappings out, or create the role again; \
-        for one role and one principal, `kubectl capt-spot trust ROLE --principal ARN` says which statement decides and prints \
-        the smallest trust policy.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/cluster-auth.html",
     needed: never,
     judge: masters_trust,
 };

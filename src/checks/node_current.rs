@@ -8,18 +8,10 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{Existence, Outcome, SourceKind, Standing};
 
-/// See [`Check::explanation`].
 pub static NODE_ROLE_CURRENT: Check = Check {
     id: "node-role-current",
     group: Group::NodeMapping,
-    title: "The node role is the one that was mapped",
-    explanation: "An access entry is bound to the role that had its name when the entry was made, not to the name: after the role \
-        is deleted and created again (a stack rolled back, a Terraform replace) the entry still shows, looks healthy, and lets \
-        nobody in. EKS does not tell what an entry is bound to; the role's CreateDate (iam:GetRole) later than the entry's \
-        createdAt proves it, since an entry can only be made for a role that exists. Also found: a role that is mapped and that \
-        IAM no longer has. A line of aws-auth goes by the name and outlives its role. To mend it: delete the access entry and \
-        create it again; the finding prints both commands.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html",
+    title: "The node role is still the one that was mapped",
     needed: always,
     judge: node_role_current,
 };

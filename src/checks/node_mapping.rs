@@ -214,16 +214,10 @@ pub(super) fn sentence(text: &str) -> String {
     }
 }
 
-/// See [`Check::explanation`].
 pub static AWS_AUTH_PARSES: Check = Check {
     id: "aws-auth-parses",
     group: Group::NodeMapping,
     title: "aws-auth is read without loss",
-    explanation: "Reads the ConfigMap kube-system/aws-auth as EKS's authenticator does. It never rejects the document as a \
-        whole: a YAML error loses all of that key (with mapRoles, the nodes too), a bad entry is left out alone, a field of the \
-        wrong type is emptied and the entry stays. None of that shows anywhere. To mend it: the finding names the line, what \
-        is lost by it and the fix; `kubectl edit configmap aws-auth -n kube-system`, then run this again.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html",
     needed: always,
     judge: aws_auth_parses,
 };
@@ -305,17 +299,10 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
         .from(&facts.validation_webhook)
 }
 
-/// See [`Check::explanation`].
 pub static NODE_ROLE_MAPPED: Check = Check {
     id: "node-role-mapped",
     group: Group::NodeMapping,
-    title: "The cluster lets nodes of that role in",
-    explanation: "Decides as EKS's authenticator does what an instance of each node role would be to the cluster: by an access \
-        entry (type EC2_LINUX or EC2_WINDOWS), by a line of aws-auth (username system:node:{{EC2PrivateDNSName}}, groups \
-        system:bootstrappers and system:nodes), or by neither, as the authentication mode has it. An entry hides the line of the \
-        same role; a role's path in aws-auth never matches. Without a mapping, instances launch, never join, and are replaced \
-        every 15 minutes: it costs money in silence. To mend it: the finding prints the exact entry and the command.",
-    docs: "https://karpenter.sh/docs/troubleshooting/#node-launchreadiness",
+    title: "The cluster lets nodes with this role join",
     needed: always,
     judge: node_role_mapped,
 };
@@ -647,16 +634,10 @@ fn last_written(facts: &Facts) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// See [`Check::explanation`].
 pub static NODE_ROLE_KNOWN: Check = Check {
     id: "node-role-known",
     group: Group::NodeMapping,
     title: "The role of Karpenter's nodes is known, and IAM has it",
-    explanation: "Finds out which IAM role Karpenter's nodes have: --node-role; else every EC2NodeClass's spec.role or instance \
-        profile (iam:GetInstanceProfile); else, before Karpenter is there, the names that Karpenter's documentation \
-        (KarpenterNodeRole-CLUSTER) and CAPT (CLUSTER-node) give it, where IAM has them. A role that IAM does not have means \
-        that instances cannot launch at all. To mend it: create the role, or name it with --node-role.",
-    docs: "https://karpenter.sh/docs/concepts/nodeclasses/#specrole",
     needed: always,
     judge: node_role_known,
 };

@@ -9,18 +9,10 @@ use crate::facts::Facts;
 use crate::karpenter::instances::{SpotQuota, spot_needs_of};
 use crate::model::Observed;
 
-/// See [`Check::explanation`].
 pub static SPOT_QUOTA: Check = Check {
     id: "spot-quota",
     group: Group::SpotRole,
-    title: "The spot quotas let the pools launch",
-    explanation: "Reads the quotas on the vCPUs of running spot instances (Service Quotas) for the instance families that the \
-        pools can launch: Standard (A, C, D, H, I, M, R, T, Z) unless a pool names others, whose quotas are 0 until somebody asks. \
-        A new account may have 5 vCPUs, which is one small node. When a quota is reached, EC2 answers \
-        MaxSpotInstanceCountExceeded, and Karpenter falls back to on-demand in silence, as it does for a missing role. What is in \
-        use already is not looked at. Advisory: it never makes the verdict undecided. To mend it: ask for a higher quota; that \
-        takes minutes to days.",
-    docs: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-limits.html",
+    title: "The Spot quotas leave room for the pools' instances",
     needed: never,
     judge: spot_quota,
 };

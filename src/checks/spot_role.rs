@@ -10,9 +10,6 @@ use iam_policy::evaluate::{ASSUME_ROLE, Request, admitted, evaluate};
 use iam_policy::kleene::Tri;
 use iam_policy::principal::Requester;
 
-pub(super) const SPOT_DOCS: &str =
-    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html";
-
 /// The one principal that may assume it, the same in every partition.
 pub(super) const SERVICE: &str = "spot.amazonaws.com";
 /// The managed policy's name with its path.

@@ -7,19 +7,10 @@ use crate::facts::Facts;
 use crate::model::permission;
 use crate::model::{DeniedBy, Language, Observed, SimulatedDecision, Simulation, Why};
 
-/// See [`Check::explanation`].
 pub static SPOT_ROLE_CREATABLE: Check = Check {
     id: "spot-role-creatable",
     group: Group::SpotRole,
-    title: "The missing role can be created",
-    explanation: "When the role is missing: may this caller create it, and may Karpenter's controller role (in EKS Auto Mode the \
-        cluster's role) create it by itself at its first spot launch? Asks IAM's policy simulator (iam:SimulatePrincipalPolicy) \
-        for iam:CreateServiceLinkedRole on the role with the condition key iam:AWSServiceName = spot.amazonaws.com. Karpenter's \
-        own CloudFormation and the terraform-aws-eks submodule don't grant it to the controller, eksctl does. The simulator does \
-        not see session policies, VPC endpoint policies, and service control policies with conditions; only the call itself \
-        proves it. To fix it: ask for the statement that `kubectl capt-spot policy create` prints, or ask somebody who has it \
-        to run `kubectl capt-spot create-role`.",
-    docs: "https://docs.aws.amazon.com/IAM/latest/UserGuide/create-service-linked-role.html",
+    title: "The missing Spot role can be created",
     needed: never,
     judge: spot_role_creatable,
 };

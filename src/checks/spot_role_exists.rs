@@ -1,22 +1,15 @@
 //! Whether the account has the service-linked role.
 
-use super::spot_role::{SERVICE, SPOT_DOCS, account, account_not_confirmed};
+use super::spot_role::{SERVICE, account, account_not_confirmed};
 use super::spot_role_creatable::{controller_may_create, controller_words};
 use super::{Check, Group, Judgement, always, karpenter, lost_ground};
 use crate::facts::Facts;
 use crate::model::{Observed, SPOT_ROLE};
 
-/// See [`Check::explanation`].
 pub static SPOT_ROLE_EXISTS: Check = Check {
     id: "spot-role-exists",
     group: Group::SpotRole,
     title: "The account has the EC2 Spot service-linked role",
-    explanation: "Looks for the role AWSServiceRoleForEC2Spot in the cluster's account (iam:GetRole). Without it, EC2 refuses \
-        spot requests of callers that may not create it: ServiceLinkedRoleCreationNotPermitted. Since Karpenter 1.5 that is \
-        silent: pools that also admit on-demand get on-demand instances at on-demand prices, spot-only pods stay Pending. The \
-        role belongs to the account, there is one for all clusters, and creating it costs nothing. To fix it: \
-        `kubectl capt-spot create-role`.",
-    docs: SPOT_DOCS,
     needed: always,
     judge: spot_role_exists,
 };

@@ -1,21 +1,15 @@
 //! Whether the role of that name is the service-linked one.
 
-use super::spot_role::{Defect, SPOT_DOCS, account_not_confirmed, defects};
+use super::spot_role::{Defect, account_not_confirmed, defects};
 use super::spot_role_exists::spot_role_exists;
 use super::{Check, Group, Judgement, Status, always, lost_ground};
 use crate::facts::Facts;
 use crate::model::{Observed, Role, SPOT_ROLE};
 
-/// See [`Check::explanation`].
 pub static SPOT_ROLE_INTACT: Check = Check {
     id: "spot-role-intact",
     group: Group::SpotRole,
-    title: "The role is the service-linked one: path, trust, policy",
-    explanation: "A name proves nothing: an ordinary role may be called AWSServiceRoleForEC2Spot, and then EC2 cannot use it and \
-        the real one cannot be created, because role names are unique in an account. Looks at the role's path \
-        (/aws-service-role/spot.amazonaws.com/), its trust policy (spot.amazonaws.com may sts:AssumeRole) and its policy \
-        (AWSEC2SpotServiceRolePolicy). To fix it: move the ordinary role out of the way, then `kubectl capt-spot create-role`.",
-    docs: SPOT_DOCS,
+    title: "The Spot role is the real service-linked one: path, trust and policy",
     needed: always,
     judge: spot_role_intact,
 };

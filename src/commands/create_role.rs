@@ -7,6 +7,7 @@ use crate::commands::{self, Stop};
 use crate::facts::{Ask, Facts};
 use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
+use crate::report::{CreateRoleOutcome, CreateRoleResult, Envelope};
 use crate::spot_role::{self, Todo};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
@@ -33,7 +34,13 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     {
         Todo::Nothing(role) => {
             let said = format!("{} exists already: nothing to do.", role.arn);
-            terminal::out(&outcome(global, &facts, "exists", Some(&role.arn), &said))?;
+            terminal::out(&outcome(
+                global,
+                &facts,
+                CreateRoleOutcome::Exists,
+                Some(&role.arn),
+                &said,
+            ))?;
             return Ok(Exit::Done);
         }
         Todo::Create(plan) => plan,
@@ -41,7 +48,13 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     terminal::err(&describe(&plan));
     if args.dry_run {
         let said = "dry run: the role is missing and would be created; nothing was done.";
-        terminal::out(&outcome(global, &facts, "would-create", None, said))?;
+        terminal::out(&outcome(
+            global,
+            &facts,
+            CreateRoleOutcome::WouldCreate,
+            None,
+            said,
+        ))?;
         return Ok(Exit::Done);
     }
     if !args.yes {
@@ -61,9 +74,9 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
         .await
         .map_err(|refusal| Stop::failed(refusal.to_string()))?;
     let word = if created.by_somebody_else {
-        "exists"
+        CreateRoleOutcome::Exists
     } else {
-        "created"
+        CreateRoleOutcome::Created
     };
     let said = done(&created);
     terminal::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
@@ -71,22 +84,27 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
 }
 
 /// How it ended, in the format that was asked for.
-fn outcome(global: &Global, facts: &Facts, outcome: &str, role: Option<&str>, said: &str) -> String {
+fn outcome(
+    global: &Global,
+    facts: &Facts,
+    outcome: CreateRoleOutcome,
+    role: Option<&str>,
+    said: &str,
+) -> String {
     let caller = facts.caller.known();
-    let value = serde_json::json!({
-        "apiVersion": crate::report::API_VERSION,
-        "kind": "CreateRoleResult",
-        "outcome": outcome,
-        "role": role,
-        "account": caller.map(|caller| &caller.account),
-        "caller": caller.map(|caller| &caller.arn),
-        "cluster": facts.target.cluster,
-        "region": facts.target.region,
-        "message": said,
-    });
+    let result = CreateRoleResult {
+        envelope: Envelope::new("CreateRoleResult", "create-role-result", jiff::Timestamp::now()),
+        outcome,
+        role: role.map(str::to_owned),
+        account: caller.map(|caller| caller.account.clone()),
+        caller: caller.map(|caller| caller.arn.clone()),
+        cluster: facts.target.cluster.clone(),
+        region: facts.target.region.clone(),
+        message: said.to_owned(),
+    };
     match global.output {
-        Output::Json => pretty(&value),
-        Output::Yaml => to_yaml(&value),
+        Output::Json => pretty(&result),
+        Output::Yaml => to_yaml(&result),
         _ => format!("{said}\n"),
     }
 }

@@ -15,7 +15,7 @@ use crate::commands::preflight::{Consent, Way};
 use crate::commands::{self, Stop};
 use crate::helm::chart::{ChartFacts, MAX_BYTES};
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, Verdict};
+use crate::report::{Report, Selection, Verdict};
 use crate::terminal::{self, Ui};
 use crate::text::sanitize;
 use crate::text::style::Style;
@@ -61,14 +61,11 @@ pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
         terminal: args.tty,
     };
     let plain = |report: &Report| {
-        report::render(
-            report,
-            global.output,
-            Style {
-                color: false,
-                ..ui.style
-            },
-        )
+        let style = Style {
+            color: false,
+            ..ui.style
+        };
+        report.render(global.output, style, false)
     };
     gate(
         &piped,

@@ -20,7 +20,7 @@ use crate::helm::flags::{FlagTable, Verb};
 use crate::helm::program::{Helm, HelmError};
 use crate::helm::render::{self, Previous, SplitError};
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, Verdict};
+use crate::report::{Report, Selection, Verdict};
 use crate::terminal::{self, Ui};
 use crate::text::When;
 use crate::text::style::Style;
@@ -417,7 +417,7 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
     let shown = std::cell::Cell::new(false);
     let show = |report: &Report| {
         if !shown.replace(true) {
-            terminal::err_rendered(global.output, &report::render(report, global.output, ui.style));
+            terminal::err_rendered(global.output, &report.render(global.output, ui.style, false));
         }
         Ok(())
     };
@@ -450,7 +450,7 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
             shown.set(false);
         }
         if let Some(file) = &ours.report {
-            write_report(file, &report::render(&read.report, global.output, Style::PLAIN))?;
+            write_report(file, &read.report.render(global.output, Style::PLAIN, false))?;
         }
         Ok(read.report)
     };

@@ -15,12 +15,20 @@ pub mod template;
 pub mod trust;
 pub mod whois;
 
+use std::io::Write as _;
+
+use serde::Serialize;
+
 use crate::aws;
 use crate::cli::Global;
 use crate::cluster::resolve::Request;
 use crate::cluster::{self, clues};
 use crate::facts::{self, Ask, Facts, Options, Reach};
 use crate::model::{Calls, Exit};
+use crate::report::{self, Page};
+use crate::terminal::{self, Ui};
+use crate::text::style::Style;
+use crate::text::{Output, ReportFile};
 
 /// An error for the person: printed as it is, with this exit code.
 #[derive(Debug)]
@@ -72,14 +80,59 @@ impl From<std::io::Error> for Stop {
 /// # Errors
 /// Another format than text, json or yaml.
 pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), Stop> {
-    use crate::text::Output;
     match global.output {
         Output::Text | Output::Json | Output::Yaml => Ok(()),
-        Output::Junit | Output::Sarif | Output::Markdown => Err(Stop::usage(format!(
-            "{verb} prints text, json or yaml
+        Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github => {
+            Err(Stop::usage(format!(
+                "{verb} prints text, json or yaml
   fix: leave --output out, or take one of these"
-        ))),
+            )))
+        }
     }
+}
+
+/// Prints answers to stdout in the format that was asked for; `document` is what JSON and YAML print. With `-o github`, the
+/// Markdown is added to the step's summary.
+///
+/// # Errors
+/// Standard output or the summary could not be written.
+pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui) -> Result<(), Stop> {
+    let rendered = report::render(pages, document, global.output, ui.style);
+    terminal::out_as(global.output, &rendered)?;
+    if global.output == Output::Github
+        && let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty())
+    {
+        let summary = report::render(pages, document, Output::Markdown, ui.style);
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(summary.as_bytes()))
+            .map_err(|error| {
+                Stop::failed(format!(
+                    "writing the step's summary to {} (GITHUB_STEP_SUMMARY) failed: {error}",
+                    path.display()
+                ))
+            })?;
+    }
+    Ok(())
+}
+
+/// Writes the reports of `--report FORMAT=FILE`, without colour.
+///
+/// # Errors
+/// A file could not be written.
+pub fn write_reports(files: &[ReportFile], pages: &[Page], document: &impl Serialize) -> Result<(), Stop> {
+    for ReportFile { format, path } in files {
+        let rendered = report::render(pages, document, *format, Style::PLAIN);
+        std::fs::write(path, rendered).map_err(|error| {
+            Stop::failed(format!(
+                "writing the report to {} failed: {error}",
+                path.display()
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 /// Refuses names in `--only` and `--skip` that are neither a check nor a group.

@@ -11,7 +11,7 @@ use crate::facts::{Ask, FORMAT, Facts, PoolsFile, Reach};
 use crate::karpenter::nodepools_file;
 use crate::model::Calls;
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, Verdict, json, text};
+use crate::report::{self, Report, Selection, Verdict, json};
 use crate::spot_role::{self, Plan, Todo};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
@@ -33,7 +33,14 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
     let ui = Ui::new(global.color, global.verbose, args.no_input);
     if let Some(path) = &args.from {
         let facts = load(path)?;
-        return print(&report::judge(&facts, &selection), global, &ui);
+        let mut report = report::judge(&facts, &selection);
+        report.offline = Some(report::Offline {
+            gathered_at: report::whole_seconds(facts.gathered_at),
+            version: facts.version.clone(),
+            redacted: facts.redacted,
+        });
+        report.envelope.generated_at = report::whole_seconds(jiff::Timestamp::now());
+        return print(&report, args, global, &ui);
     }
     if args.all_contexts || args.contexts.is_some() {
         return super::contexts::run(args, global, &selection, &ui).await;
@@ -54,7 +61,8 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         // The question comes after what it is about; other formats stay one document.
         show: &|report| match global.output {
             Output::Text => {
-                terminal::out_as(Output::Text, &text::render(report, ui.style)).map_err(Stop::from)
+                let text = report.render(Output::Text, ui.style, args.show_all);
+                terminal::out_as(Output::Text, &text).map_err(Stop::from)
             }
             _ => Ok(()),
         },
@@ -76,9 +84,10 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         }
     };
     let exit = if shown && global.output == Output::Text {
+        write_reports(&report, args)?;
         exit_of(&report)
     } else {
-        print(&report, global, &ui)?
+        print(&report, args, global, &ui)?
     };
     // After the report: a disk that is full must not cost it.
     if let Some(path) = &args.save {
@@ -277,15 +286,23 @@ pub(crate) fn done(created: &spot_role::Created) -> String {
     }
 }
 
-fn print(report: &Report, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
-    let rendered = report::render(report, global.output, ui.style);
-    terminal::out_as(global.output, &rendered)?;
+fn print(report: &Report, args: &Preflight, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+    commands::print(&[report.page(args.show_all)], report, global, ui)?;
+    write_reports(report, args)?;
     Ok(exit_of(report))
+}
+
+fn write_reports(report: &Report, args: &Preflight) -> Result<(), Stop> {
+    commands::write_reports(&args.report, &[report.page(args.show_all)], report)
 }
 
 fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {
     let stop = |error: &dyn std::fmt::Display| {
         Stop::failed(format!("saving the facts to {} failed: {error}", path.display()))
+    };
+    let facts = &Facts {
+        redacted: redact,
+        ..facts.clone()
     };
     let mut text = json::pretty(facts);
     if redact {

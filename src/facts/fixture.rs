@@ -87,6 +87,7 @@ pub fn healthy() -> Facts {
         format: FORMAT.to_owned(),
         version: "0.0.0".to_owned(),
         gathered_at: Timestamp::UNIX_EPOCH,
+        redacted: false,
         ask: Ask::default(),
         target: Target {
             context: "demo".to_owned(),

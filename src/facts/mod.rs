@@ -171,6 +171,9 @@ pub struct Facts {
     pub version: String,
     /// When.
     pub gathered_at: Timestamp,
+    /// `--redact`: identifying values are masked.
+    #[serde(default)]
+    pub redacted: bool,
     /// What was asked for.
     pub ask: Ask,
     /// The target.
@@ -510,6 +513,7 @@ pub async fn gather(
         format: FORMAT.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gathered_at,
+        redacted: false,
         ask: ask.clone(),
         target: target.clone(),
         caller,

@@ -9,6 +9,10 @@ pub enum Published {
     /// `preflight`
     #[default]
     PreflightReport,
+    /// `preflight` of several clusters
+    PreflightReportList,
+    /// `create-role`
+    CreateRoleResult,
     /// `trust`
     TrustReport,
     /// `template check`
@@ -24,6 +28,8 @@ impl Published {
     pub fn schema(self) -> &'static str {
         match self {
             Self::PreflightReport => include_str!("../../schemas/preflight-report.json"),
+            Self::PreflightReportList => include_str!("../../schemas/preflight-report-list.json"),
+            Self::CreateRoleResult => include_str!("../../schemas/create-role-result.json"),
             Self::TrustReport => include_str!("../../schemas/trust-report.json"),
             Self::TemplateReport => include_str!("../../schemas/template-report.json"),
             Self::Whois => include_str!("../../schemas/whois.json"),
@@ -36,11 +42,11 @@ impl Published {
 mod tests {
     use super::*;
     use crate::capt::report::TemplateReport;
-    use crate::report::Report;
     use crate::report::whois::{Whois, WhoisList};
+    use crate::report::{CreateRoleResult, PreflightReportList, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
-    use schemars::{JsonSchema, Schema, schema_for};
+    use schemars::{JsonSchema, Schema};
 
     /// Of the documents as they are written: what is always there is required.
     fn written<T: JsonSchema>() -> Schema {
@@ -53,15 +59,21 @@ mod tests {
     #[test]
     fn the_published_schemas_are_those_of_the_types() {
         for kind in Published::value_variants() {
-            let generated = match kind {
-                Published::PreflightReport => schema_for!(Report),
+            let mut generated = match kind {
+                Published::PreflightReport => written::<Report>(),
+                Published::PreflightReportList => written::<PreflightReportList>(),
+                Published::CreateRoleResult => written::<CreateRoleResult>(),
                 Published::TrustReport => written::<TrustReport>(),
                 Published::TemplateReport => written::<TemplateReport>(),
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
             };
-            let generated = serde_json::to_string_pretty(&generated).expect("JSON") + "\n";
             let name = kind.to_possible_value().expect("a name");
+            generated.insert(
+                "$id".to_owned(),
+                crate::report::schema_url(name.get_name()).into(),
+            );
+            let generated = serde_json::to_string_pretty(&generated).expect("JSON") + "\n";
             let name = format!("schemas/{}.json", name.get_name());
             if std::env::var_os("CAPT_SPOT_UPDATE").is_some() {
                 let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);

@@ -5,5 +5,5 @@ mod quote;
 pub mod sanitize;
 pub mod style;
 
-pub use format::{Output, When};
+pub use format::{Output, ReportFile, When};
 pub use quote::quote;

@@ -18,6 +18,7 @@ mod policy;
 mod preflight;
 mod pty;
 mod readme;
+mod reports;
 mod support;
 mod template;
 mod testbed;

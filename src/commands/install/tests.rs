@@ -3,7 +3,8 @@ use std::cell::{Cell, RefCell};
 use super::*;
 use crate::helm::args::parse;
 use crate::helm::flags::FlagTable;
-use crate::report::{API_VERSION, Finding, ReportCaller, ReportTarget, Summary};
+use crate::model::Judgement;
+use crate::report::{Envelope, Finding, ReportCaller, ReportTarget, Summary};
 
 fn invocation(line: &str) -> Invocation {
     let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
@@ -22,21 +23,19 @@ fn installation(line: &str) -> Installation {
 }
 
 fn report(verdict: Verdict) -> Report {
-    let finding = |id: &str, status| Finding {
-        id: id.to_owned(),
-        group: crate::checks::Group::SpotRole,
-        title: String::new(),
-        status,
-        message: String::new(),
-        evidence: serde_json::Map::new(),
-        remedy: None,
-        docs: String::new(),
-        reason: None,
-        sources: Vec::new(),
+    let finding = |id: &str, status| {
+        let judgement = Judgement {
+            status,
+            ..Judgement::pass("")
+        };
+        Finding::new(id, "spot-role", "", judgement)
     };
     Report {
-        api_version: API_VERSION.to_owned(),
-        kind: "PreflightReport".to_owned(),
+        envelope: Envelope::new("PreflightReport", "preflight-report", jiff::Timestamp::UNIX_EPOCH),
+        partial: false,
+        strict: false,
+        phase: None,
+        offline: None,
         target: ReportTarget {
             context: String::new(),
             cluster: String::new(),
