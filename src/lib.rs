@@ -131,6 +131,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
         // Taken before clap: see commands::raw.
         Verb::Install(_) | Verb::Upgrade(_) => Err(Stop::usage("name the release and the chart")),
         Verb::Trust(args) => block_on(commands::trust::run(args, global)),
+        Verb::Account(args) => block_on(commands::account::run(args, global)),
         Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),
         Verb::Whois(args) => commands::whois::run(args, global),
         Verb::CreateRole(args) => block_on(commands::create_role::run(args, global)),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::facts::Facts;
-use crate::model::{Role, SPOT_ROLE_PATH};
+use crate::model::{Command, Role, SPOT_ROLE_PATH};
 use iam_policy::arn::Arn;
 use iam_policy::document::PolicyDocument;
 use iam_policy::evaluate::{ASSUME_ROLE, Request, admitted, evaluate};
@@ -11,13 +11,21 @@ use iam_policy::kleene::Tri;
 use iam_policy::principal::Requester;
 
 /// The one principal that may assume it, the same in every partition.
-pub(super) const SERVICE: &str = "spot.amazonaws.com";
+const SERVICE: &str = "spot.amazonaws.com";
 /// The managed policy's name with its path.
 const POLICY: &str = "aws-service-role/AWSEC2SpotServiceRolePolicy";
 
 /// The command that creates the role for this target.
 pub(crate) fn create_command(facts: &Facts) -> String {
     facts.target.capt_spot(&["create-role"]).to_string()
+}
+
+/// The commands that create the role. Our own verifies the cluster's account, so that it needs a cluster.
+pub(super) fn create_commands(facts: &Facts) -> Vec<Command> {
+    let target = &facts.target;
+    let ours = (!facts.ask.account_only).then(|| target.capt_spot(&["create-role"]));
+    let theirs = target.aws(&["iam", "create-service-linked-role", "--aws-service-name", SERVICE]);
+    ours.into_iter().chain([theirs]).collect()
 }
 
 /// The account the facts about roles are about.
@@ -30,6 +38,9 @@ pub(super) fn account(facts: &Facts) -> &str {
 
 /// When the cluster could not be read and nothing else names its account: the credentials' account may be another one.
 pub(super) fn account_not_confirmed(facts: &Facts) -> Option<String> {
+    if facts.ask.account_only {
+        return None;
+    }
     let unknown = facts.cluster.observed.unknown()?;
     let same_by_kubeconfig = match (&facts.target.account, facts.caller.known()) {
         (Some(account), Some(caller)) => *account == caller.account,

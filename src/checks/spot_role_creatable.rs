@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
+use super::spot_role::create_commands;
 use super::{Check, Group, Judgement, karpenter, lost_ground, never};
 use crate::facts::Facts;
 use crate::model::permission;
-use crate::model::{DeniedBy, Language, Observed, SimulatedDecision, Simulation, Why};
+use crate::model::{Command, DeniedBy, Language, Observed, SimulatedDecision, Simulation, Why};
 
 pub static SPOT_ROLE_CREATABLE: Check = Check {
     id: "spot-role-creatable",
@@ -118,10 +119,9 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
             .fix(
                 "Ask for the statement below (the first command prints the whole policy), or ask someone who has it to run \
                  the second.",
-                [
-                    facts.target.capt_spot(&["policy", "create"]),
-                    facts.target.capt_spot(&["create-role"]),
-                ],
+                [Command::local(&["kubectl", "capt-spot", "policy", "create"])]
+                    .into_iter()
+                    .chain(create_commands(facts).into_iter().take(1)),
             )
             .snippet(Language::Json, serde_json::to_string_pretty(&statement).unwrap_or_default())
     };

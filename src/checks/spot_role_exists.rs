@@ -1,6 +1,6 @@
 //! Whether the account has the service-linked role.
 
-use super::spot_role::{SERVICE, account, account_not_confirmed};
+use super::spot_role::{account, account_not_confirmed, create_commands};
 use super::spot_role_creatable::{controller_may_create, controller_words};
 use super::{Check, Group, Judgement, always, karpenter, lost_ground};
 use crate::facts::Facts;
@@ -58,12 +58,7 @@ fn missing(facts: &Facts, account_id: &str) -> Judgement {
         .headline("The EC2 Spot service-linked role is missing")
         .fix(
             "Create it once for the account. It is free, and every cluster of the account uses the same one.",
-            [
-                facts.target.capt_spot(&["create-role"]),
-                facts
-                    .target
-                    .aws(&["iam", "create-service-linked-role", "--aws-service-name", SERVICE]),
-            ],
+            create_commands(facts),
         )
         .evidence("account", account_id)
 }

@@ -1,6 +1,6 @@
 //! Whether the role of that name is the service-linked one.
 
-use super::spot_role::{Defect, account_not_confirmed, defects};
+use super::spot_role::{Defect, account_not_confirmed, create_commands, defects};
 use super::spot_role_exists::spot_role_exists;
 use super::{Check, Group, Judgement, Status, always, lost_ground};
 use crate::facts::Facts;
@@ -56,7 +56,7 @@ fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgemen
     let target = &facts.target;
     let show = target.aws(&["iam", "get-role", "--role-name", SPOT_ROLE]);
     let list = target.aws(&["iam", "list-attached-role-policies", "--role-name", SPOT_ROLE]);
-    let create = target.capt_spot(&["create-role"]);
+    let create = create_commands(facts).into_iter().next();
     if found.iter().any(|defect| matches!(defect, Defect::Path(_))) {
         return Judgement::fail(format!(
             "{} is an ordinary role of that name, not the service-linked one: {texts}",
@@ -66,7 +66,7 @@ fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgemen
         .fix(
             "EC2 cannot use it, and it keeps the real one from being created. Find out who uses it, move them to a role of \
              another name, remove it with the tool that created it, then create the service-linked role.",
-            [show, list, create],
+            [show, list].into_iter().chain(create),
         );
     }
     // What can't be understood is no proof of damage.
@@ -97,10 +97,9 @@ fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgemen
             judgement.fix(
                 "AWS owns this role and its policy, and neither can be edited. While no Spot instances run in the account, \
                  delete it, then create it again.",
-                [
-                    target.aws(&["iam", "delete-service-linked-role", "--role-name", SPOT_ROLE]),
-                    create,
-                ],
+                [target.aws(&["iam", "delete-service-linked-role", "--role-name", SPOT_ROLE])]
+                    .into_iter()
+                    .chain(create),
             )
         }
     }

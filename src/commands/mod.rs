@@ -1,5 +1,6 @@
 //! One file a verb, thin: parse what is left to parse, call, print.
 
+pub mod account;
 pub mod capt;
 pub mod completion;
 pub mod contexts;

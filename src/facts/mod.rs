@@ -4,6 +4,7 @@
 //! [`Facts`] are plain values: they can be saved, and judged later without a network.
 
 pub mod access;
+pub mod account;
 pub mod assume;
 pub mod aws_auth;
 pub mod cluster_admins;
@@ -70,6 +71,9 @@ pub struct Ask {
     /// The cluster that the chart names (CLUSTER_NAME).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart_cluster: Option<String>,
+    /// No cluster is asked, the account's side alone.
+    #[serde(default)]
+    pub account_only: bool,
     /// `-n`: the namespace of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
