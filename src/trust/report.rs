@@ -3,7 +3,7 @@
 use anstyle::AnsiColor;
 use serde::{Deserialize, Serialize};
 
-use crate::report::API_VERSION;
+use crate::report::Envelope;
 use crate::text::sanitize::{line, short_line};
 use crate::text::style::{Style, bold, dim, wrap};
 
@@ -17,10 +17,9 @@ use iam_policy::kleene::Tri;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TrustReport {
-    /// `capt-spot/v1`
-    pub api_version: String,
-    /// `TrustReport`
-    pub kind: String,
+    /// What every document begins with.
+    #[serde(flatten)]
+    pub envelope: Envelope,
     /// Who wants to assume the role.
     pub principal: Party,
     /// The role.
@@ -94,8 +93,7 @@ impl TrustReport {
             .filter(|iam| Some(iam) != arn.as_ref());
         let account = question.requester.home().map(|(_, account)| account.to_owned());
         Self {
-            api_version: API_VERSION.to_owned(),
-            kind: "TrustReport".to_owned(),
+            envelope: Envelope::new("TrustReport", "trust-report", question.now),
             principal: Party {
                 arn,
                 kind: known.map_or("role", |one| one.arn.kind()).to_owned(),

@@ -4,6 +4,8 @@ use capt_spot_standin::{Because, Role, World, scenario, service_trust};
 
 use crate::support::program::{Ran, Stage};
 
+const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
+
 fn account(world: World, args: &[&str]) -> (Ran, Stage) {
     let mut stage = Stage::new(world);
     // No cluster and no kubeconfig are needed.
@@ -20,16 +22,15 @@ fn with_role() -> World {
 
 #[test]
 fn the_role_and_the_quota_without_a_cluster() {
-    let mut impostor = scenario::healthy();
-    impostor.account(scenario::ACCOUNT).roles.push(Role::new(
-        "AWSServiceRoleForEC2Spot",
-        service_trust("ec2.amazonaws.com"),
-    ));
-    let mut missing = scenario::healthy();
-    missing
-        .account(scenario::ACCOUNT)
-        .roles
-        .retain(|role| role.name != "AWSServiceRoleForEC2Spot");
+    let without = || {
+        let mut world = scenario::healthy();
+        let roles = &mut world.account(scenario::ACCOUNT).roles;
+        roles.retain(|role| role.name != SPOT_ROLE);
+        world
+    };
+    let (missing, mut impostor) = (without(), without());
+    let ordinary = Role::new(SPOT_ROLE, service_trust("ec2.amazonaws.com"));
+    impostor.account(scenario::ACCOUNT).roles.push(ordinary);
     let mut denied = with_role();
     denied
         .account(scenario::ACCOUNT)
