@@ -3,8 +3,9 @@
 //! Data goes one way: flags -> [`cluster`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`cluster`] reads the
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
+pub(crate) mod access;
 pub mod aws;
-pub mod capt;
+mod capt;
 pub mod checks;
 pub mod cli;
 pub mod cluster;
@@ -28,26 +29,8 @@ use cli::{Cli, Verb};
 use commands::{Stop, block_on};
 use model::Exit;
 
-/// The futures of everything that is read at once are large; an unoptimised build needs more than a main thread's 8 MiB.
-const STACK: usize = 64 * 1024 * 1024;
-
 /// Runs the program with these arguments; the first is the name it was called by.
 pub fn run(args: Vec<OsString>) -> Exit {
-    std::thread::scope(|scope| {
-        let spawned = std::thread::Builder::new()
-            .name("main".to_owned())
-            .stack_size(STACK)
-            .spawn_scoped(scope, || run_here(args.clone()));
-        match spawned.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(exit)) => exit,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            // No thread to be had: the stack at hand is enough for a release build.
-            Err(_) => run_here(args.clone()),
-        }
-    })
-}
-
-fn run_here(args: Vec<OsString>) -> Exit {
     let called_as = called_as(args.first());
     let args = commands::raw::plain_words(args);
     if let Some((before, verb, words)) = commands::raw::split(&args) {
@@ -71,6 +54,9 @@ fn run_here(args: Vec<OsString>) -> Exit {
             };
         }
     };
+    if cli.global.quiet {
+        terminal::be_quiet();
+    }
     ended(dispatch(&cli))
 }
 
@@ -115,6 +101,11 @@ fn namespace_of_helm(cli: &mut Cli) {
 
 fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
     let global = &cli.global;
+    if !global.as_groups.is_empty() && global.as_user.is_none() {
+        return Err(Stop::usage(
+            "--as-group goes with --as: a group alone cannot be impersonated",
+        ));
+    }
     match &cli.verb {
         Verb::Explain(args) => commands::explain::run(args, global),
         Verb::Policy(args) => commands::policy::run(args, global),
@@ -123,6 +114,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
             terminal::out(args.report.schema())?;
             Ok(Exit::Done)
         }
+        Verb::Version => commands::version::run(global),
+        Verb::Man { folder } => commands::man::run(folder),
         Verb::Template(command) => {
             commands::template::run(command, global, || block_on(commands::capt::fetch(global)))
         }

@@ -150,7 +150,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
                     let text = format!("{who} may not create it{}", by.clause());
                     if controller_may {
                         instead_of_caller(format!("{text}; {}", instead()))
-                    } else if let karpenter::Wanted::No(why) = karpenter::spot_wanted(facts) {
+                    } else if let karpenter::SpotDemand::No(why) = karpenter::spot_demand(facts) {
                         // Nothing needs the role yet, and spot-role-exists only warns: so does this.
                         ask(Judgement::warn(with_controller(format!(
                             "{text}; {why}, so nothing asks for spot yet"

@@ -42,15 +42,17 @@ fn unconfirmed(message: String) -> Judgement {
 
 fn missing(facts: &Facts, account_id: &str) -> Judgement {
     let what = format!("account {account_id} has no role {SPOT_ROLE}");
-    let judgement = match karpenter::spot_wanted(facts) {
-        karpenter::Wanted::No(why) => Judgement::warn(format!("{what}; {why}, so nothing asks for spot yet")),
-        karpenter::Wanted::Yes | karpenter::Wanted::Assumed if controller_may_create(facts) => {
+    let judgement = match karpenter::spot_demand(facts) {
+        karpenter::SpotDemand::No(why) => {
+            Judgement::warn(format!("{what}; {why}, so nothing asks for spot yet"))
+        }
+        karpenter::SpotDemand::Yes | karpenter::SpotDemand::Assumed if controller_may_create(facts) => {
             Judgement::warn(format!(
                 "{what}; but {} may create it, says the policy simulator, and then does so at the first spot launch",
                 controller_words(facts)
             ))
         }
-        karpenter::Wanted::Yes | karpenter::Wanted::Assumed => Judgement::fail(format!(
+        karpenter::SpotDemand::Yes | karpenter::SpotDemand::Assumed => Judgement::fail(format!(
             "{what}: EC2 will refuse Karpenter's spot requests, and since Karpenter 1.5 it silently falls back to on-demand prices"
         )),
     };

@@ -1,20 +1,18 @@
 //! Putting the clues together, asking EKS only where the kubeconfig alone does not tell.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures_util::stream::{self, StreamExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use sha2::Digest as _;
 
 use super::clues::{self, About, Clue, ClueSource, Clues, Flags};
 use super::exec::KnownExec;
-use super::kubeconfig::{self, KubeContext, Sources};
+use super::kubeconfig::{self, KubeContext, Overrides, Sources};
 use super::{Target, TargetError};
-use crate::aws::{self, Identity, Session};
-use crate::model::Calls;
-use crate::model::{CommandScope, Grant};
+use crate::aws::eks::{self, sha256_hex};
+use crate::aws::{self, Identity, Limits, Session};
+use crate::model::{Calls, CommandScope, Observed};
 use iam_policy::arn;
 
 /// What to resolve, as the flags have it.
@@ -28,6 +26,8 @@ pub struct Request {
     pub capt: Option<CaptCluster>,
     /// `--context`
     pub context: Option<String>,
+    /// `--cluster`, `--user`, `--as`, `--as-group`
+    pub overrides: Overrides,
     /// `--cluster-name`, `--region`, `--profile`
     pub flags: Flags,
     /// The cluster that the chart names; believed only where nothing else tells (inside a pod).
@@ -79,12 +79,51 @@ pub struct Plain {
     pub scope: CommandScope,
 }
 
+/// What a context alone says, without a question to anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The context.
+    pub context: String,
+    /// The EKS cluster.
+    pub cluster: String,
+    /// Its region.
+    pub region: String,
+}
+
+/// The cluster and region that the flags and the context name.
+///
+/// # Errors
+/// No such context, or one that does not name both.
+pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
+    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
+        .map(|config| request.overrides.applied(config, request.context.as_deref()));
+    let context = match &kubeconfig {
+        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
+        None => kubeconfig::in_cluster_context(),
+    };
+    let clues = clues::collect(&context, &request.flags, None);
+    let believed = |about| clues.believed(about).map(|clue| clue.value.clone());
+    match (believed(About::Cluster), believed(About::Region)) {
+        (Some(cluster), Some(region)) => Ok(Named {
+            context: context.name,
+            cluster,
+            region,
+        }),
+        _ => Err(TargetError::NotTold {
+            why: "it names no EKS cluster and region".to_owned(),
+            flags: "--cluster-name NAME --region REGION".to_owned(),
+            context: context.name,
+        }),
+    }
+}
+
 /// The context without asking which EKS cluster it is: a management cluster need not be one.
 ///
 /// # Errors
 /// See [`TargetError`]; never [`TargetError::NotEks`] or [`TargetError::NotTold`].
 pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?;
+    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
+        .map(|config| request.overrides.applied(config, request.context.as_deref()));
     let context = match &kubeconfig {
         Some(config) => kubeconfig::context(config, request.context.as_deref())?,
         None => kubeconfig::in_cluster_context(),
@@ -96,7 +135,7 @@ pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
     if region.is_none() && clues.exec.is_some() {
         region = environment_region(&token_identity).await;
     }
-    let (config, config_error) = client_config(kubeconfig.as_ref(), &context).await;
+    let (config, config_error) = client_config(kubeconfig.as_ref(), &context, &request.overrides).await;
     let bare = Request {
         flags: Flags::default(),
         ..request.clone()
@@ -116,6 +155,7 @@ pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
 async fn client_config(
     kubeconfig: Option<&Kubeconfig>,
     context: &KubeContext,
+    overrides: &Overrides,
 ) -> (Option<kube::Config>, Option<String>) {
     let result = match kubeconfig {
         Some(all) => {
@@ -128,7 +168,12 @@ async fn client_config(
                 .await
                 .map_err(|error| aws::chain(&error))
         }
-        None => kube::Config::incluster().map_err(|error| aws::chain(&error)),
+        None => kube::Config::incluster()
+            .map(|mut config| {
+                overrides.impersonate(&mut config.auth_info);
+                config
+            })
+            .map_err(|error| aws::chain(&error)),
     };
     match result {
         Ok(config) => (Some(config), None),
@@ -162,7 +207,7 @@ pub struct Resolved {
 pub async fn resolve(
     request: &Request,
     http: &SharedHttpClient,
-    timeout: Duration,
+    limits: Limits,
     calls: &Calls,
 ) -> Result<Resolved, TargetError> {
     let sources = Sources::from_env(request.kubeconfig.as_deref());
@@ -170,6 +215,7 @@ pub async fn resolve(
         Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
         None => (kubeconfig::load(&sources)?, request.context.as_deref()),
     };
+    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
     let context = match &kubeconfig {
         Some(config) => kubeconfig::context(config, wanted)?,
         None => kubeconfig::in_cluster_context(),
@@ -222,7 +268,7 @@ pub async fn resolve(
             server.as_deref(),
             &identity,
             http,
-            timeout,
+            limits,
             calls,
         )
         .await;
@@ -252,7 +298,7 @@ pub async fn resolve(
         .believed(About::Cluster)
         .map(|clue| clue.value.clone())
         .unwrap_or_default();
-    let (config, config_error) = client_config(kubeconfig.as_ref(), &context).await;
+    let (config, config_error) = client_config(kubeconfig.as_ref(), &context, &request.overrides).await;
     let server = match (&server, &config) {
         (Some(server), _) => server.clone(),
         (None, Some(config)) => config.cluster_url.to_string(),
@@ -340,7 +386,12 @@ fn scope(request: &Request, context: &KubeContext) -> CommandScope {
         .flatten();
     // A context in memory is reached as its giver says; its name means nothing to another command.
     let given = request.in_memory.as_ref();
-    let here = given.is_none() && !context.in_cluster;
+    // Neither does a context with another cluster entry than its own.
+    let here = given.is_none() && !context.in_cluster && request.overrides.cluster.is_none();
+    let mut overrides = request.overrides.words();
+    if request.overrides.cluster.is_some() {
+        overrides.extend(["--context".to_owned(), context.name.clone()]);
+    }
     CommandScope {
         context: here.then(|| context.name.clone()),
         kubeconfig: request
@@ -352,6 +403,7 @@ fn scope(request: &Request, context: &KubeContext) -> CommandScope {
             .map(|given| given.own.clone())
             .unwrap_or_default()
             .into_iter()
+            .chain(overrides)
             .chain(flags)
             .collect(),
     }
@@ -360,7 +412,8 @@ fn scope(request: &Request, context: &KubeContext) -> CommandScope {
 /// In a pod the certificate authority is where the service account is.
 const POD_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
-fn ca_sha256(context: &KubeContext) -> Option<String> {
+/// SHA-256 of the context's certificate authority, where it has one.
+pub fn ca_sha256(context: &KubeContext) -> Option<String> {
     use base64::Engine as _;
     if context.in_cluster {
         return std::fs::read(POD_CA).ok().map(|pem| sha256_hex(&pem));
@@ -376,14 +429,6 @@ fn ca_sha256(context: &KubeContext) -> Option<String> {
         (None, None) => return None,
     };
     Some(sha256_hex(&pem))
-}
-
-/// SHA-256 of a PEM bundle, blank space at its ends left out.
-pub fn sha256_hex(pem: &[u8]) -> String {
-    sha2::Sha256::digest(pem.trim_ascii())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> TargetError {
@@ -422,31 +467,27 @@ async fn find_by_endpoint(
     server: Option<&str>,
     identity: &Identity,
     http: &SharedHttpClient,
-    timeout: Duration,
+    limits: Limits,
     calls: &Calls,
 ) -> Result<Clue, String> {
     let server = server.ok_or_else(|| "its cluster entry has no server".to_owned())?;
-    let session = Session::open(identity, region, http, timeout).await;
-    session
-        .credentials
-        .as_ref()
-        .map_err(|unknown| format!("EKS could not be asked for it: {unknown}"))?;
-    let eks = aws_sdk_eks::Client::new(&session.config);
-    let names = crate::facts::eks::list_clusters(&eks, region, timeout, calls)
-        .await
-        .map_err(|unknown| format!("EKS could not be asked for it: {unknown}"))?;
+    let session = Session::open(identity, region, http, limits, calls).await;
+    let listed = eks::list_clusters(&session).await;
+    let names = match listed.observed {
+        Observed::Known(names) => names,
+        Observed::Absent => Vec::new(),
+        Observed::Unknown(unknown) => return Err(format!("EKS could not be asked for it: {unknown}")),
+    };
     // A name that the context already has is the likely one; asked first, it spares the rest.
     let likely = |name: &String| !(context.cluster_name == *name || context.name.contains(name.as_str()));
     let mut ordered = names.clone();
     ordered.sort_by_key(likely);
     let mut unread: Option<String> = None;
+    let session = &session;
     let mut answers = stream::iter(ordered)
-        .map(|name| {
-            let eks = eks.clone();
-            async move {
-                let fact = crate::facts::eks::describe_cluster(&eks, &name, region, timeout, calls).await;
-                (name, fact)
-            }
+        .map(|name| async move {
+            let fact = eks::describe_cluster(session, &name).await;
+            (name, fact)
         })
         .buffered(8);
     while let Some((name, fact)) = answers.next().await {
@@ -482,17 +523,6 @@ pub fn same_endpoint(a: &str, b: &str) -> bool {
     match (parts(a), parts(b)) {
         (Some(a), Some(b)) => a == b,
         _ => false,
-    }
-}
-
-/// The permission that listing clusters needs.
-pub fn list_clusters_grant(region: &str) -> Grant {
-    Grant::Iam {
-        action: "eks:ListClusters".to_owned(),
-        resource: format!(
-            "arn:{}:eks:{region}:*:cluster/*",
-            arn::partition_of_region(region)
-        ),
     }
 }
 

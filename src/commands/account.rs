@@ -43,7 +43,13 @@ pub async fn run(args: &Account, global: &Global) -> Result<Exit, Stop> {
     };
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
-    let work = facts::account::gather(&target, &identity, &http, global.request_timeout, &calls);
+    let work = facts::account::gather(
+        &target,
+        &identity,
+        &http,
+        commands::options(global).limits,
+        &calls,
+    );
     let facts = ui.progress("reading AWS", work).await;
     if global.verbose > 0 {
         commands::print_calls(&facts);

@@ -10,9 +10,9 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::{Aws, Shared, sts};
-use crate::kube::Api;
-use crate::model::{Fact, Observed, Role, Unknown};
+use super::Reading;
+use crate::aws::iam;
+use crate::model::{Caller, Fact, Observed, Role, Unknown};
 use eks_aws_auth::{
     self, AccessEntry, AuthenticationMode, Cluster, Existence, Settings, Source, SourceKind, State, list_all,
 };
@@ -161,25 +161,25 @@ type Cells = Mutex<BTreeMap<String, Arc<OnceCell<ClusterAdmin>>>>;
 
 /// Reads them. Those of access entries don't wait for aws-auth, and those of aws-auth not for access entries: a line that
 /// an entry hides is read in vain, which costs less than waiting for all entries.
-pub(super) async fn read(api: &Result<Api, Unknown>, aws: &Aws<'_>, shared: &Shared) -> Vec<ClusterAdmin> {
-    let Some(cluster) = shared.cluster(aws).await.known() else {
+pub(super) async fn read(read: &Reading<'_>) -> Vec<ClusterAdmin> {
+    let Some(cluster) = read.cluster().await.known() else {
         return Vec::new();
     };
     let mode = cluster.authentication_mode;
     let cells = Cells::default();
     let of_entries = async {
         if mode.uses_entries() {
-            let entries = shared.access_entries(aws).await.known();
+            let entries = read.access_entries().await.known();
             let arns = named(AuthenticationMode::Api, None, entries.map(Vec::as_slice));
-            read_all(arns, aws, shared, &cells).await;
+            read_all(arns, read, &cells).await;
         }
     };
     let of_aws_auth = async {
         if mode.uses_aws_auth()
-            && let Some(map) = shared.aws_auth(api, aws.calls).await.known()
+            && let Some(map) = read.aws_auth().await.known()
         {
             let arns = named(AuthenticationMode::ConfigMap, Some(map.taken_in()), None);
-            read_all(arns, aws, shared, &cells).await;
+            read_all(arns, read, &cells).await;
         }
     };
     join!(of_entries, of_aws_auth);
@@ -209,7 +209,7 @@ fn named(
         .collect()
 }
 
-async fn read_all(arns: Vec<Arn>, aws: &Aws<'_>, shared: &Shared, cells: &Cells) {
+async fn read_all(arns: Vec<Arn>, read: &Reading<'_>, cells: &Cells) {
     stream::iter(arns)
         .map(|arn| async move {
             // A name is unique in its account, whatever the path is.
@@ -218,25 +218,25 @@ async fn read_all(arns: Vec<Arn>, aws: &Aws<'_>, shared: &Shared, cells: &Cells)
                 let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
                 Arc::clone(cells.entry(name).or_default())
             };
-            cell.get_or_init(|| one(arn, aws, shared)).await;
+            cell.get_or_init(|| one(arn, read)).await;
         })
         .buffer_unordered(AT_ONCE)
         .collect::<()>()
         .await;
 }
 
-async fn one(arn: Arn, aws: &Aws<'_>, shared: &Shared) -> ClusterAdmin {
+async fn one(arn: Arn, read: &Reading<'_>) -> ClusterAdmin {
     const SIMULATE: &str = "iam:SimulatePrincipalPolicy sts:AssumeRole";
     let name = arn.role_name().unwrap_or_default();
-    let caller = shared.caller(aws).await;
+    let caller = read.caller().await;
     let role = match elsewhere(caller, &arn) {
         Some(unknown) => Fact::new(format!("iam:GetRole {name}"), Observed::Unknown(unknown)),
-        None => aws.role(name).await,
+        None => read.role(name).await,
     };
     let may_assume = match (caller.known(), role.known()) {
         (Some(caller_known), Some(known)) => {
-            let caller_role = aws.caller_role(caller).await;
-            may_assume(caller_known, &caller_role, known, aws).await
+            let caller_role = read.caller_role().await;
+            may_assume(caller_known, &caller_role, known, read).await
         }
         _ => Fact::not_asked(SIMULATE, "the role or the caller could not be read"),
     };
@@ -248,7 +248,7 @@ async fn one(arn: Arn, aws: &Aws<'_>, shared: &Shared) -> ClusterAdmin {
 }
 
 /// Why IAM can't be asked about a role: it answers for the credentials' own account only.
-fn elsewhere(caller: &Fact<sts::Caller>, role: &Arn) -> Option<Unknown> {
+fn elsewhere(caller: &Fact<Caller>, role: &Arn) -> Option<Unknown> {
     match &caller.observed {
         Observed::Known(caller) if caller.account == role.account => None,
         Observed::Known(caller) => Some(Unknown::not_asked(format!(
@@ -261,10 +261,10 @@ fn elsewhere(caller: &Fact<sts::Caller>, role: &Arn) -> Option<Unknown> {
 }
 
 async fn may_assume(
-    caller: &sts::Caller,
+    caller: &Caller,
     caller_role: &Fact<Role>,
     role: &Role,
-    aws: &Aws<'_>,
+    read: &Reading<'_>,
 ) -> Fact<crate::model::Simulation> {
     const CALL: &str = "iam:SimulatePrincipalPolicy sts:AssumeRole";
     let (Some(identity), Ok(role_arn)) = (
@@ -286,24 +286,30 @@ async fn may_assume(
         };
         evaluate(&document, &request).verdict != Tri::False
     });
-    match (open, requester.known().map(|one| &one.arn)) {
-        (Ok(false), _) => Fact::not_asked(CALL, "the trust policy decides alone"),
-        (Ok(true) | Err(_), Some(PrincipalArn::User(arn))) => {
-            aws.may_assume(&arn.to_string(), &role_arn).await
-        }
-        (Ok(true) | Err(_), Some(PrincipalArn::Role(_) | PrincipalArn::Session { .. })) => {
-            match &caller_role.observed {
-                Observed::Known(own) => aws.may_assume(&own.arn, &role_arn).await,
-                Observed::Absent => Fact::new(CALL, Observed::Absent),
-                Observed::Unknown(unknown) => Fact::new(CALL, Observed::Unknown(unknown.clone())),
-            }
-        }
-        _ => Fact::not_asked(CALL, "the simulator takes users and roles only"),
-    }
+    let source = match (open, requester.known().map(|one| &one.arn)) {
+        (Ok(false), _) => return Fact::not_asked(CALL, "the trust policy decides alone"),
+        (_, Some(PrincipalArn::User(arn))) => arn.to_string(),
+        (_, Some(PrincipalArn::Role(_) | PrincipalArn::Session { .. })) => match &caller_role.observed {
+            Observed::Known(own) => own.arn.clone(),
+            Observed::Absent => return Fact::new(CALL, Observed::Absent),
+            Observed::Unknown(unknown) => return Fact::new(CALL, Observed::Unknown(unknown.clone())),
+        },
+        _ => return Fact::not_asked(CALL, "the simulator takes users and roles only"),
+    };
+    // As `aws eks get-token` does it.
+    let context = [("sts:RoleSessionName", GET_TOKEN_SESSION)];
+    iam::simulate(
+        &read.session,
+        &source,
+        ASSUME_ROLE,
+        &role_arn.to_string(),
+        &context,
+    )
+    .await
 }
 
 /// The caller, with the caller's role where that was read; none where STS names nobody known.
-pub(crate) fn identity_of(caller: &sts::Caller, role: &Observed<Role>) -> Option<Identity> {
+pub(crate) fn identity_of(caller: &Caller, role: &Observed<Role>) -> Option<Identity> {
     let arn: PrincipalArn = caller.arn.parse().ok()?;
     let role = role.known().filter(|_| arn.role_name().is_some());
     let id = caller.user_id.split(':').next().filter(|id| !id.is_empty());

@@ -5,22 +5,21 @@ use futures_util::join;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::karpenter::{List, PAGE, observed};
-use super::traces::list_grant;
-use super::{Ask, Aws, Shared, eks, unread};
+use super::karpenter::List;
+use super::launch_permissions::{self, Permitted};
+use super::{Ask, Reading, launching, of_parent, pod_identity, spot_role, unread};
+use crate::aws::iam;
 use crate::cluster::Target;
 use crate::karpenter::identity::{Association, Mechanism};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
-use crate::kube::{Api, Refusal};
-use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Resource};
+use crate::model::{Cluster, Fact, Observed};
 use iam_policy::arn::Arn;
 
 /// The Pod Identity agent: its add-on, its DaemonSet.
 pub const AGENT: &str = "eks-pod-identity-agent";
 /// How Karpenter's chart labels everything it makes.
-const SELECTOR: &str = "labelSelector=app.kubernetes.io%2Fname%3Dkarpenter";
-/// The label that EKS puts on a pod that runs on Fargate.
-const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+pub(super) const SELECTOR: &str = "labelSelector=app.kubernetes.io%2Fname%3Dkarpenter";
 
 /// Everything about the controller's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +46,14 @@ pub struct Controller {
     /// Whether the controller's role (in Auto Mode the cluster's) may create the spot role; asked only when that is
     /// missing.
     pub may_create: Fact<crate::model::Simulation>,
+    /// What the controller's role may do of what a launch takes.
+    #[serde(default = "not_simulated")]
+    pub may_launch: Fact<Vec<Permitted>>,
+}
+
+/// What facts of earlier versions say of it.
+fn not_simulated() -> Fact<Vec<Permitted>> {
+    Fact::not_asked(launch_permissions::CALL, "these facts are of an earlier version")
 }
 
 /// The controller's pods.
@@ -88,16 +95,20 @@ impl Controller {
     /// The Deployment that runs the controller, among those that are labelled as Karpenter: the one that has a cluster's
     /// name in its environment (old charts have a webhook's Deployment beside it).
     pub fn running(&self) -> Option<&Deployment> {
-        let all = &self.deployments.known()?.items;
-        all.iter()
-            .find(|deployment| deployment.settings.cluster_name.is_some())
-            .or_else(|| all.first())
+        running(&self.deployments)
     }
 
     /// The controller whose identity matters. None: it is not there, or that could not be read.
     pub fn subject<'a>(&'a self, ask: &'a Ask) -> Option<Subject<'a>> {
         subject(self.running(), ask)
     }
+}
+
+pub(super) fn running(deployments: &Fact<List<Deployment>>) -> Option<&Deployment> {
+    let all = &deployments.known()?.items;
+    all.iter()
+        .find(|deployment| deployment.settings.cluster_name.is_some())
+        .or_else(|| all.first())
 }
 
 fn subject<'a>(running: Option<&'a Deployment>, ask: &'a Ask) -> Option<Subject<'a>> {
@@ -151,7 +162,7 @@ impl Controller {
 
 /// The name of the role whose trust policy is needed. None: there is none, or it lies in another account or partition,
 /// where a role of the same name here would mislead.
-fn role_to_read(mechanism: &Mechanism, cluster: &eks::Cluster, target: &Target) -> Option<String> {
+fn role_to_read(mechanism: &Mechanism, cluster: &Cluster, target: &Target) -> Option<String> {
     let arn: Arn = mechanism.role_arn()?.parse().ok()?;
     let here = Some(arn.account.as_str()) == cluster.account() && arn.partition.as_str() == target.partition;
     arn.role_name()
@@ -159,55 +170,35 @@ fn role_to_read(mechanism: &Mechanism, cluster: &eks::Cluster, target: &Target) 
         .map(str::to_owned)
 }
 
+pub(super) const DEPLOYMENTS: Resource<'static> = Resource::new("apps", "v1", "Deployment", "deployments");
+const DAEMON_SETS: Resource<'static> =
+    Resource::new("apps", "v1", "DaemonSet", "daemonsets").within("kube-system");
+const SERVICE_ACCOUNTS: Resource<'static> = Resource::core("ServiceAccount", "serviceaccounts");
+
 /// Reads the Deployments labelled as Karpenter, in all namespaces.
-pub(super) async fn deployments(api: &Result<Api, Unknown>, aws: &Aws<'_>) -> Fact<List<Deployment>> {
-    let grant = list_grant("apps", "deployments");
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
-    };
-    let path = format!("/apis/apps/v1/deployments?{SELECTOR}");
-    let listed = api
-        .fold(&path, PAGE, &grant, List::default, |list, item| {
-            // A server that does not know the selector must not make others Karpenter.
-            if Deployment::is_karpenter(&item) {
-                match Deployment::from_json(&item) {
-                    Ok(deployment) => list.items.push(deployment),
-                    Err(broken) => list.broken.push(broken.to_string()),
-                }
-            }
-        })
-        .await;
-    let observed = observed(&call, listed);
-    match &observed {
-        Observed::Known(list) => aws.calls.record(&call, format!("{} items", list.items.len())),
-        other => aws.calls.observed(&call, other),
-    }
-    Fact::new(call, observed)
+pub(super) async fn deployments(api: &Api) -> Fact<List<Deployment>> {
+    api.list(&DEPLOYMENTS.selected(SELECTOR), List::default, |list, item| {
+        // A server that does not know the selector must not make others Karpenter.
+        if Deployment::is_karpenter(item) {
+            list.add(Deployment::from_json(item).map_err(|broken| broken.to_string()));
+        }
+    })
+    .await
 }
 
 /// Reads everything else about the controller. The longest chain: Deployment, service account, role, simulation.
-pub(super) async fn read(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    ask: &Ask,
-    shared: &Shared,
-) -> Controller {
-    let deployments = shared.deployments(api, aws).await.clone();
+pub(super) async fn read(read: &Reading<'_>) -> Controller {
+    let deployments = read.deployments().await.clone();
     let mut controller = Controller {
         deployments,
-        ..Controller::not_asked(ask)
+        ..Controller::not_asked(read.ask)
     };
-    let Some(subject) = controller.subject(ask) else {
+    let Some(subject) = controller.subject(read.ask) else {
         // In Auto Mode the cluster's own role launches; anywhere else nothing of Karpenter's is there.
-        let cluster = shared.cluster(aws).await;
-        if cluster.known().is_some_and(|cluster| cluster.auto_mode) {
-            let (principal, spot_role) = (
-                cluster.known().and_then(|cluster| cluster.role_arn.clone()),
-                shared.spot_role(aws).await,
-            );
-            controller.may_create = aws.may_create_as(spot_role, principal.as_deref()).await;
+        if let Some(cluster) = read.cluster().await.known()
+            && cluster.auto_mode
+        {
+            controller.may_create = spot_role::may_create_as(read, cluster.role_arn.as_deref()).await;
         }
         return controller;
     };
@@ -215,42 +206,41 @@ pub(super) async fn read(
     let made_by_chart = subject
         .planned
         .is_some_and(|planned| planned.service_account.is_some());
-    let associations = async {
-        let all = aws.pod_identity_associations().await;
-        let own = match &all.observed {
-            Observed::Known(all) => all
-                .iter()
-                .find(|one| one.namespace == namespace && one.service_account == name)
-                .cloned(),
-            _ => None,
-        };
-        let own = match (&all.observed, own) {
-            (_, Some(own)) => aws.pod_identity_association(own).await,
-            (Observed::Unknown(unknown), None) => {
-                Fact::new(all.call.clone(), Observed::Unknown(unknown.clone()))
-            }
-            (_, None) => Fact::new(all.call.clone(), Observed::Absent),
-        };
-        (all, own)
-    };
-    let provider = async {
-        let cluster = shared.cluster(aws).await;
-        aws.oidc_provider(cluster).await
-    };
     let account = async {
+        let accounts = SERVICE_ACCOUNTS.within(&namespace);
         if made_by_chart {
-            return Fact::not_asked(account_grant(&namespace, &name).action(), "the chart makes it");
+            return Fact::not_asked(accounts.named(&name), "the chart makes it");
         }
-        service_account(api, aws, &namespace, &name).await
+        let ask = async |api: &Api| {
+            api.get(&accounts, &name, |value| {
+                ServiceAccount::from_json(value).map_err(|broken| broken.to_string())
+            })
+            .await
+        };
+        read.of_api(accounts.named(&name), ask).await
+    };
+    let runs_there = subject
+        .running
+        .is_some_and(|running| running.namespace == namespace);
+    let pods = async {
+        let pods = match runs_there {
+            true => read.controller_pods(&namespace).await.clone(),
+            false => launching::pods(read, &namespace).await,
+        };
+        let counted = pods.observed.map(|pods| ControllerPods {
+            total: pods.len() as u64,
+            on_fargate: pods.iter().filter(|pod| pod.on_fargate).count() as u64,
+        });
+        Fact::new(pods.call, counted)
     };
     let ((associations, association), oidc_provider, service_account, pods, addon, agent_pods, cluster) = join!(
-        associations,
-        provider,
+        associations(read, &namespace, &name),
+        oidc_provider(read),
         account,
-        pods(api, aws, &namespace),
-        aws.agent_addon(),
-        agent_pods(api, aws),
-        shared.cluster(aws),
+        pods,
+        pod_identity::addon_status(&read.session, &read.target.cluster, AGENT),
+        agent_pods(read),
+        read.cluster(),
     );
     controller = Controller {
         service_account,
@@ -263,16 +253,89 @@ pub(super) async fn read(
         ..controller
     };
     let wanted = controller
-        .subject(ask)
+        .subject(read.ask)
         .zip(cluster.known())
-        .and_then(|(subject, cluster)| role_to_read(&controller.mechanism(&subject), cluster, aws.target));
+        .and_then(|(subject, cluster)| role_to_read(&controller.mechanism(&subject), cluster, read.target));
     if let Some(name) = wanted {
-        controller.role = aws.role(&name).await;
-        let spot_role = shared.spot_role(aws).await;
+        controller.role = read.role(&name).await;
         let principal = controller.role.known().map(|role| role.arn.as_str());
-        controller.may_create = aws.may_create_as(spot_role, principal).await;
+        let (may_create, may_launch) = join!(
+            spot_role::may_create_as(read, principal),
+            launch_permissions::read(read, &controller),
+        );
+        controller = Controller {
+            may_create,
+            may_launch,
+            ..controller
+        };
     }
     controller
+}
+
+/// The cluster's Pod Identity associations, and the controller's own with its role.
+async fn associations(
+    read: &Reading<'_>,
+    namespace: &str,
+    name: &str,
+) -> (Fact<Vec<Association>>, Fact<Association>) {
+    let all = pod_identity::associations(&read.session, &read.target.cluster);
+    let (all, cluster) = join!(all, read.cluster());
+    let all = of_parent(all, cluster);
+    let own = match &all.observed {
+        Observed::Unknown(unknown) => unread(all.call.clone(), unknown),
+        Observed::Absent => Fact::new(all.call.clone(), Observed::Absent),
+        Observed::Known(listed) => {
+            let mut own = listed
+                .iter()
+                .filter(|one| one.namespace == namespace && one.service_account == name);
+            match own.next() {
+                Some(own) => {
+                    let own = pod_identity::association(&read.session, &read.target.cluster, own.clone());
+                    of_parent(own.await, &all)
+                }
+                None => Fact::new(all.call.clone(), Observed::Absent),
+            }
+        }
+    };
+    (all, own)
+}
+
+/// The provider of the cluster's issuer, in the cluster's account.
+async fn oidc_provider(read: &Reading<'_>) -> Fact<crate::model::OidcProvider> {
+    const CALL: &str = "iam:GetOpenIDConnectProvider";
+    let known = match &read.cluster().await.observed {
+        Observed::Known(known) => known,
+        Observed::Absent => return Fact::not_asked(CALL, "the cluster was not found"),
+        Observed::Unknown(unknown) => return unread(CALL, unknown),
+    };
+    let issuer = known.oidc_issuer.as_deref().map(|issuer| {
+        issuer
+            .strip_prefix("https://")
+            .unwrap_or(issuer)
+            .trim_end_matches('/')
+    });
+    let (Some(issuer), Some(account)) = (issuer, known.account()) else {
+        return Fact::not_asked(CALL, "eks:DescribeCluster shows no OIDC issuer");
+    };
+    let arn = format!(
+        "arn:{}:iam::{account}:oidc-provider/{issuer}",
+        read.target.partition
+    );
+    iam::get_oidc_provider(&read.session, &arn).await
+}
+
+async fn agent_pods(read: &Reading<'_>) -> Fact<AgentPods> {
+    let ask = async |api: &Api| {
+        api.get(&DAEMON_SETS, AGENT, |value| {
+            let number = |pointer| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+            Ok(AgentPods {
+                desired: number("/status/desiredNumberScheduled"),
+                ready: number("/status/numberReady"),
+            })
+        })
+        .await
+    };
+    read.of_api(DAEMON_SETS.named(AGENT), ask).await
 }
 
 impl Controller {
@@ -290,134 +353,11 @@ impl Controller {
             associations: Fact::not_asked("eks:ListPodIdentityAssociations", because),
             association: Fact::not_asked("eks:DescribePodIdentityAssociation", because),
             addon: Fact::not_asked(format!("eks:DescribeAddon {AGENT}"), because),
-            agent_pods: Fact::not_asked(agent_grant().action(), because),
+            agent_pods: Fact::not_asked(DAEMON_SETS.named(AGENT), because),
             oidc_provider: Fact::not_asked("iam:GetOpenIDConnectProvider", because),
             role: Fact::not_asked("iam:GetRole (the controller's)", because),
             may_create: Fact::not_asked("iam:SimulatePrincipalPolicy (as the controller)", because),
+            may_launch: Fact::not_asked(launch_permissions::CALL, because),
         }
     }
-}
-
-fn account_grant(namespace: &str, name: &str) -> Grant {
-    Grant::Rbac {
-        verb: "get".to_owned(),
-        group: String::new(),
-        resource: "serviceaccounts".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: Some(name.to_owned()),
-    }
-}
-
-fn agent_grant() -> Grant {
-    Grant::Rbac {
-        verb: "get".to_owned(),
-        group: "apps".to_owned(),
-        resource: "daemonsets".to_owned(),
-        namespace: Some("kube-system".to_owned()),
-        name: Some(AGENT.to_owned()),
-    }
-}
-
-/// A name as one segment of a path.
-fn segment(name: &str) -> String {
-    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-async fn get<T>(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    path: &str,
-    grant: &Grant,
-    parse: impl FnOnce(&Value) -> Result<T, String>,
-) -> Fact<T> {
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
-    };
-    let observed = match api.get(path, grant).await {
-        Ok(value) => match parse(&value) {
-            Ok(parsed) => Observed::Known(parsed),
-            Err(broken) => Observed::Unknown(Unknown::new(Why::Unusable, broken)),
-        },
-        Err(Refusal::NotFound) => Observed::Absent,
-        Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
-            Why::Unusable,
-            format!("the answer to {call} was no Kubernetes status: the server is no Kubernetes API"),
-        )),
-        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
-    };
-    aws.calls.observed(&call, &observed);
-    Fact::new(call, observed)
-}
-
-async fn service_account(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    namespace: &str,
-    name: &str,
-) -> Fact<ServiceAccount> {
-    let path = format!(
-        "/api/v1/namespaces/{}/serviceaccounts/{}",
-        segment(namespace),
-        segment(name)
-    );
-    get(api, aws, &path, &account_grant(namespace, name), |value| {
-        ServiceAccount::from_json(value).map_err(|broken| broken.to_string())
-    })
-    .await
-}
-
-async fn agent_pods(api: &Result<Api, Unknown>, aws: &Aws<'_>) -> Fact<AgentPods> {
-    let path = format!("/apis/apps/v1/namespaces/kube-system/daemonsets/{AGENT}");
-    get(api, aws, &path, &agent_grant(), |value| {
-        let number = |pointer| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-        Ok(AgentPods {
-            desired: number("/status/desiredNumberScheduled"),
-            ready: number("/status/numberReady"),
-        })
-    })
-    .await
-}
-
-async fn pods(api: &Result<Api, Unknown>, aws: &Aws<'_>, namespace: &str) -> Fact<ControllerPods> {
-    let grant = Grant::Rbac {
-        verb: "list".to_owned(),
-        group: String::new(),
-        resource: "pods".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: None,
-    };
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
-    };
-    let path = format!("/api/v1/namespaces/{}/pods?{SELECTOR}", segment(namespace));
-    let listed = api
-        .fold(
-            &path,
-            PAGE,
-            &grant,
-            ControllerPods::default,
-            |pods: &mut ControllerPods, item| {
-                pods.total += 1;
-                let labelled = item
-                    .get("metadata")
-                    .and_then(|metadata| metadata.get("labels")?.get(FARGATE_PROFILE))
-                    .is_some();
-                let node = item
-                    .pointer("/spec/nodeName")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                // EKS names Fargate's nodes so.
-                if labelled || node.starts_with("fargate-") {
-                    pods.on_fargate += 1;
-                }
-            },
-        )
-        .await;
-    let observed = observed(&call, listed);
-    aws.calls.observed(&call, &observed);
-    Fact::new(call, observed)
 }

@@ -9,7 +9,6 @@ mod markdown;
 mod page;
 mod preflight;
 mod sarif;
-pub mod schema;
 mod text;
 pub mod whois;
 
