@@ -5,7 +5,7 @@
 pub mod aws_auth_hygiene;
 pub mod aws_auth_parses;
 pub mod can_install;
-pub mod controller;
+pub(crate) mod controller_identity;
 pub mod controller_may_launch;
 pub mod controller_running;
 pub mod fargate_role_mapped;
@@ -13,7 +13,7 @@ pub mod helm_access;
 pub mod interruption_queue;
 pub mod karpenter;
 pub(crate) mod mapping_fix;
-pub mod masters_trust;
+pub(crate) mod masters_trust;
 pub mod node_mapping;
 pub mod node_registration;
 pub mod node_role_current;
@@ -27,7 +27,10 @@ pub mod pools_want_spot;
 pub mod spot_failures_seen;
 pub mod spot_kms_grant;
 pub mod spot_quota;
-pub mod spot_role;
+pub(crate) mod spot_role;
+pub(crate) mod spot_role_creatable;
+pub(crate) mod spot_role_exists;
+pub(crate) mod spot_role_intact;
 pub mod target;
 
 use serde::{Deserialize, Serialize};
@@ -41,9 +44,9 @@ pub static REGISTRY: &[&Check] = &[
     &target::ENDPOINT_MATCHES,
     &target::SAME_ACCOUNT,
     &target::CLUSTER_MATCHES_CHART,
-    &spot_role::SPOT_ROLE_EXISTS,
-    &spot_role::SPOT_ROLE_INTACT,
-    &spot_role::SPOT_ROLE_CREATABLE,
+    &spot_role_exists::SPOT_ROLE_EXISTS,
+    &spot_role_intact::SPOT_ROLE_INTACT,
+    &spot_role_creatable::SPOT_ROLE_CREATABLE,
     &spot_quota::CHECK,
     &spot_kms_grant::CHECK,
     &aws_auth_parses::AWS_AUTH_PARSES,
@@ -58,7 +61,7 @@ pub static REGISTRY: &[&Check] = &[
     &pools_want_spot::CHECK,
     &pools_ready::CHECK,
     &controller_running::CHECK,
-    &controller::CONTROLLER_IDENTITY,
+    &controller_identity::CONTROLLER_IDENTITY,
     &controller_may_launch::CHECK,
     &interruption_queue::CHECK,
     &spot_failures_seen::CHECK,
@@ -188,6 +191,49 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
     let cluster = facts.cluster.known()?;
     (!target::serves(&cluster.status))
         .then(|| format!("the cluster is {}: see cluster-found", cluster.status))
+}
+
+/// A finding as a person could read all of it, for snapshots.
+#[cfg(test)]
+pub(crate) fn told(name: &str, judgement: &Judgement) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!("== {name}\n{}", judgement.status.word());
+    if let Some(headline) = &judgement.headline {
+        _ = write!(out, ": {headline}");
+    }
+    _ = write!(out, "\n  {}\n", judgement.message);
+    let remedy = judgement.remedy.iter();
+    for remedy in remedy {
+        _ = writeln!(out, "  fix: {}", remedy.text);
+        for command in &remedy.commands {
+            _ = writeln!(out, "    $ {command}");
+        }
+        for snippet in &remedy.snippets {
+            for line in snippet.text.lines() {
+                _ = writeln!(out, "    | {line}");
+            }
+        }
+    }
+    out
+}
+
+/// What a case makes of a world.
+#[cfg(test)]
+pub(crate) type Damage = fn(&mut Facts);
+
+/// The findings of one check, one a case.
+#[cfg(test)]
+pub(crate) fn told_of(
+    world: fn() -> Facts,
+    judge: fn(&Facts) -> Judgement,
+    cases: &[(&str, Damage)],
+) -> String {
+    let one = |(name, damage): &(&str, fn(&mut Facts))| {
+        let mut facts = world();
+        damage(&mut facts);
+        told(name, &judge(&facts))
+    };
+    cases.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
