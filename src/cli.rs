@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod hook;
+pub mod schema;
 pub mod template;
 pub mod trust;
 
@@ -64,6 +65,9 @@ pub struct Global {
     /// How long to wait for one answer, retries included: 10s, 1m, or seconds; 0 waits forever
     #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Cluster")]
     pub request_timeout: Duration,
+    /// How long to read one cluster at most; what was not read by then is unknown. 0 waits forever
+    #[arg(long, global = true, value_name = "DURATION", default_value = "2m", value_parser = duration, help_heading = "Cluster")]
+    pub overall_timeout: Duration,
     /// Output format
     #[arg(
         short,
@@ -129,7 +133,7 @@ pub enum Verb {
 pub struct Schema {
     /// Which report
     #[arg(value_enum, default_value_t)]
-    pub report: crate::report::schema::Published,
+    pub report: schema::Published,
 }
 
 /// `preflight`
@@ -356,6 +360,7 @@ const IDLE: &[(&str, &[&str])] = &[
             "kubeconfig",
             "use_exec",
             "request_timeout",
+            "overall_timeout",
             "profile",
             "color",
             "verbose",
@@ -372,6 +377,7 @@ const IDLE: &[(&str, &[&str])] = &[
             "cluster_name",
             "use_exec",
             "request_timeout",
+            "overall_timeout",
             "region",
             "profile",
             "verbose",
@@ -385,6 +391,7 @@ const IDLE: &[(&str, &[&str])] = &[
             "namespace",
             "use_exec",
             "request_timeout",
+            "overall_timeout",
             "profile",
             "color",
             "verbose",
@@ -399,6 +406,7 @@ const IDLE: &[(&str, &[&str])] = &[
             "cluster_name",
             "use_exec",
             "request_timeout",
+            "overall_timeout",
             "region",
             "profile",
             "output",
@@ -421,6 +429,7 @@ const IDLE_BELOW: &[(&str, &str, &[&str])] = &[
             "cluster_name",
             "use_exec",
             "request_timeout",
+            "overall_timeout",
             "region",
             "profile",
             "output",

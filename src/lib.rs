@@ -4,7 +4,7 @@
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
 pub mod aws;
-pub mod capt;
+mod capt;
 pub mod checks;
 pub mod cli;
 pub mod cluster;
@@ -29,26 +29,8 @@ use cli::{Cli, Verb};
 use commands::{Stop, block_on};
 use model::Exit;
 
-/// The futures of everything that is read at once are large; an unoptimised build needs more than a main thread's 8 MiB.
-const STACK: usize = 64 * 1024 * 1024;
-
 /// Runs the program with these arguments; the first is the name it was called by.
 pub fn run(args: Vec<OsString>) -> Exit {
-    std::thread::scope(|scope| {
-        let spawned = std::thread::Builder::new()
-            .name("main".to_owned())
-            .stack_size(STACK)
-            .spawn_scoped(scope, || run_here(args.clone()));
-        match spawned.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(exit)) => exit,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            // No thread to be had: the stack at hand is enough for a release build.
-            Err(_) => run_here(args.clone()),
-        }
-    })
-}
-
-fn run_here(args: Vec<OsString>) -> Exit {
     let called_as = called_as(args.first());
     let args = commands::raw::plain_words(args);
     if let Some((before, verb, words)) = commands::raw::split(&args) {

@@ -4,7 +4,19 @@
 //! The session holds no state beyond credentials; the calls themselves stand in [`crate::facts`] (reads) and
 //! [`crate::spot_role`] (the one write).
 
+mod ask;
+pub mod eks;
+mod http;
+pub mod iam;
+mod limits;
+mod pages;
+pub mod sts;
 pub mod token;
+
+pub use ask::{Page, Question, describe_each};
+pub use http::http_client;
+pub use limits::{Limits, OVERALL_TIMEOUT, REQUEST_TIMEOUT};
+pub use pages::Pages;
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -17,15 +29,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
-use aws_smithy_http_client::{Builder as HttpBuilder, Connector, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
-use crate::model::{DeniedBy, Grant, Unknown, Why};
+use crate::model::{Calls, DeniedBy, Grant, Observed, Unknown, Why};
 
 /// Whose credentials to take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,27 +73,34 @@ pub struct Session {
     pub credentials: Result<Credentials, Unknown>,
     /// The profile in force, for commands that are printed.
     pub profile: Option<String>,
+    /// The region.
+    pub region: String,
+    /// The bounds of time.
+    pub limits: Limits,
+    /// Where every call is written down.
+    pub calls: Calls,
 }
 
 impl Session {
     /// Resolves the credentials once and prepares the clients.
-    pub async fn open(identity: &Identity, region: &str, http: &SharedHttpClient, timeout: Duration) -> Self {
-        let timeouts = TimeoutConfig::builder().operation_timeout(timeout);
-        let timeouts = match connect_timeout(timeout) {
+    pub async fn open(
+        identity: &Identity,
+        region: &str,
+        http: &SharedHttpClient,
+        limits: Limits,
+        calls: &Calls,
+    ) -> Self {
+        let timeouts = TimeoutConfig::builder().operation_timeout(limits.request);
+        let timeouts = match connect_timeout(limits.request) {
             Some(connect) => timeouts.connect_timeout(connect),
             None => timeouts.disable_connect_timeout(),
         }
         .build();
-        let credentials = match tokio::time::timeout(timeout, credentials(identity, region, http)).await {
-            Ok(result) => result,
-            Err(_) => Err(Unknown::new(
-                Why::TimedOut,
-                format!(
-                    "no AWS credentials within {} s (--request-timeout)",
-                    timeout.as_secs_f32()
-                ),
-            )),
-        };
+        let work = Box::pin(credentials(identity, region, http));
+        let credentials = limits
+            .run("the question for AWS credentials", work)
+            .await
+            .and_then(|result| result);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .http_client(http.clone())
@@ -106,7 +122,48 @@ impl Session {
             config: loader.load().await,
             credentials,
             profile: identity.profile(),
+            region: region.to_owned(),
+            limits,
+            calls: calls.clone(),
         }
+    }
+
+    /// The same session, with a shorter bound of one request.
+    pub fn with_request_timeout(&self, request: Duration) -> Self {
+        Self {
+            limits: self.limits.with_request(request),
+            ..self.clone()
+        }
+    }
+
+    /// The region's partition.
+    pub fn partition(&self) -> &'static str {
+        iam_policy::arn::partition_of_region(&self.region)
+    }
+
+    /// The ARN pattern of something of EKS in the region, in whichever account.
+    pub fn eks_arn(&self, resource: &str) -> String {
+        format!("arn:{}:eks:{}:*:{resource}", self.partition(), self.region)
+    }
+
+    /// IAM.
+    pub fn iam(&self) -> aws_sdk_iam::Client {
+        aws_sdk_iam::Client::new(&self.config)
+    }
+
+    /// EKS.
+    pub fn eks(&self) -> aws_sdk_eks::Client {
+        aws_sdk_eks::Client::new(&self.config)
+    }
+
+    /// STS.
+    pub fn sts(&self) -> aws_sdk_sts::Client {
+        aws_sdk_sts::Client::new(&self.config)
+    }
+
+    /// Service Quotas.
+    pub fn service_quotas(&self) -> aws_sdk_servicequotas::Client {
+        aws_sdk_servicequotas::Client::new(&self.config)
     }
 
     /// The same session with other credentials.
@@ -121,7 +178,7 @@ impl Session {
         Self {
             config,
             credentials: Ok(credentials),
-            profile: self.profile.clone(),
+            ..self.clone()
         }
     }
 }
@@ -274,57 +331,6 @@ fn no_credentials(
     Unknown::new(why, format!("no AWS credentials: {text}; {todo}"))
 }
 
-/// The one HTTP client of the process: rustls on ring, AWS_CA_BUNDLE, HTTPS_PROXY and NO_PROXY honoured.
-///
-/// # Errors
-/// AWS_CA_BUNDLE names a file that cannot be read or holds no certificate.
-pub fn http_client() -> Result<SharedHttpClient, String> {
-    let mut trust = tls::TrustStore::default();
-    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
-        let shown = path.to_string_lossy().into_owned();
-        let pem = std::fs::read(&path)
-            .map_err(|error| format!("AWS_CA_BUNDLE: {shown} cannot be read: {error}"))?;
-        usable_certificates(&pem).map_err(|error| format!("AWS_CA_BUNDLE: {shown} {error}"))?;
-        trust = tls::TrustStore::empty().with_pem_certificate(pem);
-    }
-    let context = tls::TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .map_err(|error| format!("AWS_CA_BUNDLE: {error}"))?;
-    Ok(
-        HttpBuilder::new().build_with_connector_fn(move |settings, components| {
-            let mut connector = Connector::builder()
-                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-                .tls_context(context.clone())
-                .proxy_config(ProxyConfig::from_env());
-            if let Some(settings) = settings {
-                connector = connector.connector_settings(settings.clone());
-            }
-            if let Some(sleep) = components.and_then(|components| components.sleep_impl()) {
-                connector = connector.sleep_impl(sleep);
-            }
-            connector.build()
-        }),
-    )
-}
-
-/// Whether every certificate of a bundle can be a root: the SDK takes a bundle for granted, and panics on one that is damaged.
-fn usable_certificates(pem: &[u8]) -> Result<(), String> {
-    let mut roots = rustls::RootCertStore::empty();
-    for (n, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
-        let n = n + 1;
-        let certificate =
-            certificate.map_err(|error| format!("is damaged at its certificate {n}: {error}"))?;
-        roots
-            .add(certificate)
-            .map_err(|error| format!("holds something else than a certificate as its number {n}: {error}"))?;
-    }
-    if roots.is_empty() {
-        return Err("holds no PEM certificate".to_owned());
-    }
-    Ok(())
-}
-
 /// What an AWS call answered when it did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -338,7 +344,27 @@ pub struct Failure {
     pub unknown: Unknown,
 }
 
+impl From<Unknown> for Failure {
+    /// Nothing was heard of the service itself.
+    fn from(unknown: Unknown) -> Self {
+        Self {
+            code: None,
+            message: String::new(),
+            status: None,
+            unknown,
+        }
+    }
+}
+
 impl Failure {
+    /// What is known after it: that the thing is not there, where the service itself says so.
+    pub fn observed<T>(self) -> Observed<T> {
+        match self.is_not_found() {
+            true => Observed::Absent,
+            false => Observed::Unknown(self.unknown),
+        }
+    }
+
     /// Whether the service itself said, in its own protocol, that the thing does not exist. A 404 alone is not enough:
     /// a proxy's page has that too.
     pub fn is_not_found(&self) -> bool {
@@ -373,19 +399,14 @@ where
                 unknown,
             }
         }
-        SdkError::TimeoutError(_) => Failure {
-            code: None,
-            message: String::new(),
-            status,
-            unknown: Unknown::new(
-                Why::TimedOut,
-                format!(
-                    "no answer to {} within {} s (--request-timeout)",
-                    grant.action(),
-                    timeout.as_secs_f32()
-                ),
+        SdkError::TimeoutError(_) => Failure::from(Unknown::new(
+            Why::TimedOut,
+            format!(
+                "no answer to {} within {} s (--request-timeout)",
+                grant.action(),
+                timeout.as_secs_f32()
             ),
-        },
+        )),
         SdkError::ResponseError(inner) => Failure {
             code: None,
             message: String::new(),
@@ -393,6 +414,11 @@ where
             unknown: Unknown::new(Why::Unusable, unusable(&grant, status, inner.raw())),
         },
         SdkError::DispatchFailure(inner) => {
+            let source = inner.as_connector_error().and_then(StdError::source);
+            if let Some(bad) = source.and_then(|source| source.downcast_ref::<http::BadBody>()) {
+                let detail = format!("the answer to {} {bad}", grant.action());
+                return Failure::from(Unknown::new(Why::Malformed, detail));
+            }
             let why = if inner.is_timeout() {
                 Why::TimedOut
             } else {
@@ -568,31 +594,9 @@ pub fn root(error: &(dyn StdError + 'static)) -> String {
     text.chars().take(400).collect()
 }
 
-/// The default request timeout.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_damaged_bundle_is_named_and_not_handed_on() {
-        let begin = "-----BEGIN CERTIFICATE-----\n";
-        let end = "-----END CERTIFICATE-----\n";
-        for (pem, says) in [
-            (String::new(), "holds no PEM certificate"),
-            ("<html>".to_owned(), "holds no PEM certificate"),
-            (format!("{begin}AAAA\n"), "is damaged at its certificate 1"),
-            (format!("{begin}!!!!\n{end}"), "is damaged at its certificate 1"),
-            (
-                format!("{begin}AAAA\n{end}"),
-                "holds something else than a certificate as its number 1",
-            ),
-        ] {
-            let error = usable_certificates(pem.as_bytes()).expect_err(&pem);
-            assert!(error.contains(says), "{pem}: {error}");
-        }
-    }
 
     #[test]
     fn the_connection_s_clock_never_ends_together_with_the_request_s() {

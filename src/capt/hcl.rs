@@ -9,6 +9,8 @@ use hcl_edit::structure::{Block, Body, Structure};
 use hcl_edit::template::{Directive, Element, Template};
 use hcl_edit::visit::{Visit, visit_expr};
 
+use super::beside::Beside;
+use super::placeholder::{self, MARK, MARK_END};
 use super::yaml;
 
 /// What a block of a module is.
@@ -45,23 +47,27 @@ pub struct Entry<'a> {
     waits: Vec<String>,
 }
 
+/// A file of a module, parsed. Places in the tree are places in the text.
+///
+/// # Errors
+/// Where the text is not Terraform.
+pub fn parse(text: &str) -> Result<Body, hcl_edit::parser::Error> {
+    hcl_edit::parser::parse_body(&placeholder::masked(text))
+}
+
 /// A module: every file of it, parsed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Graph<'a> {
     /// The blocks in the order of the files.
     pub entries: Vec<Entry<'a>>,
     by_address: HashMap<String, usize>,
     locals: HashMap<String, &'a Expression>,
     local_refs: HashMap<String, Vec<String>>,
-}
-
-/// The line on which a byte offset stands, from 1.
-pub fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
-        + 1
+    texts: Vec<&'a str>,
+    /// The files in its folder.
+    pub beside: &'a Beside,
+    /// Those of them that its expressions read.
+    pub read: RefCell<BTreeSet<String>>,
 }
 
 /// The bytes of a parsed item.
@@ -71,8 +77,16 @@ pub fn span(item: &impl Span) -> Range<usize> {
 
 impl<'a> Graph<'a> {
     /// Indexes parsed files, each with its text.
-    pub fn new(parts: &[(&'a str, &'a Body)]) -> Self {
-        let mut graph = Self::default();
+    pub fn new(parts: &[(&'a str, &'a Body)], beside: &'a Beside) -> Self {
+        let mut graph = Self {
+            entries: Vec::new(),
+            by_address: HashMap::new(),
+            locals: HashMap::new(),
+            local_refs: HashMap::new(),
+            texts: parts.iter().map(|(text, _)| *text).collect(),
+            beside,
+            read: RefCell::default(),
+        };
         for (part, (text, body)) in parts.iter().enumerate() {
             let mut newlines = 0;
             let mut at = 0;
@@ -133,6 +147,15 @@ impl<'a> Graph<'a> {
     /// The block behind an address.
     pub fn get(&self, address: &str) -> Option<&Entry<'a>> {
         self.by_address.get(address).map(|i| &self.entries[*i])
+    }
+
+    /// The line of a place in a block's file, from 1.
+    pub fn line_in(&self, entry: &Entry<'a>, offset: usize) -> usize {
+        let start = span(entry.block).start;
+        entry.line
+            + self.texts[entry.part][start..offset.max(start)]
+                .matches('\n')
+                .count()
     }
 
     /// Every block and local that must be done before `entry`, as Terraform orders them: references and `depends_on`, through
@@ -269,12 +292,6 @@ pub enum Val {
     Unknown(usize),
 }
 
-/// Stands in a text for something that is only known when Terraform runs: this, the reason's index, [`MARK_END`]. Both are
-/// private-use characters that YAML takes as part of a plain scalar.
-pub const MARK: char = '\u{e0c0}';
-/// Ends what [`MARK`] begins.
-pub const MARK_END: char = '\u{e0c1}';
-
 /// How much one module may make the evaluator do, in visited nodes and copied bytes.
 const BUDGET: usize = 4_000_000;
 const MAX_DEPTH: usize = 48;
@@ -327,12 +344,8 @@ impl<'g, 'a> Evaluator<'g, 'a> {
     /// The first reason that a text with [`MARK`]s names.
     pub fn reason_in(&self, text: &str) -> Option<String> {
         let rest = text.split_once(MARK)?.1;
-        let index = rest
-            .split_once(MARK_END)
-            .map_or(rest, |(i, _)| i)
-            .parse()
-            .unwrap_or(usize::MAX);
-        Some(self.reason(index))
+        let what = rest.split_once(MARK_END).map_or(rest, |(what, _)| what);
+        Some(placeholder::reason(what).unwrap_or_else(|| self.reason(what.parse().unwrap_or(usize::MAX))))
     }
 
     fn unknown(&self, why: impl Into<String>) -> Val {
@@ -391,6 +404,10 @@ impl<'g, 'a> Evaluator<'g, 'a> {
             Expression::Parenthesis(p) => self.go(p.inner(), scope, depth),
             Expression::Variable(name) => match scope.iter().rev().find(|(n, _)| n == name.as_str()) {
                 Some((_, v)) => self.copy(v),
+                None if placeholder::is_name(name.as_str()) => {
+                    let placeholder = placeholder::reason(&format!("${{{}}}", name.as_str()));
+                    self.unknown(placeholder.unwrap_or_default())
+                }
                 None => self.unknown(format!("`{}`", name.as_str())),
             },
             Expression::Conditional(c) => match self.go(&c.cond_expr, scope, depth) {
@@ -418,7 +435,7 @@ impl<'g, 'a> Evaluator<'g, 'a> {
                     return self.unknown("a function of a provider");
                 }
                 let args: Vec<Val> = call.args.iter().map(|a| self.go(a, scope, depth)).collect();
-                self.call(call.name.name.as_str(), args)
+                self.call(call.name.name.as_str(), args, depth)
             }
             Expression::Traversal(t) => self.traverse(t, scope, depth),
             Expression::ForExpr(f) => {
@@ -634,6 +651,7 @@ impl<'g, 'a> Evaluator<'g, 'a> {
                     };
                     (value, used)
                 }
+                None if root == "path" => (Val::Str(".".into()), 1),
                 None => (self.unknown(format!("{root}.*")), t.operators.len()),
             },
             _ => (self.go(&t.expr, scope, depth), 0),
@@ -655,24 +673,51 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         value
     }
 
-    /// `data.kubectl_file_documents.x`: its `documents` and `manifests` are the documents of a text.
+    /// `data.kubectl_file_documents.x` and `data.kubectl_path_documents.x`: their `documents` and `manifests` are the documents
+    /// of a text, or of the files that a pattern matches.
     fn file_documents(&self, address: &str, depth: usize) -> Option<Val> {
-        let name = address.strip_prefix("data.kubectl_file_documents.")?;
-        let entry = self
-            .graph
-            .get(address)
-            .filter(|e| !name.is_empty() && e.kind == BlockKind::Data)?;
-        let content = self.go(
-            &entry.block.body.get_attribute("content")?.value,
-            &mut Vec::new(),
-            depth,
+        let entry = self.graph.get(address).filter(|e| e.kind == BlockKind::Data)?;
+        let argument = |name| {
+            let value = &entry.block.body.get_attribute(name)?.value;
+            Some(self.go(value, &mut Vec::new(), depth))
+        };
+        let texts = match entry.type_name {
+            "kubectl_file_documents" => vec![argument("content")?],
+            "kubectl_path_documents" => match argument("pattern")? {
+                Val::Str(pattern) => {
+                    let files = self.graph.beside.matching(".", &pattern);
+                    files.iter().map(|file| self.file("file", file)).collect()
+                }
+                other => vec![other],
+            },
+            _ => return None,
+        };
+        let map = Val::Obj(
+            texts
+                .iter()
+                .enumerate()
+                .map(|(i, text)| (i.to_string(), text.clone()))
+                .collect(),
         );
-        let list = Val::List(vec![content.clone()]);
-        let map = Val::Obj(vec![("documents".into(), content)]);
+        let list = Val::List(texts);
         Some(Val::Obj(vec![
             ("documents".into(), list),
             ("manifests".into(), map),
         ]))
+    }
+
+    /// A file beside the module.
+    fn file(&self, function: &str, path: &str) -> Val {
+        match self.graph.beside.file(path) {
+            Some((path, text)) => {
+                self.graph.read.borrow_mut().insert(path.to_owned());
+                self.text(text.to_owned())
+            }
+            None => {
+                let shown = path.replace([MARK, MARK_END], "");
+                self.unknown(format!("{function}({shown:?}), which is not read"))
+            }
+        }
     }
 
     fn index(&self, value: &Val, key: &Val) -> Val {
@@ -723,7 +768,7 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         }
     }
 
-    fn call(&self, name: &str, mut args: Vec<Val>) -> Val {
+    fn call(&self, name: &str, mut args: Vec<Val>, depth: usize) -> Val {
         let first = || args.first().cloned();
         match name {
             "yamlencode" | "jsonencode" => match first() {
@@ -843,21 +888,23 @@ impl<'g, 'a> Evaluator<'g, 'a> {
                 }
                 _ => self.unknown("split()"),
             },
-            "file" | "templatefile" | "fileset" | "templatestring" => {
-                let path = match first() {
-                    Some(Val::Str(s)) => {
-                        let shown: String = s.chars().take_while(|c| *c != MARK).collect();
-                        let tail = s.rsplit(MARK_END).next().unwrap_or_default();
-                        if s.contains(MARK) {
-                            format!("{shown}...{tail}")
-                        } else {
-                            s
-                        }
-                    }
-                    _ => String::new(),
-                };
-                self.unknown(format!("{name}(\"{path}\"), which is not read"))
-            }
+            "file" | "templatefile" => match first() {
+                Some(Val::Str(path)) => match (self.file(name, &path), args.get(1)) {
+                    (Val::Str(text), Some(Val::Obj(vars))) => match text.parse::<Template>() {
+                        Ok(template) => self.template(&template, &mut vars.clone(), depth),
+                        Err(_) => self.unknown(format!("templatefile({path:?}), which is not a template")),
+                    },
+                    (text, _) => text,
+                },
+                _ => self.unknown(format!("{name}()")),
+            },
+            "fileset" => match (args.first(), args.get(1)) {
+                (Some(Val::Str(directory)), Some(Val::Str(pattern))) => {
+                    let files = self.graph.beside.matching(directory, pattern);
+                    Val::List(files.into_iter().map(Val::Str).collect())
+                }
+                _ => self.unknown("fileset()"),
+            },
             _ => self.unknown(format!("{name}()")),
         }
     }
@@ -969,8 +1016,8 @@ mod tests {
     use super::*;
 
     fn graph_of(text: &str, f: impl FnOnce(&Graph<'_>)) {
-        let body = hcl_edit::parser::parse_body(text).expect("parses");
-        f(&Graph::new(&[(text, &body)]));
+        let body = parse(text).expect("parses");
+        f(&Graph::new(&[(text, &body)], &super::super::beside::NOTHING));
     }
 
     #[test]

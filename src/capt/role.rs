@@ -35,6 +35,17 @@ pub enum Guard {
     Unknown,
 }
 
+/// What a patched module does about the role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// The module reads the role and never owns it: a plan fails early where it is missing, and says how to create it.
+    Require,
+    /// The module creates the role where a variable (default false) says so, and requires it everywhere else.
+    Create,
+    /// As require, and a WorkspaceTemplate of its own, one per account, that owns the role.
+    AccountTemplate,
+}
+
 /// How the role is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {

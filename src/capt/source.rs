@@ -6,10 +6,14 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde_json::Value;
+
+use super::placeholder;
 use super::yaml::{self, Doc, Kind, NodeId, Style};
+use crate::model::Command;
 
 /// The Kubernetes object that carries a module.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ObjectRef {
     /// `WorkspaceTemplate` or `Workspace`.
@@ -55,6 +59,7 @@ pub struct ModuleSource {
     /// `providerConfigRef.name` beside it.
     pub provider_config: Option<String>,
     splice: Splice,
+    vars: Vars,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +87,25 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// A Kubernetes object outside any module that may bring NodePools to a cluster.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    pub object: ObjectRef,
+    /// Its line in the file.
+    pub line: usize,
+    pub value: Value,
+}
+
+/// What stands in a file of Kubernetes objects.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    /// In order.
+    pub modules: Vec<ModuleSource>,
+    /// The modules that it names but does not hold.
+    pub skipped: Vec<Skipped>,
+    pub manifests: Vec<Manifest>,
+}
+
 /// A file, read.
 #[derive(Debug, Clone)]
 pub struct Input {
@@ -89,12 +113,19 @@ pub struct Input {
     pub name: String,
     /// The whole text, a byte order mark included.
     pub text: String,
-    /// What it was read as.
     pub format: Format,
-    /// The modules in it, in order.
-    pub modules: Vec<ModuleSource>,
-    /// The modules it names but does not hold.
-    pub skipped: Vec<Skipped>,
+    /// Asked for by its own name, not as part of a folder.
+    pub named: bool,
+    pub objects: Objects,
+}
+
+/// A module's new text, and a variable to pass to it as "true".
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Index in [`Objects::modules`].
+    pub index: usize,
+    pub text: String,
+    pub pass: Option<String>,
 }
 
 /// A text that cannot be read: exit code 2.
@@ -156,96 +187,188 @@ impl Input {
         } else {
             Format::Hcl
         };
-        let (modules, skipped) = match format {
-            Format::Hcl => (
-                vec![ModuleSource::bare(text.trim_start_matches(BOM).to_owned())],
-                vec![],
-            ),
-            Format::Yaml => {
-                find(&text).map_err(|e| unreadable(e.line, e.column, format!("not YAML: {}", e.message)))?
-            }
+        let objects = match format {
+            Format::Hcl => Objects {
+                modules: vec![ModuleSource::bare(text.trim_start_matches(BOM).to_owned())],
+                ..Objects::default()
+            },
+            Format::Yaml => find(&text).map_err(|e| {
+                let step = next_step(name, &text, e.line);
+                unreadable(e.line, e.column, format!("not YAML: {}. {step}", e.message))
+            })?,
         };
         Ok(Self {
             name: name.into(),
             text,
             format,
-            modules,
-            skipped,
+            named: true,
+            objects,
         })
     }
 
-    /// The whole file with modules replaced, every other byte as it was. Pairs of index in [`Input::modules`] and new text.
+    /// Whether it may read other files of its folder: Terraform by name, a chart's installation by the chart.
+    pub fn reads_beside(&self) -> bool {
+        let functions = [
+            "file(",
+            "templatefile(",
+            "fileset(",
+            "kubectl_path_documents",
+            "chart",
+        ];
+        match self.format {
+            Format::Hcl => functions.iter().any(|word| self.text.contains(word)),
+            Format::Yaml => self
+                .objects
+                .manifests
+                .iter()
+                .any(|m| m.object.kind == "HelmChartProxy"),
+        }
+    }
+
+    /// The whole file with modules replaced, every other byte as it was.
     ///
     /// # Errors
     /// A sentence, where a module stands in a form that cannot be replaced safely. What is returned was read back: it holds
     /// exactly the new texts.
-    pub fn with_modules(&self, changes: &[(usize, String)]) -> Result<String, String> {
-        let mut text = self.text.clone();
-        let mut in_order: Vec<_> = changes.iter().collect();
-        in_order.sort_by_key(|(i, _)| std::cmp::Reverse(*i));
+    pub fn with_modules(&self, changes: &[Change]) -> Result<String, String> {
         let eol = if self.text.split('\n').next().is_some_and(|l| l.ends_with('\r')) {
             "\r\n"
         } else {
             "\n"
         };
-        for (i, new) in in_order {
-            let module = &self.modules[*i];
-            if module.text == *new {
-                continue;
+        let mut edits = Vec::new();
+        for change in changes {
+            let module = &self.objects.modules[change.index];
+            if let Some(variable) = &change.pass {
+                edits.extend(
+                    module
+                        .vars
+                        .pass(variable, eol)
+                        .map_err(|why| format!("{}{why}", module.label_colon()))?,
+                );
             }
-            let (range, replacement) = match &module.splice {
-                Splice::Whole => {
-                    let start = self.text.len() - self.text.trim_start_matches(BOM).len();
-                    (start..text.len(), new.clone())
-                }
-                Splice::Literal { content, indent } => {
-                    let raw = &self.text[content.clone()];
-                    (content.clone(), relined(raw, &module.text, new, *indent, eol))
-                }
-                Splice::AsBlock { span, key_column } => {
-                    // What follows on the scalar's last line can only be a comment; it goes behind the bar.
-                    let rest = self.text[span.end..]
-                        .split('\n')
-                        .next()
-                        .unwrap_or_default()
-                        .trim_end_matches('\r');
-                    let comment = rest.trim_end();
-                    (
-                        span.start..span.end + rest.len(),
-                        as_block(new, *key_column, comment, eol)?,
-                    )
-                }
-                Splice::AsQuoted { span } => (
-                    span.clone(),
-                    serde_json::to_string(new).map_err(|e| e.to_string())?,
-                ),
-                Splice::Refuse(why) => return Err(format!("{}{why}", module.label_colon())),
-            };
+            if module.text != change.text {
+                edits.push(self.replacement(module, &change.text, eol)?);
+            }
+        }
+        edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+        let mut text = self.text.clone();
+        for (range, replacement) in edits {
             text.replace_range(range, &replacement);
         }
         self.verify(&text, changes)?;
         Ok(text)
     }
 
-    fn verify(&self, text: &str, changes: &[(usize, String)]) -> Result<(), String> {
+    fn replacement(
+        &self,
+        module: &ModuleSource,
+        new: &str,
+        eol: &str,
+    ) -> Result<(Range<usize>, String), String> {
+        Ok(match &module.splice {
+            Splice::Whole => {
+                let start = self.text.len() - self.text.trim_start_matches(BOM).len();
+                (start..self.text.len(), new.to_owned())
+            }
+            Splice::Literal { content, indent } => {
+                let raw = &self.text[content.clone()];
+                (content.clone(), relined(raw, &module.text, new, *indent, eol))
+            }
+            Splice::AsBlock { span, key_column } => {
+                // What follows on the scalar's last line can only be a comment; it goes behind the bar.
+                let rest = self.text[span.end..].split('\n').next().unwrap_or_default();
+                let rest = rest.trim_end_matches('\r');
+                let block = as_block(new, *key_column, rest.trim_end(), eol)?;
+                (span.start..span.end + rest.len(), block)
+            }
+            Splice::AsQuoted { span } => {
+                let quoted = serde_json::to_string(new).map_err(|e| e.to_string())?;
+                (span.clone(), quoted)
+            }
+            Splice::Refuse(why) => return Err(format!("{}{why}", module.label_colon())),
+        })
+    }
+
+    fn verify(&self, text: &str, changes: &[Change]) -> Result<(), String> {
         let again = Self::read(&self.name, text.as_bytes().to_vec()).map_err(|e| e.to_string())?;
-        let expected = self.modules.iter().enumerate().map(|(i, m)| {
-            changes
-                .iter()
-                .find(|(c, _)| *c == i)
-                .map_or(m.text.as_str(), |(_, new)| new.as_str())
+        let modules = &self.objects.modules;
+        let expected = modules.iter().enumerate().map(|(i, m)| {
+            let change = changes.iter().find(|c| c.index == i);
+            change.map_or(m.text.as_str(), |c| c.text.as_str())
         });
-        let same = again.modules.len() == self.modules.len()
-            && again
-                .modules
-                .iter()
-                .zip(expected)
-                .all(|(now, want)| now.text == want);
-        if same {
+        let now = &again.objects.modules;
+        if now.len() == modules.len() && now.iter().zip(expected).all(|(now, want)| now.text == want) {
             Ok(())
         } else {
             Err("the module stands in this file in a form that cannot be changed safely; write it as a `module: |` block"
                 .into())
+        }
+    }
+}
+
+/// Where a variable can be passed to a module: `forProvider.vars`.
+#[derive(Debug, Clone)]
+enum Vars {
+    /// Before the first item of the list, with this indentation.
+    Item {
+        at: usize,
+        indent: String,
+        keys: Vec<String>,
+    },
+    /// There is no list: it goes before `module`.
+    List { at: usize, indent: String },
+    /// On this line, by hand.
+    ByHand(usize),
+    /// The file has no such place.
+    Nowhere,
+}
+
+impl Vars {
+    /// Where `module` stands in `holder`.
+    fn of(text: &str, doc: &Doc, holder: NodeId, key: NodeId) -> Self {
+        let line = doc.node(key).line;
+        let place = |node: NodeId| {
+            let start = text[..doc.node(node).span.start].rfind('\n').map_or(0, |i| i + 1);
+            let rest = &text[start..];
+            let indent = &rest[..rest.len() - rest.trim_start_matches(' ').len()];
+            (start, indent.to_owned(), &rest[indent.len()..])
+        };
+        let Some((_, vars)) = doc.entry(holder, "vars") else {
+            let (at, indent, rest) = place(key);
+            return if rest.starts_with("module") {
+                Self::List { at, indent }
+            } else {
+                Self::ByHand(line)
+            };
+        };
+        let Kind::Seq(items) = &doc.node(vars).kind else {
+            return Self::ByHand(doc.node(vars).line);
+        };
+        let keys = items
+            .iter()
+            .filter_map(|item| doc.text(doc.entry(*item, "key")?.1).map(str::to_owned))
+            .collect();
+        match items.first().map(|item| place(*item)) {
+            Some((at, indent, rest)) if rest.starts_with("- ") => Self::Item { at, indent, keys },
+            _ => Self::ByHand(doc.node(vars).line),
+        }
+    }
+
+    fn pass(&self, variable: &str, eol: &str) -> Result<Option<(Range<usize>, String)>, String> {
+        let item = |indent: &str| format!("{indent}- key: {variable}{eol}{indent}  value: \"true\"{eol}");
+        match self {
+            Self::Item { keys, .. } if keys.iter().any(|key| key == variable) => Ok(None),
+            Self::Item { at, indent, .. } => Ok(Some((*at..*at, item(indent)))),
+            Self::List { at, indent } => Ok(Some((
+                *at..*at,
+                format!("{indent}vars:{eol}{}", item(&format!("{indent}  "))),
+            ))),
+            Self::ByHand(line) => Err(format!(
+                "the variable {variable} cannot be passed to the module on line {line}; add `{{key: {variable}, value: \"true\"}}` to \
+                 its forProvider.vars first"
+            )),
+            Self::Nowhere => Ok(None),
         }
     }
 }
@@ -261,6 +384,7 @@ impl ModuleSource {
             line_by_line: true,
             provider_config: None,
             splice: Splice::Whole,
+            vars: Vars::Nowhere,
         }
     }
 
@@ -290,14 +414,15 @@ impl ModuleSource {
             line: 0,
             reason: "it has no module".into(),
         };
-        let (modules, skipped) = find(&text).map_err(|e| Skipped {
+        let found = find(&text).map_err(|e| Skipped {
             reason: e.message,
             ..nothing()
         })?;
-        match (modules.into_iter().next(), skipped.into_iter().next()) {
+        match (found.modules.into_iter().next(), found.skipped.into_iter().next()) {
             (Some(module), _) => Ok(Self {
                 first_line: None,
                 splice: Splice::Whole,
+                vars: Vars::Nowhere,
                 ..module
             }),
             (None, Some(skipped)) => Err(skipped),
@@ -325,8 +450,38 @@ fn looks_like_objects(text: &str) -> bool {
     }) && yaml::parse(text).is_ok()
 }
 
-fn find(text: &str) -> Result<(Vec<ModuleSource>, Vec<Skipped>), yaml::YamlError> {
-    let (mut modules, mut skipped) = (Vec::new(), Vec::new());
+/// What to do about a text that does not parse at this line.
+pub fn next_step(file: &str, text: &str, line: usize) -> String {
+    let at = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let local = |words: &[&str]| Command::local(words);
+    match placeholder::find(at).first() {
+        Some((range, _)) => format!(
+            "{} is a placeholder; fill it in first: `{}`, or `envsubst`",
+            &at[range.clone()],
+            local(&["clusterctl", "generate", "yaml", "--from", file])
+        ),
+        None if at.contains("{{") && text.contains("}}") => {
+            "The file is a Go template; render it first (`helm template`) and check what that prints".into()
+        }
+        None => "Correct that line, then run this again".into(),
+    }
+}
+
+/// Kinds outside a module that may bring NodePools: by group, or any group.
+fn brings_pools(group: &str, kind: &str) -> bool {
+    match kind {
+        "NodePool" | "Provisioner" => group == "karpenter.sh",
+        "HelmChartProxy" => group == "addons.cluster.x-k8s.io",
+        "HelmRelease" => group == "helm.toolkit.fluxcd.io",
+        "Application" => group == "argoproj.io",
+        "ConfigMap" => group == "v1",
+        _ => false,
+    }
+}
+
+fn find(text: &str) -> Result<Objects, yaml::YamlError> {
+    let mut found = Objects::default();
+    let mut budget = 200_000;
     for doc in yaml::parse(text)? {
         for id in doc.ids() {
             if !matches!(doc.node(id).kind, Kind::Map { .. }) {
@@ -337,6 +492,8 @@ fn find(text: &str) -> Result<(Vec<ModuleSource>, Vec<Skipped>), yaml::YamlError
                 continue;
             };
             let group = api.split('/').next().unwrap_or_default();
+            let object = object_ref(&doc, id, kind);
+            let line = doc.node(id).line;
             let holders: &[&[&str]] = match kind {
                 "WorkspaceTemplate" if group == "infrastructure.cluster.x-k8s.io" => &[
                     &["spec", "template", "spec", "forProvider"],
@@ -344,23 +501,29 @@ fn find(text: &str) -> Result<(Vec<ModuleSource>, Vec<Skipped>), yaml::YamlError
                     &["spec"],
                 ],
                 "Workspace" if group.ends_with("upbound.io") => &[&["spec", "forProvider"]],
+                _ if brings_pools(group, kind) => {
+                    match doc.json(id, &mut budget) {
+                        Some(value) => found.manifests.push(Manifest { object, line, value }),
+                        None => found.skipped.push(Skipped {
+                            object,
+                            line,
+                            reason: "its aliases expand too far".into(),
+                        }),
+                    }
+                    continue;
+                }
                 _ => continue,
             };
-            let object = object_ref(&doc, id, kind);
             match module_of(text, &doc, id, holders) {
                 Ok(mut module) => {
                     module.object = Some(object);
-                    modules.push(module);
+                    found.modules.push(module);
                 }
-                Err(reason) => skipped.push(Skipped {
-                    object,
-                    line: doc.node(id).line,
-                    reason,
-                }),
+                Err(reason) => found.skipped.push(Skipped { object, line, reason }),
             }
         }
     }
-    Ok((modules, skipped))
+    Ok(found)
 }
 
 fn json_ref(object: &serde_json::Value) -> ObjectRef {
@@ -501,6 +664,7 @@ fn module_of(text: &str, doc: &Doc, id: NodeId, holders: &[&[&str]]) -> Result<M
             .and_then(|n| doc.text(n))
             .map(str::to_owned),
         splice,
+        vars: Vars::of(text, doc, holder, key),
     })
 }
 

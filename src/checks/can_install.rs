@@ -10,7 +10,7 @@ use crate::facts::install::{Chart, DEFAULT_NAMESPACE, Needed, PlannedRole, Revie
 use crate::model::{Observed, Why};
 use crate::text::quote;
 
-pub static CAN_INSTALL: Check = Check {
+pub(crate) static CAN_INSTALL: Check = Check {
     id: "can-install",
     group: Group::HelmAccess,
     title: "You may create what the chart contains",

@@ -15,7 +15,7 @@ use crate::model::{Observed, Unknown};
 /// The audience of IRSA's tokens where the service account names none.
 const AUDIENCE: &str = "sts.amazonaws.com";
 
-pub static CONTROLLER_IDENTITY: Check = Check {
+pub(crate) static CONTROLLER_IDENTITY: Check = Check {
     id: "controller-identity",
     group: Group::Karpenter,
     title: "Karpenter's controller can get the credentials of its role",

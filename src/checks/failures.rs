@@ -20,7 +20,7 @@ const SETTLING: SignedDuration = SignedDuration::from_mins(5);
 /// What was last seen within this time is taken for going on: Karpenter tries again every few minutes.
 const STILL: SignedDuration = SignedDuration::from_mins(15);
 
-pub static SPOT_FAILURES_SEEN: Check = Check {
+pub(crate) static SPOT_FAILURES_SEEN: Check = Check {
     id: "spot-failures-seen",
     group: Group::Karpenter,
     title: "No failed Spot launches found",
@@ -28,7 +28,7 @@ pub static SPOT_FAILURES_SEEN: Check = Check {
     judge: spot_failures_seen,
 };
 
-pub static NODE_REGISTRATION: Check = Check {
+pub(crate) static NODE_REGISTRATION: Check = Check {
     id: "node-registration",
     group: Group::Karpenter,
     title: "Launched instances join the cluster",

@@ -12,7 +12,7 @@ use crate::model::Observed;
 use eks_aws_auth::{NodeKind, NodeRole, NodeVerdict, Standing, judge_node_role};
 use iam_policy::document::glob;
 
-pub static FARGATE_ROLE_MAPPED: Check = Check {
+pub(crate) static FARGATE_ROLE_MAPPED: Check = Check {
     id: "fargate-role-mapped",
     group: Group::NodeMapping,
     title: "The cluster lets Pods on Fargate join",

@@ -9,7 +9,7 @@ use crate::facts::Facts;
 use crate::model::{Observed, Why};
 use eks_aws_auth::{Caller, Existence, Outcome, Want, decide, mapping_remedy};
 
-pub static CALLER_MAPPED: Check = Check {
+pub(crate) static CALLER_MAPPED: Check = Check {
     id: "caller-mapped",
     group: Group::HelmAccess,
     title: "The cluster knows you",

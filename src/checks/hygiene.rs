@@ -15,7 +15,7 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{MapKey, Mistake, NodeFault, Outcome, PassedOverBecause, Problem, Severity, Standing};
 
-pub static AWS_AUTH_HYGIENE: Check = Check {
+pub(crate) static AWS_AUTH_HYGIENE: Check = Check {
     id: "aws-auth-hygiene",
     group: Group::NodeMapping,
     title: "aws-auth does what it seems to say",

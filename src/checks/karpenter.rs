@@ -175,7 +175,7 @@ pub(super) fn names<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-pub static POOLS_WANT_SPOT: Check = Check {
+pub(crate) static POOLS_WANT_SPOT: Check = Check {
     id: "pools-want-spot",
     group: Group::Karpenter,
     title: "Node pools can launch Spot",

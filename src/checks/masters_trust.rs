@@ -15,7 +15,7 @@ use crate::trust::{self, Identity, Question, Request, TrustVerdict};
 use eks_aws_auth::{AccessEntry, Cluster, Existence};
 use iam_policy::arn::Arn;
 
-pub static MASTERS_TRUST: Check = Check {
+pub(crate) static MASTERS_TRUST: Check = Check {
     id: "masters-trust",
     group: Group::HelmAccess,
     title: "The cluster's admin roles exist, and the right principals can assume them",

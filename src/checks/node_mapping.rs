@@ -214,7 +214,7 @@ pub(super) fn sentence(text: &str) -> String {
     }
 }
 
-pub static AWS_AUTH_PARSES: Check = Check {
+pub(crate) static AWS_AUTH_PARSES: Check = Check {
     id: "aws-auth-parses",
     group: Group::NodeMapping,
     title: "aws-auth is read without loss",
@@ -299,7 +299,7 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
         .from(&facts.validation_webhook)
 }
 
-pub static NODE_ROLE_MAPPED: Check = Check {
+pub(crate) static NODE_ROLE_MAPPED: Check = Check {
     id: "node-role-mapped",
     group: Group::NodeMapping,
     title: "The cluster lets nodes with this role join",
@@ -634,7 +634,7 @@ fn last_written(facts: &Facts) -> Option<&str> {
         .map(String::as_str)
 }
 
-pub static NODE_ROLE_KNOWN: Check = Check {
+pub(crate) static NODE_ROLE_KNOWN: Check = Check {
     id: "node-role-known",
     group: Group::NodeMapping,
     title: "The role of Karpenter's nodes is known, and IAM has it",

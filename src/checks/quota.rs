@@ -9,7 +9,7 @@ use crate::facts::Facts;
 use crate::karpenter::instances::{SpotQuota, spot_needs_of};
 use crate::model::Observed;
 
-pub static SPOT_QUOTA: Check = Check {
+pub(crate) static SPOT_QUOTA: Check = Check {
     id: "spot-quota",
     group: Group::SpotRole,
     title: "The Spot quotas leave room for the pools' instances",

@@ -10,9 +10,6 @@ use crate::model::{DeniedBy, Observed, Why};
 use crate::model::{Role, SimulatedDecision, Simulation};
 use crate::spot_trust::{self, Defect};
 
-const SPOT_DOCS: &str =
-    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html";
-
 /// The command that creates the role for this target.
 pub(crate) fn create_command(facts: &Facts) -> String {
     facts.target.capt_spot(&["create-role"]).to_string()
@@ -41,11 +38,10 @@ fn account_not_confirmed(facts: &Facts) -> Option<String> {
     })
 }
 
-pub static SPOT_ROLE_EXISTS: Check = Check {
+pub(crate) static SPOT_ROLE_EXISTS: Check = Check {
     id: "spot-role-exists",
     group: Group::SpotRole,
     title: "The account has the EC2 Spot service-linked role",
-    docs: SPOT_DOCS,
     needed: always,
     judge: spot_role_exists,
 };
@@ -97,11 +93,10 @@ fn spot_role_exists(facts: &Facts) -> Judgement {
     .from(&facts.spot_role)
 }
 
-pub static SPOT_ROLE_INTACT: Check = Check {
+pub(crate) static SPOT_ROLE_INTACT: Check = Check {
     id: "spot-role-intact",
     group: Group::SpotRole,
     title: "The Spot role is the real service-linked one: path, trust and policy",
-    docs: SPOT_DOCS,
     needed: always,
     judge: spot_role_intact,
 };
@@ -178,7 +173,7 @@ fn spot_role_intact(facts: &Facts) -> Judgement {
         .from(&facts.spot_role_policies)
 }
 
-pub static SPOT_ROLE_CREATABLE: Check = Check {
+pub(crate) static SPOT_ROLE_CREATABLE: Check = Check {
     id: "spot-role-creatable",
     group: Group::SpotRole,
     title: "The missing Spot role can be created",

@@ -43,7 +43,7 @@ pub(crate) fn aws_flags_of(target: &Target) -> String {
     )
 }
 
-pub static CLUSTER_FOUND: Check = Check {
+pub(crate) static CLUSTER_FOUND: Check = Check {
     id: "cluster-found",
     group: Group::Target,
     title: "The context is an EKS cluster, and the cluster is active",
@@ -107,7 +107,7 @@ fn cluster_found(facts: &Facts) -> Judgement {
     .from(&facts.cluster)
 }
 
-pub static ENDPOINT_MATCHES: Check = Check {
+pub(crate) static ENDPOINT_MATCHES: Check = Check {
     id: "endpoint-matches",
     group: Group::Target,
     title: "The kubeconfig's server and certificate authority are this cluster's",
@@ -145,7 +145,16 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         (Some(ours), Some(theirs)) => Some(ours == theirs),
         _ => None,
     };
-    let judgement = if same_endpoint(server, endpoint) {
+    let judgement = if same_ca == Some(false) {
+        Judgement::fail(format!(
+            "the kubeconfig's certificate authority is not {}'s: its server {server} is another cluster, or something in between",
+            facts.target.cluster
+        ))
+        .remedy(
+            "Write the kubeconfig entry anew, then run this again.",
+            [format!("aws eks update-kubeconfig --name {}{}", crate::text::quote(&facts.target.cluster), aws_flags(facts))],
+        )
+    } else if same_endpoint(server, endpoint) {
         Judgement::pass(format!("the server is the cluster's endpoint, {endpoint}"))
     } else if host_of(server)
         .as_deref()
@@ -165,8 +174,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
     } else {
         let ca = match same_ca {
             Some(true) => "; its certificate authority is the cluster's, so it is the same one",
-            Some(false) => "; its certificate authority is not the cluster's, so it may be another one",
-            None => "",
+            _ => "",
         };
         Judgement::warn(format!("the kubeconfig's server {server} is not the cluster's endpoint {endpoint}: a tunnel or proxy{ca}"))
             .remedy("Make sure that the tunnel ends at this cluster: compare its certificate authority with EKS's.", [format!(
@@ -181,7 +189,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         .from(&facts.cluster)
 }
 
-pub static SAME_ACCOUNT: Check = Check {
+pub(crate) static SAME_ACCOUNT: Check = Check {
     id: "same-account",
     group: Group::Target,
     title: "The AWS credentials belong to the cluster's account",
@@ -225,7 +233,7 @@ fn same_account(facts: &Facts) -> Judgement {
     .from(&facts.cluster)
 }
 
-pub static CLUSTER_MATCHES_CHART: Check = Check {
+pub(crate) static CLUSTER_MATCHES_CHART: Check = Check {
     id: "cluster-matches-chart",
     group: Group::Target,
     title: "The chart names this cluster",

@@ -1,20 +1,18 @@
 //! Putting the clues together, asking EKS only where the kubeconfig alone does not tell.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures_util::stream::{self, StreamExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use sha2::Digest as _;
 
 use super::clues::{self, About, Clue, ClueSource, Clues, Flags};
 use super::exec::KnownExec;
 use super::kubeconfig::{self, KubeContext, Sources};
 use super::{Target, TargetError};
-use crate::aws::{self, Identity, Session};
-use crate::model::Calls;
-use crate::model::{CommandScope, Grant};
+use crate::aws::eks::{self, sha256_hex};
+use crate::aws::{self, Identity, Limits, Session};
+use crate::model::{Calls, CommandScope, Observed};
 use iam_policy::arn;
 
 /// What to resolve, as the flags have it.
@@ -162,7 +160,7 @@ pub struct Resolved {
 pub async fn resolve(
     request: &Request,
     http: &SharedHttpClient,
-    timeout: Duration,
+    limits: Limits,
     calls: &Calls,
 ) -> Result<Resolved, TargetError> {
     let sources = Sources::from_env(request.kubeconfig.as_deref());
@@ -222,7 +220,7 @@ pub async fn resolve(
             server.as_deref(),
             &identity,
             http,
-            timeout,
+            limits,
             calls,
         )
         .await;
@@ -360,7 +358,8 @@ fn scope(request: &Request, context: &KubeContext) -> CommandScope {
 /// In a pod the certificate authority is where the service account is.
 const POD_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
-fn ca_sha256(context: &KubeContext) -> Option<String> {
+/// SHA-256 of the context's certificate authority, where it has one.
+pub fn ca_sha256(context: &KubeContext) -> Option<String> {
     use base64::Engine as _;
     if context.in_cluster {
         return std::fs::read(POD_CA).ok().map(|pem| sha256_hex(&pem));
@@ -376,14 +375,6 @@ fn ca_sha256(context: &KubeContext) -> Option<String> {
         (None, None) => return None,
     };
     Some(sha256_hex(&pem))
-}
-
-/// SHA-256 of a PEM bundle, blank space at its ends left out.
-pub fn sha256_hex(pem: &[u8]) -> String {
-    sha2::Sha256::digest(pem.trim_ascii())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> TargetError {
@@ -422,31 +413,27 @@ async fn find_by_endpoint(
     server: Option<&str>,
     identity: &Identity,
     http: &SharedHttpClient,
-    timeout: Duration,
+    limits: Limits,
     calls: &Calls,
 ) -> Result<Clue, String> {
     let server = server.ok_or_else(|| "its cluster entry has no server".to_owned())?;
-    let session = Session::open(identity, region, http, timeout).await;
-    session
-        .credentials
-        .as_ref()
-        .map_err(|unknown| format!("EKS could not be asked for it: {unknown}"))?;
-    let eks = aws_sdk_eks::Client::new(&session.config);
-    let names = crate::facts::eks::list_clusters(&eks, region, timeout, calls)
-        .await
-        .map_err(|unknown| format!("EKS could not be asked for it: {unknown}"))?;
+    let session = Session::open(identity, region, http, limits, calls).await;
+    let listed = eks::list_clusters(&session).await;
+    let names = match listed.observed {
+        Observed::Known(names) => names,
+        Observed::Absent => Vec::new(),
+        Observed::Unknown(unknown) => return Err(format!("EKS could not be asked for it: {unknown}")),
+    };
     // A name that the context already has is the likely one; asked first, it spares the rest.
     let likely = |name: &String| !(context.cluster_name == *name || context.name.contains(name.as_str()));
     let mut ordered = names.clone();
     ordered.sort_by_key(likely);
     let mut unread: Option<String> = None;
+    let session = &session;
     let mut answers = stream::iter(ordered)
-        .map(|name| {
-            let eks = eks.clone();
-            async move {
-                let fact = crate::facts::eks::describe_cluster(&eks, &name, region, timeout, calls).await;
-                (name, fact)
-            }
+        .map(|name| async move {
+            let fact = eks::describe_cluster(session, &name).await;
+            (name, fact)
         })
         .buffered(8);
     while let Some((name, fact)) = answers.next().await {
@@ -482,17 +469,6 @@ pub fn same_endpoint(a: &str, b: &str) -> bool {
     match (parts(a), parts(b)) {
         (Some(a), Some(b)) => a == b,
         _ => false,
-    }
-}
-
-/// The permission that listing clusters needs.
-pub fn list_clusters_grant(region: &str) -> Grant {
-    Grant::Iam {
-        action: "eks:ListClusters".to_owned(),
-        resource: format!(
-            "arn:{}:eks:{region}:*:cluster/*",
-            arn::partition_of_region(region)
-        ),
     }
 }
 

@@ -26,13 +26,6 @@ pub fn cluster(name: Option<&String>, global: &Global) -> Option<CaptCluster> {
     })
 }
 
-fn options(global: &Global) -> Options {
-    Options {
-        timeout: global.request_timeout,
-        use_exec: global.use_exec,
-    }
-}
-
 /// A name goes into a URL's path: what Kubernetes takes for a name, and nothing else.
 fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Stop> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
@@ -101,8 +94,8 @@ async fn read(global: &Global, calls: &Calls) -> Result<Management, Stop> {
         Some(name) => Some(checked("the namespace", name)?),
         None => None,
     };
-    let (plain, api) = management(&commands::request(global), &options(global), calls).await?;
-    let there = management::templates(&api, namespace, calls).await;
+    let (plain, api) = management(&commands::request(global), &commands::options(global), calls).await?;
+    let there = management::templates(&api, namespace).await;
     Ok(judgeable(there, namespace, &plain))
 }
 
@@ -158,15 +151,14 @@ fn judgeable(there: Templates, namespace: Option<&str>, plain: &Plain) -> Manage
 pub async fn workload(
     request: &Request,
     capt: &CaptCluster,
-    global: &Global,
+    options: &Options,
     calls: &Calls,
 ) -> Result<Request, Stop> {
     let name = checked("--capt", &capt.name)?;
     if let Some(namespace) = &capt.namespace {
         checked("the namespace", namespace)?;
     }
-    let options = options(global);
-    let (plain, api) = management(request, &options, calls).await?;
+    let (plain, api) = management(request, options, calls).await?;
     let place = place(&plain);
     let namespace = capt
         .namespace
@@ -179,7 +171,7 @@ pub async fn workload(
         "the Secret {namespace}/{} on {place}",
         management::secret_name(name)
     );
-    let (mut config, context) = match management::kubeconfig(&api, namespace, name, calls).await {
+    let (mut config, context) = match management::kubeconfig(&api, namespace, name).await {
         Observed::Known(Ok(found)) => found,
         Observed::Known(Err(why)) => {
             return Err(Stop::failed(format!(
@@ -193,7 +185,7 @@ pub async fn workload(
                 ])
             )));
         }
-        Observed::Absent => return Err(missing(&api, &secret, name, namespace, &plain, calls).await),
+        Observed::Absent => return Err(missing(&api, &secret, name, namespace, &plain).await),
         Observed::Unknown(unknown) => {
             return Err(undecided(format!(
                 "{secret} could not be read: {unknown}{}",
@@ -208,7 +200,7 @@ pub async fn workload(
     let mut unread = None;
     if clues.believed(About::Cluster).is_none() || clues.believed(About::Region).is_none() {
         // Only now: most kubeconfigs tell, and this is one permission more.
-        let planes = management::control_planes(&api, Some(namespace), calls).await;
+        let planes = management::control_planes(&api, Some(namespace)).await;
         match &planes.observed {
             Observed::Known(planes) => {
                 told = management::of_cluster(planes, name)
@@ -252,8 +244,8 @@ pub async fn workload(
 }
 
 /// The Secret is not there: says how far CAPT is, and where to look.
-async fn missing(api: &Api, secret: &str, name: &str, namespace: &str, plain: &Plain, calls: &Calls) -> Stop {
-    let planes = management::control_planes(api, Some(namespace), calls).await;
+async fn missing(api: &Api, secret: &str, name: &str, namespace: &str, plain: &Plain) -> Stop {
+    let planes = management::control_planes(api, Some(namespace)).await;
     let progress = planes
         .known()
         .map(|planes| match management::of_cluster(planes, name) {

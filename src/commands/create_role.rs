@@ -2,13 +2,13 @@
 
 use crate::cli::{CreateRole, Global};
 use crate::cluster::resolve::Request;
-use crate::commands::preflight::{describe, done};
+use crate::commands::offer::{create, describe, done};
 use crate::commands::{self, Stop};
 use crate::facts::{Ask, Facts};
 use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
 use crate::report::{CreateRoleOutcome, CreateRoleResult, Envelope};
-use crate::spot_role::{self, Todo};
+use crate::spot_role::{self, How, Todo};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
 
@@ -63,20 +63,15 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
                 "the role is missing, and nobody is there to ask\n  fix: run it at a terminal, or say --yes to create it without asking",
             ));
         }
-        if !ui.ask("Create it now?").await? {
+        if !ui.consents("Create it now?").await? {
             terminal::err("Nothing was created.");
             return Ok(Exit::Failed);
         }
     }
-    let work = spot_role::create(&plan, &reach, global.request_timeout, &calls);
-    let created = ui
-        .progress("creating the role and waiting until IAM shows it", work)
-        .await
-        .map_err(|refusal| Stop::failed(refusal.to_string()))?;
-    let word = if created.by_somebody_else {
-        CreateRoleOutcome::Exists
-    } else {
-        CreateRoleOutcome::Created
+    let created = create(&ui, global, &plan, &facts, &reach, &calls).await?;
+    let word = match created.how {
+        How::Created | How::AnswerLost => CreateRoleOutcome::Created,
+        How::Meanwhile => CreateRoleOutcome::Exists,
     };
     let said = done(&created);
     terminal::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod gate;
 pub mod hook;
 pub mod install;
+pub mod offer;
 pub mod policy;
 pub mod preflight;
 pub mod raw;
@@ -175,6 +176,14 @@ pub fn request(global: &Global) -> Request {
     }
 }
 
+/// How to read; the clock of the whole run starts now.
+pub fn options(global: &Global) -> Options {
+    Options {
+        limits: aws::Limits::start(global.request_timeout, global.overall_timeout),
+        use_exec: global.use_exec,
+    }
+}
+
 /// Resolves the target and reads everything.
 ///
 /// # Errors
@@ -182,21 +191,18 @@ pub fn request(global: &Global) -> Request {
 pub async fn gather(global: &Global, request: &Request, ask: &Ask) -> Result<(Facts, Reach, Calls), Stop> {
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
+    let options = options(global);
     let onward = match &request.capt {
-        Some(cluster) => Some(capt::workload(request, cluster, global, &calls).await?),
+        Some(cluster) => Some(capt::workload(request, cluster, &options, &calls).await?),
         None => None,
     };
     let request = onward.as_ref().unwrap_or(request);
-    let resolved = cluster::resolve(request, &http, global.request_timeout, &calls)
+    let resolved = cluster::resolve(request, &http, options.limits, &calls)
         .await
         .map_err(|error| match &request.in_memory {
             Some(given) => capt::not_resolved(given, &error),
             None => error.into(),
         })?;
-    let options = Options {
-        timeout: global.request_timeout,
-        use_exec: global.use_exec,
-    };
     let (facts, reach) = facts::gather(&resolved, ask, &http, &options, &calls).await;
     Ok((facts, reach, calls))
 }
@@ -208,7 +214,7 @@ pub fn print_calls(facts: &Facts) {
     }
 }
 
-/// Runs `work` on this thread, until it is done or Ctrl-C.
+/// Runs `work` on this thread, until it is done or a signal ends it.
 ///
 /// # Errors
 /// What `work` says, or that it was interrupted.
@@ -220,11 +226,28 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Err(Stop { message: String::new(), exit: Exit::Interrupted }),
+            exit = signalled() => Err(Stop { message: String::new(), exit }),
             result = work => result,
         }
     });
     // Names being resolved on a helper thread, or a question still open, must not hold up the exit.
     runtime.shutdown_background();
     result
+}
+
+/// Waits for Ctrl-C or a request to end. SIGHUP stays the system's, which heeds nohup.
+async fn signalled() -> Exit {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // As the first process of a container the program would otherwise not be ended by it.
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            return tokio::select! {
+                _ = terminate.recv() => Exit::Terminated,
+                _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+            };
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+    Exit::Interrupted
 }

@@ -1,9 +1,7 @@
 //! `trust ROLE`: may a principal assume a role; with `--cdk`, can CDK's kubectlRoleArn be that role.
 
-use std::time::Duration;
-
-use crate::aws;
-use crate::aws::token;
+use crate::aws::sts::{self, AssumeRole};
+use crate::aws::{self, eks, iam};
 use crate::checks::node_mapping::{existence, mappings_of};
 use crate::checks::target::aws_flags_of;
 use crate::cli::Global;
@@ -11,11 +9,10 @@ use crate::cli::trust::Trust;
 use crate::cluster::{self, resolve::Resolved};
 use crate::commands::{self, Stop};
 use crate::facts::assume::{self, About, Assume, Who};
-use crate::facts::{Options, access, iam};
-use crate::kube::{Api, Authentication};
+use crate::facts::{self, Options, access};
 use crate::model::Calls;
 use crate::model::Exit;
-use crate::model::{Grant, Observed, Unknown, Why};
+use crate::model::{Observed, Unknown, Why};
 use crate::report::json::{pretty, to_yaml};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
@@ -38,11 +35,8 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
     let request = commands::request(global);
-    let resolved = cluster::resolve(&request, &http, global.request_timeout, &calls).await?;
-    let options = Options {
-        timeout: global.request_timeout,
-        use_exec: global.use_exec,
-    };
+    let options = commands::options(global);
+    let resolved = cluster::resolve(&request, &http, options.limits, &calls).await?;
     let about = About {
         role: name.as_str(),
         account: given.as_ref().map(|arn| arn.account.as_str()),
@@ -65,7 +59,7 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
         .await;
     let side = Side {
         facts: &facts,
-        timeout: global.request_timeout,
+        options: &options,
         calls: &calls,
     };
     let report = side.answer(args, &name, given, &resolved).await?;
@@ -100,7 +94,7 @@ fn given(role: &str) -> Result<Option<Arn>, Stop> {
 /// What was read, and what it takes to ask more.
 struct Side<'a> {
     facts: &'a Assume,
-    timeout: Duration,
+    options: &'a Options,
     calls: &'a Calls,
 }
 
@@ -278,15 +272,12 @@ impl Side<'_> {
             Ok(source) => source,
             Err(observed) => return observed,
         };
-        let client = aws_sdk_iam::Client::new(&self.facts.session.config);
         iam::simulate(
-            &client,
+            &facts.session,
             &source,
             trust::ACTION,
             &role.to_string(),
             &[("sts:RoleSessionName", session_name)],
-            self.timeout,
-            self.calls,
         )
         .await
         .observed
@@ -320,32 +311,25 @@ impl Side<'_> {
             groups: Vec::new(),
             cluster_error: None,
         };
-        if let Err(unknown) = &self.facts.session.credentials {
-            tried.error = Some(unknown.to_string());
-            return tried;
-        }
-        let call = format!("sts:AssumeRole {role}");
-        let answer = aws_sdk_sts::Client::new(&self.facts.session.config)
-            .assume_role()
-            .role_arn(role.to_string())
-            .role_session_name(&args.session_name)
-            .set_external_id(args.external_id.clone())
-            // The shortest that STS gives.
-            .duration_seconds(900)
-            .send()
-            .await;
-        let found = match answer {
-            Ok(answer) => {
-                tried.session_arn = answer.assumed_role_user.map(|user| user.arn);
-                answer.credentials
+        let role = role.to_string();
+        let answer = sts::assume_role(
+            &self.facts.session,
+            AssumeRole {
+                role: &role,
+                session_name: &args.session_name,
+                external_id: args.external_id.as_deref(),
+                // The shortest that STS gives.
+                seconds: Some(900),
+            },
+        )
+        .await;
+        let session = match answer.observed {
+            Observed::Known(session) => session,
+            Observed::Absent => {
+                tried.error = Some(format!("{} found no such role", answer.call));
+                return tried;
             }
-            Err(error) => {
-                let grant = Grant::Iam {
-                    action: trust::ACTION.to_owned(),
-                    resource: role.to_string(),
-                };
-                let unknown = aws::failure(&error, grant, self.timeout).unknown;
-                self.calls.record(&call, unknown.to_string());
+            Observed::Unknown(unknown) => {
                 // A denial is an answer; an endpoint that cannot be reached is none.
                 if matches!(unknown.why, Why::Denied { .. }) {
                     tried.assumed = Outcome::Fail;
@@ -354,25 +338,14 @@ impl Side<'_> {
                 return tried;
             }
         };
-        self.calls.record(&call, "assumed");
         tried.assumed = Outcome::Pass;
-        let Some(found) = found else {
-            tried.cluster_error = Some("the answer of STS holds no credentials".to_owned());
-            return tried;
-        };
-        let credentials = aws_credential_types::Credentials::new(
-            found.access_key_id,
-            found.secret_access_key,
-            Some(found.session_token),
-            None,
-            "trust-try",
-        );
-        match self.whoami(&credentials, resolved).await {
+        tried.session_arn = session.arn;
+        match self.whoami(&session.credentials, resolved).await {
             Ok(user) => {
                 tried.username = Some(user.username);
                 tried.groups = user.groups;
             }
-            Err(why) => tried.cluster_error = Some(why),
+            Err(why) => tried.cluster_error = Some(why.to_string()),
         }
         tried
     }
@@ -381,33 +354,16 @@ impl Side<'_> {
         &self,
         credentials: &aws_credential_types::Credentials,
         resolved: &Resolved,
-    ) -> Result<access::KubernetesUser, String> {
-        let region = resolved
-            .exec
-            .as_ref()
-            .and_then(|exec| exec.region())
-            .unwrap_or(&resolved.target.region);
-        let cluster = resolved
-            .exec
-            .as_ref()
-            .and_then(|exec| exec.cluster.as_deref())
-            .unwrap_or(&resolved.target.cluster);
-        let bearer = token::eks_token(credentials, region, cluster, std::time::SystemTime::now())?;
-        let mut config = resolved.config.clone().ok_or_else(|| {
-            resolved
-                .config_error
-                .clone()
-                .unwrap_or_else(|| "the kubeconfig entry cannot be used".to_owned())
-        })?;
-        // Whatever else the kubeconfig's user has would be taken in the token's place.
-        config.auth_info = ::kube::config::AuthInfo::default();
-        crate::kube::authenticate(&mut config, &Authentication::Token(bearer))
-            .map_err(|unknown| unknown.to_string())?;
-        let api = Api::new(config, self.timeout).map_err(|unknown| unknown.to_string())?;
-        match access::whoami(&api, self.calls).await.observed {
+    ) -> Result<access::KubernetesUser, Unknown> {
+        let described = match self.facts.cluster.observed {
+            Observed::Known(_) => self.facts.cluster.clone(),
+            _ => eks::describe_cluster(&self.facts.session, &resolved.target.cluster).await,
+        };
+        let api = facts::connect_as(credentials, resolved, &described, self.options, self.calls)?;
+        match access::whoami(&api).await.observed {
             Observed::Known(user) => Ok(user),
-            Observed::Absent => Err("the cluster names no user".to_owned()),
-            Observed::Unknown(unknown) => Err(unknown.to_string()),
+            Observed::Absent => Err(Unknown::not_asked("the cluster names no user")),
+            Observed::Unknown(unknown) => Err(unknown),
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::aws;
 use crate::cli::{Global, Whois as Args};
 use crate::cluster;
 use crate::commands::{self, Stop};
-use crate::facts::Options;
 use crate::facts::mappings::{self, About, Mappings};
 use crate::model::Calls;
 use crate::model::Exit;
@@ -456,10 +455,7 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
     let ui = Ui::new(global.color, global.verbose, true);
     let http = aws::http_client().map_err(Stop::failed)?;
     let calls = Calls::default();
-    let options = Options {
-        timeout: global.request_timeout,
-        use_exec: global.use_exec,
-    };
+    let options = commands::options(global);
     let about = match &asked {
         None => About::Everybody,
         Some(Asked::Me) => About::Me,
@@ -469,7 +465,7 @@ async fn live(args: &Args, global: &Global, asked: Option<Asked>) -> Result<Exit
     };
     let request = commands::request(global);
     let work = async {
-        let resolved = cluster::resolve(&request, &http, global.request_timeout, &calls).await?;
+        let resolved = cluster::resolve(&request, &http, options.limits, &calls).await?;
         let read = mappings::gather(&resolved, &about, &http, &options, &calls).await;
         Ok::<_, Stop>((resolved.target, read))
     };

@@ -1,11 +1,11 @@
 //! The caller as the cluster sees it (SelfSubjectReview).
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::kube::{Api, Refusal};
-use crate::model::Calls;
-use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use super::Reading;
+use crate::kube::{Api, Resource};
+use crate::model::{Fact, Observed, Unknown, Why};
 
 /// Who the API server takes the caller for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,25 +21,23 @@ pub struct KubernetesUser {
 }
 
 /// Every authenticated user may create this review by default (ClusterRole system:basic-user).
-pub fn grant() -> Grant {
-    Grant::Rbac {
-        verb: "create".to_owned(),
-        group: "authentication.k8s.io".to_owned(),
-        resource: "selfsubjectreviews".to_owned(),
-        namespace: None,
-        name: None,
-    }
+const REVIEW: Resource<'static> = Resource::new(
+    "authentication.k8s.io",
+    "v1",
+    "SelfSubjectReview",
+    "selfsubjectreviews",
+);
+
+/// The name of the call.
+pub fn call() -> String {
+    REVIEW.grant("create", None).action()
 }
 
 /// Asks the API server who the caller is.
-pub async fn whoami(api: &Api, calls: &Calls) -> Fact<KubernetesUser> {
-    let grant = grant();
-    let call = grant.action();
-    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
-    let observed = match api
-        .review("/apis/authentication.k8s.io/v1/selfsubjectreviews", &body, &grant)
-        .await
-    {
+pub async fn whoami(api: &Api) -> Fact<KubernetesUser> {
+    let call = call();
+    let answer = api.review(&REVIEW, None).await;
+    let observed = match answer {
         Ok(value) => match value.pointer("/status/userInfo/username").and_then(Value::as_str) {
             Some(username) => Observed::Known(KubernetesUser {
                 username: username.to_owned(),
@@ -49,18 +47,18 @@ pub async fn whoami(api: &Api, calls: &Calls) -> Fact<KubernetesUser> {
                     .next(),
             }),
             None => Observed::Unknown(Unknown::new(
-                Why::Unusable,
-                "the answer to create selfsubjectreviews names no user",
+                Why::Malformed,
+                format!("the answer to {call} names no user"),
             )),
         },
-        Err(Refusal::NotFound | Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
-            Why::Unusable,
-            "the cluster does not serve SelfSubjectReview (Kubernetes before 1.28), or the server is no Kubernetes API",
-        )),
-        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
+        Err(unknown) => Observed::Unknown(unknown),
     };
-    calls.observed(&call, &observed);
+    api.calls().observed(&call, &observed);
     Fact::new(call, observed)
+}
+
+pub(super) async fn of_caller(read: &Reading<'_>) -> Fact<KubernetesUser> {
+    read.of_api(call(), whoami).await
 }
 
 fn strings(value: Option<&Value>) -> Vec<String> {

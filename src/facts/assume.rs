@@ -36,13 +36,13 @@ pub struct Assume {
     /// The AWS session it was read with.
     pub session: Session,
     /// The AWS credentials.
-    pub caller: Fact<sts::Caller>,
+    pub caller: Fact<Caller>,
     /// The role that is to be assumed.
-    pub role: Observed<crate::model::Role>,
+    pub role: Observed<Role>,
     /// The role of whoever is to assume it, or the role behind that session.
-    pub own_role: Observed<crate::model::Role>,
+    pub own_role: Observed<Role>,
     /// The cluster; not asked where only IAM is.
-    pub cluster: Fact<eks::Cluster>,
+    pub cluster: Fact<Cluster>,
     /// Its access entries.
     pub access_entries: Fact<Vec<AccessEntry>>,
     /// kube-system/aws-auth.
@@ -57,35 +57,27 @@ pub async fn gather(
     options: &Options,
     calls: &Calls,
 ) -> Assume {
-    let (session, token_session) = sessions(resolved, http, options, calls).await;
-    let read = Roles::default();
-    let aws = Aws {
-        session: &session,
-        target: &resolved.target,
-        timeout: options.timeout,
-        calls,
-        roles: &read,
-    };
-    let shared = Shared::default();
+    let ask = Ask::default();
+    let read = Reading::open(resolved, &ask, http, options, calls).await;
     let (role, own_role, (cluster, access_entries, aws_auth)) = join!(
-        of_account(&aws, &shared, about.account, about.role),
-        own_role(&aws, &shared, about.who),
-        mappings(resolved, about, &aws, &token_session, options),
+        of_account(&read, about.account, about.role).boxed_local(),
+        own_role(&read, about.who).boxed_local(),
+        mappings(&read, about).boxed_local(),
     );
     Assume {
         target: resolved.target.clone(),
-        caller: shared.caller(&aws).await.clone(),
+        caller: read.caller().await.clone(),
         role,
         own_role,
         cluster,
         access_entries,
         aws_auth,
-        session,
+        session: read.session,
     }
 }
 
 /// Why IAM can't be asked about that account: it answers for the credentials' own only.
-pub fn cannot_ask(session: &Session, caller: &Fact<sts::Caller>, account: Option<&str>) -> Option<Unknown> {
+pub fn cannot_ask(session: &Session, caller: &Fact<Caller>, account: Option<&str>) -> Option<Unknown> {
     if let Err(unknown) = &session.credentials {
         return Some(unknown.clone());
     }
@@ -103,63 +95,46 @@ pub fn cannot_ask(session: &Session, caller: &Fact<sts::Caller>, account: Option
 
 /// A role of that account. It is read beside the question who the caller is where the accounts are likely the same: by a
 /// name alone they are.
-async fn of_account(
-    aws: &Aws<'_>,
-    shared: &Shared,
-    account: Option<&str>,
-    name: &str,
-) -> Observed<crate::model::Role> {
-    let likely = account.is_none() || account == aws.target.account.as_deref();
-    let (caller, early) = join!(shared.caller(aws), async {
+async fn of_account(read: &Reading<'_>, account: Option<&str>, name: &str) -> Observed<Role> {
+    let likely = account.is_none() || account == read.target.account.as_deref();
+    let (caller, early) = join!(read.caller(), async {
         match likely {
-            true => Some(aws.role(name).await),
+            true => Some(read.role(name).await),
             false => None,
         }
     });
-    if let Some(unknown) = cannot_ask(aws.session, caller, account) {
+    if let Some(unknown) = cannot_ask(&read.session, caller, account) {
         return Observed::Unknown(unknown);
     }
     match early {
         Some(role) => role.observed,
-        None => aws.role(name).await.observed,
+        None => read.role(name).await.observed,
     }
 }
 
-async fn own_role(aws: &Aws<'_>, shared: &Shared, who: Who<'_>) -> Observed<crate::model::Role> {
+async fn own_role(read: &Reading<'_>, who: Who<'_>) -> Observed<Role> {
     match who {
-        Who::Caller => aws.caller_role(shared.caller(aws).await).await.observed,
+        Who::Caller => read.caller_role().await.observed,
         Who::Nobody => Observed::Unknown(Unknown::not_asked("it is not there yet")),
         Who::Named(who) => match who.role_name() {
-            Some(name) => of_account(aws, shared, Some(&who.arn().account), name).await,
+            Some(name) => of_account(read, Some(&who.arn().account), name).await,
             None => Observed::Unknown(Unknown::not_asked("it is no role")),
         },
     }
 }
 
 async fn mappings(
-    resolved: &Resolved,
+    read: &Reading<'_>,
     about: &About<'_>,
-    aws: &Aws<'_>,
-    token_session: &Session,
-    options: &Options,
-) -> (
-    Fact<eks::Cluster>,
-    Fact<Vec<AccessEntry>>,
-    Fact<aws_auth::AwsAuth>,
-) {
+) -> (Fact<Cluster>, Fact<Vec<AccessEntry>>, Fact<aws_auth::AwsAuth>) {
     if !about.mappings {
         const WHY: &str = "only IAM is asked";
         return (
             Fact::not_asked("eks:DescribeCluster", WHY),
             Fact::not_asked("eks:ListAccessEntries", WHY),
-            Fact::not_asked(aws_auth::grant().action(), WHY),
+            Fact::not_asked(aws_auth::call(), WHY),
         );
     }
-    let map = async {
-        match connect_resolved(resolved, token_session, options, aws.calls).await {
-            Ok(api) => aws_auth::read(&api, aws.calls).await,
-            Err(unknown) => unread(aws_auth::grant().action(), &unknown),
-        }
-    };
-    join!(aws.cluster(), aws.access_entries(), map)
+    let (cluster, entries, map) = join!(read.cluster(), read.access_entries(), read.aws_auth());
+    (cluster.clone(), entries.clone(), map.clone())
 }

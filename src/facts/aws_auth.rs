@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::kube::{Api, Refusal};
-use crate::model::Calls;
-use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use super::Reading;
+use crate::kube::{Api, Resource};
+use crate::model::Fact;
 use eks_aws_auth::{self, VALIDATION_WEBHOOK};
 
 /// The ConfigMap's data and who wrote it.
@@ -50,37 +50,16 @@ impl AwsAuth {
     }
 }
 
-/// The permission it needs.
-pub fn grant() -> Grant {
-    Grant::Rbac {
-        verb: "get".to_owned(),
-        group: String::new(),
-        resource: "configmaps".to_owned(),
-        namespace: Some("kube-system".to_owned()),
-        name: Some("aws-auth".to_owned()),
-    }
+const CONFIG_MAP: Resource<'static> = Resource::core("ConfigMap", "configmaps").within("kube-system");
+
+/// The name of the call that reads the ConfigMap.
+pub fn call() -> String {
+    CONFIG_MAP.named("aws-auth")
 }
 
 /// Reads the ConfigMap.
-pub async fn read(api: &Api, calls: &Calls) -> Fact<AwsAuth> {
-    let grant = grant();
-    let call = grant.action();
-    let observed = match api
-        .get("/api/v1/namespaces/kube-system/configmaps/aws-auth", &grant)
-        .await
-    {
-        Ok(value) => parse(&value),
-        Err(Refusal::NotFound) => Observed::Absent,
-        Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
-            Why::Unusable,
-            format!(
-                "the answer to {call} was 404 without a Kubernetes status: the server is no Kubernetes API"
-            ),
-        )),
-        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
-    };
-    calls.observed(&call, &observed);
-    Fact::new(call, observed)
+pub async fn read(api: &Api) -> Fact<AwsAuth> {
+    api.get(&CONFIG_MAP, "aws-auth", parse).await
 }
 
 /// EKS's webhook that checks changes of aws-auth. What it refuses is not published, and it has never looked at what was
@@ -93,62 +72,42 @@ pub struct Webhook {
     pub failure_policy: Option<String>,
 }
 
-/// The permission that seeing the webhook needs.
-pub fn webhook_grant() -> Grant {
-    Grant::Rbac {
-        verb: "get".to_owned(),
-        group: "admissionregistration.k8s.io".to_owned(),
-        resource: "validatingwebhookconfigurations".to_owned(),
-        namespace: None,
-        name: Some(VALIDATION_WEBHOOK.to_owned()),
-    }
+const WEBHOOKS: Resource<'static> = Resource::new(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+);
+
+/// The name of the call that looks for the webhook.
+pub fn webhook_call() -> String {
+    WEBHOOKS.named(VALIDATION_WEBHOOK)
 }
 
 /// Looks whether the webhook is there.
-pub async fn webhook(api: &Api, calls: &Calls) -> Fact<Webhook> {
-    let grant = webhook_grant();
-    let call = grant.action();
-    let path =
-        format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{VALIDATION_WEBHOOK}");
-    let observed = match api.get(&path, &grant).await {
-        Ok(value) if value.get("kind").and_then(Value::as_str) == Some("ValidatingWebhookConfiguration") => {
-            Observed::Known(Webhook {
-                failure_policy: value
-                    .pointer("/webhooks/0/failurePolicy")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned),
-            })
-        }
-        Err(Refusal::NotFound) => Observed::Absent,
-        Ok(_) | Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
-            Why::Unusable,
-            format!("the answer to {call} is no webhook configuration"),
-        )),
-        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
-    };
-    calls.observed(&call, &observed);
-    Fact::new(call, observed)
+pub async fn webhook(api: &Api) -> Fact<Webhook> {
+    api.get(&WEBHOOKS, VALIDATION_WEBHOOK, |value| {
+        let policy = value.pointer("/webhooks/0/failurePolicy").and_then(Value::as_str);
+        Ok(Webhook {
+            failure_policy: policy.map(str::to_owned),
+        })
+    })
+    .await
 }
 
-fn parse(value: &Value) -> Observed<AwsAuth> {
-    if value.get("kind").and_then(Value::as_str) != Some("ConfigMap") {
-        return Observed::Unknown(Unknown::new(
-            Why::Unusable,
-            "the answer to get configmaps/aws-auth is no ConfigMap",
-        ));
-    }
+pub(super) async fn validation_webhook(read: &Reading<'_>) -> Fact<Webhook> {
+    read.of_api(webhook_call(), webhook).await
+}
+
+fn parse(value: &Value) -> Result<AwsAuth, String> {
     let data = match value.get("data") {
         None | Some(Value::Null) => BTreeMap::new(),
         Some(Value::Object(data)) => data
             .iter()
-            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-            .collect(),
-        Some(_) => {
-            return Observed::Unknown(Unknown::new(
-                Why::Unusable,
-                "the ConfigMap aws-auth has data that is no map",
-            ));
-        }
+            .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect::<Option<_>>()
+            .ok_or("has data that is not text")?,
+        Some(_) => return Err("has data that is not a map".to_owned()),
     };
     let managers = value
         .pointer("/metadata/managedFields")
@@ -165,5 +124,5 @@ fn parse(value: &Value) -> Observed<AwsAuth> {
         })
         .take(20)
         .collect();
-    Observed::Known(AwsAuth::new(data, managers))
+    Ok(AwsAuth::new(data, managers))
 }

@@ -5,15 +5,15 @@ use futures_util::join;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::karpenter::{List, PAGE, observed};
-use super::traces::list_grant;
-use super::{Ask, Aws, Shared, eks, unread};
+use super::karpenter::List;
+use super::{Ask, Reading, of_parent, pod_identity, spot_role, unread};
+use crate::aws::iam;
 use crate::cluster::Target;
 use crate::karpenter::identity::{self, Agent, Association, ClusterIdentity, IdentityFacts, Seen};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
 use crate::karpenter::traces::NodeFold;
-use crate::kube::{Api, Refusal};
-use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Resource};
+use crate::model::{Cluster, Fact, Observed};
 
 /// The Pod Identity agent: its add-on, its DaemonSet.
 pub const AGENT: &str = "eks-pod-identity-agent";
@@ -121,7 +121,7 @@ fn seen<T: Clone>(fact: &Fact<T>) -> Seen<T> {
 pub fn identity_facts(
     target: &Target,
     ask: &Ask,
-    cluster: &Fact<eks::Cluster>,
+    cluster: &Fact<Cluster>,
     controller: &Controller,
     nodes: &Fact<NodeFold>,
 ) -> Option<IdentityFacts> {
@@ -214,55 +214,36 @@ fn agent(addon: &Fact<String>, pods: &Fact<AgentPods>) -> Seen<Agent> {
     }
 }
 
+pub(super) const DEPLOYMENTS: Resource<'static> = Resource::new("apps", "v1", "Deployment", "deployments");
+const DAEMON_SETS: Resource<'static> =
+    Resource::new("apps", "v1", "DaemonSet", "daemonsets").within("kube-system");
+const SERVICE_ACCOUNTS: Resource<'static> = Resource::core("ServiceAccount", "serviceaccounts");
+const PODS: Resource<'static> = Resource::core("Pod", "pods");
+
 /// Reads the Deployments labelled as Karpenter, in all namespaces.
-pub(super) async fn deployments(api: &Result<Api, Unknown>, aws: &Aws<'_>) -> Fact<List<Deployment>> {
-    let grant = list_grant("apps", "deployments");
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
-    };
-    let path = format!("/apis/apps/v1/deployments?{SELECTOR}");
-    let listed = api
-        .fold(&path, PAGE, &grant, List::default, |list, item| {
-            // A server that does not know the selector must not make others Karpenter.
-            if Deployment::is_karpenter(&item) {
-                match Deployment::from_json(&item) {
-                    Ok(deployment) => list.items.push(deployment),
-                    Err(broken) => list.broken.push(broken.to_string()),
-                }
-            }
-        })
-        .await;
-    let observed = observed(&call, listed);
-    match &observed {
-        Observed::Known(list) => aws.calls.record(&call, format!("{} items", list.items.len())),
-        other => aws.calls.observed(&call, other),
-    }
-    Fact::new(call, observed)
+pub(super) async fn deployments(api: &Api) -> Fact<List<Deployment>> {
+    api.list(&DEPLOYMENTS.selected(SELECTOR), List::default, |list, item| {
+        // A server that does not know the selector must not make others Karpenter.
+        if Deployment::is_karpenter(item) {
+            list.add(Deployment::from_json(item).map_err(|broken| broken.to_string()));
+        }
+    })
+    .await
 }
 
 /// Reads everything else about the controller. The longest chain: Deployment, service account, role, simulation.
-pub(super) async fn read(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    ask: &Ask,
-    shared: &Shared,
-) -> Controller {
-    let deployments = shared.deployments(api, aws).await.clone();
+pub(super) async fn read(read: &Reading<'_>) -> Controller {
+    let deployments = read.deployments().await.clone();
     let mut controller = Controller {
         deployments,
-        ..Controller::not_asked(ask)
+        ..Controller::not_asked(read.ask)
     };
-    let Some(subject) = controller.subject(ask) else {
+    let Some(subject) = controller.subject(read.ask) else {
         // In Auto Mode the cluster's own role launches; anywhere else nothing of Karpenter's is there.
-        let cluster = shared.cluster(aws).await;
-        if cluster.known().is_some_and(|cluster| cluster.auto_mode) {
-            let (principal, spot_role) = (
-                cluster.known().and_then(|cluster| cluster.role_arn.clone()),
-                shared.spot_role(aws).await,
-            );
-            controller.may_create = aws.may_create_as(spot_role, principal.as_deref()).await;
+        if let Some(cluster) = read.cluster().await.known()
+            && cluster.auto_mode
+        {
+            controller.may_create = spot_role::may_create_as(read, cluster.role_arn.as_deref()).await;
         }
         return controller;
     };
@@ -270,42 +251,27 @@ pub(super) async fn read(
     let made_by_chart = subject
         .planned
         .is_some_and(|planned| planned.service_account.is_some());
-    let associations = async {
-        let all = aws.pod_identity_associations().await;
-        let own = match &all.observed {
-            Observed::Known(all) => all
-                .iter()
-                .find(|one| one.namespace == namespace && one.service_account == name)
-                .cloned(),
-            _ => None,
-        };
-        let own = match (&all.observed, own) {
-            (_, Some(own)) => aws.pod_identity_association(own).await,
-            (Observed::Unknown(unknown), None) => {
-                Fact::new(all.call.clone(), Observed::Unknown(unknown.clone()))
-            }
-            (_, None) => Fact::new(all.call.clone(), Observed::Absent),
-        };
-        (all, own)
-    };
-    let provider = async {
-        let cluster = shared.cluster(aws).await;
-        aws.oidc_provider(cluster).await
-    };
     let account = async {
+        let accounts = SERVICE_ACCOUNTS.within(&namespace);
         if made_by_chart {
-            return Fact::not_asked(account_grant(&namespace, &name).action(), "the chart makes it");
+            return Fact::not_asked(accounts.named(&name), "the chart makes it");
         }
-        service_account(api, aws, &namespace, &name).await
+        let ask = async |api: &Api| {
+            api.get(&accounts, &name, |value| {
+                ServiceAccount::from_json(value).map_err(|broken| broken.to_string())
+            })
+            .await
+        };
+        read.of_api(accounts.named(&name), ask).await
     };
     let ((associations, association), oidc_provider, service_account, pods, addon, agent_pods, cluster) = join!(
-        associations,
-        provider,
+        associations(read, &namespace, &name),
+        oidc_provider(read),
         account,
-        pods(api, aws, &namespace),
-        aws.agent_addon(),
-        agent_pods(api, aws),
-        shared.cluster(aws),
+        pods(read, &namespace),
+        pod_identity::addon_status(&read.session, &read.target.cluster, AGENT),
+        agent_pods(read),
+        read.cluster(),
     );
     controller = Controller {
         service_account,
@@ -318,16 +284,105 @@ pub(super) async fn read(
         ..controller
     };
     let nodes = Fact::not_asked("list nodes", "the role does not depend on it");
-    let wanted = identity_facts(aws.target, ask, cluster, &controller, &nodes)
+    let wanted = identity_facts(read.target, read.ask, cluster, &controller, &nodes)
         .as_ref()
         .and_then(identity::role_to_read);
     if let Some(name) = wanted {
-        controller.role = aws.role(&name).await;
-        let spot_role = shared.spot_role(aws).await;
+        controller.role = read.role(&name).await;
         let principal = controller.role.known().map(|role| role.arn.as_str());
-        controller.may_create = aws.may_create_as(spot_role, principal).await;
+        controller.may_create = spot_role::may_create_as(read, principal).await;
     }
     controller
+}
+
+/// The cluster's Pod Identity associations, and the controller's own with its role.
+async fn associations(
+    read: &Reading<'_>,
+    namespace: &str,
+    name: &str,
+) -> (Fact<Vec<Association>>, Fact<Association>) {
+    let all = pod_identity::associations(&read.session, &read.target.cluster);
+    let (all, cluster) = join!(all, read.cluster());
+    let all = of_parent(all, cluster);
+    let own = match &all.observed {
+        Observed::Unknown(unknown) => unread(all.call.clone(), unknown),
+        Observed::Absent => Fact::new(all.call.clone(), Observed::Absent),
+        Observed::Known(listed) => {
+            let mut own = listed
+                .iter()
+                .filter(|one| one.namespace == namespace && one.service_account == name);
+            match own.next() {
+                Some(own) => {
+                    let own = pod_identity::association(&read.session, &read.target.cluster, own.clone());
+                    of_parent(own.await, &all)
+                }
+                None => Fact::new(all.call.clone(), Observed::Absent),
+            }
+        }
+    };
+    (all, own)
+}
+
+/// The provider of the cluster's issuer, in the cluster's account.
+async fn oidc_provider(read: &Reading<'_>) -> Fact<crate::model::OidcProvider> {
+    const CALL: &str = "iam:GetOpenIDConnectProvider";
+    let known = match &read.cluster().await.observed {
+        Observed::Known(known) => known,
+        Observed::Absent => return Fact::not_asked(CALL, "the cluster was not found"),
+        Observed::Unknown(unknown) => return unread(CALL, unknown),
+    };
+    let issuer = known.oidc_issuer.as_deref().map(|issuer| {
+        issuer
+            .strip_prefix("https://")
+            .unwrap_or(issuer)
+            .trim_end_matches('/')
+    });
+    let (Some(issuer), Some(account)) = (issuer, known.account()) else {
+        return Fact::not_asked(CALL, "eks:DescribeCluster shows no OIDC issuer");
+    };
+    let arn = format!(
+        "arn:{}:iam::{account}:oidc-provider/{issuer}",
+        read.target.partition
+    );
+    iam::get_oidc_provider(&read.session, &arn).await
+}
+
+async fn agent_pods(read: &Reading<'_>) -> Fact<AgentPods> {
+    let ask = async |api: &Api| {
+        api.get(&DAEMON_SETS, AGENT, |value| {
+            let number = |pointer| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+            Ok(AgentPods {
+                desired: number("/status/desiredNumberScheduled"),
+                ready: number("/status/numberReady"),
+            })
+        })
+        .await
+    };
+    read.of_api(DAEMON_SETS.named(AGENT), ask).await
+}
+
+async fn pods(read: &Reading<'_>, namespace: &str) -> Fact<ControllerPods> {
+    let pods = PODS.within(namespace);
+    let fold = |pods: &mut ControllerPods, item: &Value| {
+        pods.total += 1;
+        let labelled = item
+            .get("metadata")
+            .and_then(|metadata| metadata.get("labels")?.get(FARGATE_PROFILE))
+            .is_some();
+        let node = item
+            .pointer("/spec/nodeName")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        // EKS names Fargate's nodes so.
+        if labelled || node.starts_with("fargate-") {
+            pods.on_fargate += 1;
+        }
+    };
+    let ask = async |api: &Api| {
+        api.list(&pods.selected(SELECTOR), ControllerPods::default, fold)
+            .await
+    };
+    read.of_api(pods.listed(), ask).await
 }
 
 impl Controller {
@@ -345,134 +400,10 @@ impl Controller {
             associations: Fact::not_asked("eks:ListPodIdentityAssociations", because),
             association: Fact::not_asked("eks:DescribePodIdentityAssociation", because),
             addon: Fact::not_asked(format!("eks:DescribeAddon {AGENT}"), because),
-            agent_pods: Fact::not_asked(agent_grant().action(), because),
+            agent_pods: Fact::not_asked(DAEMON_SETS.named(AGENT), because),
             oidc_provider: Fact::not_asked("iam:GetOpenIDConnectProvider", because),
             role: Fact::not_asked("iam:GetRole (the controller's)", because),
             may_create: Fact::not_asked("iam:SimulatePrincipalPolicy (as the controller)", because),
         }
     }
-}
-
-fn account_grant(namespace: &str, name: &str) -> Grant {
-    Grant::Rbac {
-        verb: "get".to_owned(),
-        group: String::new(),
-        resource: "serviceaccounts".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: Some(name.to_owned()),
-    }
-}
-
-fn agent_grant() -> Grant {
-    Grant::Rbac {
-        verb: "get".to_owned(),
-        group: "apps".to_owned(),
-        resource: "daemonsets".to_owned(),
-        namespace: Some("kube-system".to_owned()),
-        name: Some(AGENT.to_owned()),
-    }
-}
-
-/// A name as one segment of a path.
-fn segment(name: &str) -> String {
-    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-async fn get<T>(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    path: &str,
-    grant: &Grant,
-    parse: impl FnOnce(&Value) -> Result<T, String>,
-) -> Fact<T> {
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
-    };
-    let observed = match api.get(path, grant).await {
-        Ok(value) => match parse(&value) {
-            Ok(parsed) => Observed::Known(parsed),
-            Err(broken) => Observed::Unknown(Unknown::new(Why::Unusable, broken)),
-        },
-        Err(Refusal::NotFound) => Observed::Absent,
-        Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
-            Why::Unusable,
-            format!("the answer to {call} was no Kubernetes status: the server is no Kubernetes API"),
-        )),
-        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
-    };
-    aws.calls.observed(&call, &observed);
-    Fact::new(call, observed)
-}
-
-async fn service_account(
-    api: &Result<Api, Unknown>,
-    aws: &Aws<'_>,
-    namespace: &str,
-    name: &str,
-) -> Fact<ServiceAccount> {
-    let path = format!(
-        "/api/v1/namespaces/{}/serviceaccounts/{}",
-        segment(namespace),
-        segment(name)
-    );
-    get(api, aws, &path, &account_grant(namespace, name), |value| {
-        ServiceAccount::from_json(value).map_err(|broken| broken.to_string())
-    })
-    .await
-}
-
-async fn agent_pods(api: &Result<Api, Unknown>, aws: &Aws<'_>) -> Fact<AgentPods> {
-    let path = format!("/apis/apps/v1/namespaces/kube-system/daemonsets/{AGENT}");
-    get(api, aws, &path, &agent_grant(), |value| {
-        let number = |pointer| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-        Ok(AgentPods {
-            desired: number("/status/desiredNumberScheduled"),
-            ready: number("/status/numberReady"),
-        })
-    })
-    .await
-}
-
-async fn pods(api: &Result<Api, Unknown>, aws: &Aws<'_>, namespace: &str) -> Fact<ControllerPods> {
-    let grant = Grant::Rbac {
-        verb: "list".to_owned(),
-        group: String::new(),
-        resource: "pods".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: None,
-    };
-    let call = grant.action();
-    let api = match api {
-        Ok(api) => api,
-        Err(unknown) => return unread(call, unknown),
-    };
-    let path = format!("/api/v1/namespaces/{}/pods?{SELECTOR}", segment(namespace));
-    let listed = api
-        .fold(
-            &path,
-            PAGE,
-            &grant,
-            ControllerPods::default,
-            |pods: &mut ControllerPods, item| {
-                pods.total += 1;
-                let labelled = item
-                    .get("metadata")
-                    .and_then(|metadata| metadata.get("labels")?.get(FARGATE_PROFILE))
-                    .is_some();
-                let node = item
-                    .pointer("/spec/nodeName")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                // EKS names Fargate's nodes so.
-                if labelled || node.starts_with("fargate-") {
-                    pods.on_fargate += 1;
-                }
-            },
-        )
-        .await;
-    let observed = observed(&call, listed);
-    aws.calls.observed(&call, &observed);
-    Fact::new(call, observed)
 }

@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::spot_role::role_arn;
 use super::*;
-use crate::model::CommandScope;
-use crate::model::{DeniedBy, Why};
+use crate::karpenter::instances::SpotQuota;
+use crate::karpenter::objects::{NodeOs, NodePool};
+use crate::karpenter::traces::NodeFold;
+use crate::model::{CommandScope, DeniedBy, Grant};
 use eks_aws_auth::AuthenticationMode;
 
 /// The account of the fixture.
@@ -60,7 +63,7 @@ pub fn role(name: &str) -> crate::model::Role {
 pub fn spot_role() -> crate::model::Role {
     crate::model::Role {
         path: crate::spot_trust::PATH.to_owned(),
-        arn: spot_role_arn("aws", ACCOUNT),
+        arn: role_arn("aws", ACCOUNT),
         trust: SPOT_TRUST.to_owned(),
         ..role(SPOT_ROLE)
     }
@@ -211,7 +214,10 @@ pub fn at(text: &str) -> Option<Timestamp> {
 pub fn quota(quota: SpotQuota, vcpus: f64) -> quotas::QuotaFact {
     quotas::QuotaFact {
         quota,
-        vcpus: known(&quotas::call(quota), vcpus),
+        vcpus: known(
+            &format!("servicequotas:GetServiceQuota ec2 {}", quota.code()),
+            vcpus,
+        ),
     }
 }
 

@@ -8,10 +8,10 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Ask, Aws, unread};
+use super::{Ask, Reading, unread};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
-use crate::kube::{Api, Refusal};
-use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Resource};
+use crate::model::{Fact, Observed, Unknown, Why};
 
 /// How many reviews are asked at a time; the API server lets one client have that many.
 const AT_ONCE: usize = 16;
@@ -110,7 +110,7 @@ impl Needed {
         }
     }
 
-    fn body(&self) -> Value {
+    fn spec(&self) -> Value {
         let mut spec = serde_json::Map::new();
         match &self.path {
             Some(path) => {
@@ -139,7 +139,7 @@ impl Needed {
                 spec.insert("resourceAttributes".to_owned(), attributes);
             }
         }
-        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec})
+        Value::Object(spec)
     }
 }
 
@@ -341,40 +341,44 @@ pub struct Review {
 }
 
 /// Every authenticated user may create this review by default (ClusterRole system:basic-user).
-pub fn grant() -> Grant {
-    Grant::Rbac {
-        verb: "create".to_owned(),
-        group: "authorization.k8s.io".to_owned(),
-        resource: "selfsubjectaccessreviews".to_owned(),
-        namespace: None,
-        name: None,
-    }
-}
+const REVIEW: Resource<'static> = Resource::new(
+    "authorization.k8s.io",
+    "v1",
+    "SelfSubjectAccessReview",
+    "selfsubjectaccessreviews",
+);
 
 /// Asks the API server about everything that installing needs; the rights inside of roles only where they decide.
-pub(super) async fn read(api: &Result<Api, Unknown>, aws: &Aws<'_>, ask: &Ask) -> Fact<Vec<Review>> {
-    let call = grant().action();
-    let api = match api {
+pub(super) async fn read(read: &Reading<'_>) -> Fact<Vec<Review>> {
+    let call = REVIEW.grant("create", None).action();
+    let deployments = match read.ask.installing {
+        true => None,
+        false => read.deployments().await.known(),
+    };
+    if deployments.is_some_and(|list| !list.items.is_empty()) {
+        return Fact::not_asked(call, "Karpenter is installed, and nothing is about to be");
+    }
+    let api = match read.api().await {
         Ok(api) => api,
         Err(unknown) => return unread(call, unknown),
     };
-    let chart = chart(ask);
-    let observed = match reviews(api, chart.first()).await {
-        Ok(mut answers) => match reviews(api, chart.second(&answers)).await {
-            Ok(more) => {
-                let known: BTreeSet<Needed> = answers.iter().map(|one| one.needed.clone()).collect();
-                answers.extend(more.into_iter().filter(|one| !known.contains(&one.needed)));
-                Observed::Known(answers)
-            }
-            Err(unknown) => Observed::Unknown(unknown),
-        },
+    let observed = match all_reviews(api, &chart(read.ask)).await {
+        Ok(answers) => Observed::Known(answers),
         Err(unknown) => Observed::Unknown(unknown),
     };
     match &observed {
-        Observed::Known(answers) => aws.calls.record(&call, format!("{} answers", answers.len())),
-        other => aws.calls.observed(&call, other),
+        Observed::Known(answers) => api.calls().record(&call, format!("{} answers", answers.len())),
+        other => api.calls().observed(&call, other),
     }
     Fact::new(call, observed)
+}
+
+async fn all_reviews(api: &Api, chart: &Chart) -> Result<Vec<Review>, Unknown> {
+    let mut answers = reviews(api, chart.first()).await?;
+    let more = reviews(api, chart.second(&answers)).await?;
+    let known: BTreeSet<Needed> = answers.iter().map(|one| one.needed.clone()).collect();
+    answers.extend(more.into_iter().filter(|one| !known.contains(&one.needed)));
+    Ok(answers)
 }
 
 async fn reviews(api: &Api, all: BTreeSet<Needed>) -> Result<Vec<Review>, Unknown> {
@@ -389,20 +393,16 @@ async fn reviews(api: &Api, all: BTreeSet<Needed>) -> Result<Vec<Review>, Unknow
 }
 
 async fn review(api: &Api, needed: Needed) -> Result<Review, Unknown> {
-    const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    let unusable = || {
+    let answer = api.review(&REVIEW, Some(needed.spec())).await?;
+    let flag = |pointer| answer.pointer(pointer).and_then(Value::as_bool);
+    let allowed = flag("/status/allowed").ok_or_else(|| {
         Unknown::new(
-            Why::Unusable,
+            Why::Malformed,
             "the answer to create selfsubjectaccessreviews says neither yes nor no",
         )
-    };
-    let answer = match api.review(PATH, &needed.body(), &grant()).await {
-        Ok(answer) => answer,
-        Err(Refusal::Unknown(unknown)) => return Err(unknown),
-        Err(Refusal::NotFound | Refusal::NotInstalled | Refusal::Gone) => return Err(unusable()),
-    };
-    let status = answer.get("status").ok_or_else(unusable)?;
-    let flag = |name: &str| status.get(name).and_then(Value::as_bool);
-    let allowed = flag("allowed").ok_or_else(unusable)? && flag("denied") != Some(true);
-    Ok(Review { needed, allowed })
+    })?;
+    Ok(Review {
+        needed,
+        allowed: allowed && flag("/status/denied") != Some(true),
+    })
 }

@@ -11,15 +11,12 @@ use jiff::Timestamp;
 use kube::config::Kubeconfig;
 use serde_json::Value;
 
-use super::{Entry, Options, as_role, connect as open, token_cluster};
-use crate::aws::{self, Session};
+pub use super::connect::connect_plain as connect;
 use crate::cluster::clues::{About, Clue, ClueSource, looks_like_region};
 use crate::cluster::exec;
 use crate::cluster::kubeconfig::{self, KubeContext};
-use crate::cluster::resolve::Plain;
-use crate::kube::{Api, Refusal};
-use crate::model::Calls;
-use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use crate::kube::{Api, Resource};
+use crate::model::{Fact, Observed};
 
 /// The group of WorkspaceTemplates.
 pub const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io";
@@ -29,32 +26,6 @@ pub const CONTROL_PLANE: &str = "controlplane.cluster.x-k8s.io";
 
 /// The versions that CAPT serves, the one that every release has first. They do not differ in what is read here.
 const VERSIONS: [&str; 2] = ["v1beta1", "v1beta2"];
-
-/// How many objects one page of a list holds: a template has a whole Terraform module in it.
-const PAGE: usize = 100;
-
-/// A connection to the management cluster, as its context says: static token, certificate, exec plugin, or a token of
-/// EKS that is made here.
-///
-/// # Errors
-/// The context cannot be used, its plugin failed, or AWS gave no credentials for the token.
-pub async fn connect(plain: &Plain, options: &Options, calls: &Calls) -> Result<Api, Unknown> {
-    let entry = Entry {
-        context: &plain.context,
-        config: plain.config.as_ref(),
-        config_error: plain.config_error.as_deref(),
-        exec: plain.exec.as_ref(),
-    };
-    let (Some(_), Some(region)) = (token_cluster(plain.exec.as_ref(), options), &plain.region) else {
-        return open(entry, None, options, calls).await;
-    };
-    let http = aws::http_client().map_err(|error| Unknown::new(Why::Unusable, error))?;
-    let mut session = Session::open(&plain.token_identity, region, &http, options.timeout).await;
-    if let Some(role) = plain.exec.as_ref().and_then(|exec| exec.role_arn.as_deref()) {
-        session = as_role(session, role, plain.exec.as_ref(), options.timeout, calls).await;
-    }
-    open(entry, Some((&session, region)), options, calls).await
-}
 
 /// What CAPT keeps on the management cluster, or in one of its namespaces.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,10 +37,16 @@ pub struct Templates {
 }
 
 /// Reads both lists at the same time.
-pub async fn templates(api: &Api, namespace: Option<&str>, calls: &Calls) -> Templates {
+pub async fn templates(api: &Api, namespace: Option<&str>) -> Templates {
     let (templates, control_planes) = join!(
-        list(api, INFRASTRUCTURE, "workspacetemplates", namespace, calls),
-        control_planes(api, namespace, calls)
+        list(
+            api,
+            INFRASTRUCTURE,
+            "WorkspaceTemplate",
+            "workspacetemplates",
+            namespace
+        ),
+        control_planes(api, namespace)
     );
     Templates {
         templates,
@@ -78,54 +55,32 @@ pub async fn templates(api: &Api, namespace: Option<&str>, calls: &Calls) -> Tem
 }
 
 /// The CAPTControlPlanes of a namespace, or all. Absent: the cluster does not serve the kind.
-pub async fn control_planes(api: &Api, namespace: Option<&str>, calls: &Calls) -> Fact<Vec<Value>> {
-    list(api, CONTROL_PLANE, "captcontrolplanes", namespace, calls).await
+pub async fn control_planes(api: &Api, namespace: Option<&str>) -> Fact<Vec<Value>> {
+    list(
+        api,
+        CONTROL_PLANE,
+        "CAPTControlPlane",
+        "captcontrolplanes",
+        namespace,
+    )
+    .await
 }
 
-async fn list(
-    api: &Api,
-    group: &str,
-    plural: &str,
-    namespace: Option<&str>,
-    calls: &Calls,
-) -> Fact<Vec<Value>> {
-    let grant = Grant::Rbac {
-        verb: "list".to_owned(),
-        group: group.to_owned(),
-        resource: plural.to_owned(),
-        namespace: namespace.map(str::to_owned),
-        name: None,
-    };
-    let call = grant.action();
-    let scope = namespace
-        .map(|name| format!("namespaces/{name}/"))
-        .unwrap_or_default();
-    let mut observed = Observed::Absent;
-    for version in VERSIONS {
-        let path = format!("/apis/{group}/{version}/{scope}{plural}");
-        let listed = api.fold(&path, PAGE, &grant, Vec::new, |items, mut item| {
-            // Half of an object, and nothing that is judged.
-            if let Some(metadata) = item.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-                metadata.remove("managedFields");
-            }
-            items.push(item);
-        });
-        observed = match listed.await {
-            Ok(items) => Observed::Known(items),
-            Err(Refusal::NotInstalled | Refusal::NotFound) => continue,
-            Err(Refusal::Gone) => Observed::Unknown(Unknown::new(
-                Why::Unusable,
-                format!("{call}: the list expired while it was read"),
-            )),
-            Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
-        };
-        break;
-    }
-    match &observed {
-        Observed::Known(items) => calls.record(&call, format!("{} items", items.len())),
-        other => calls.observed(&call, other),
-    }
-    Fact::new(call, observed)
+async fn list(api: &Api, group: &str, kind: &str, plural: &str, namespace: Option<&str>) -> Fact<Vec<Value>> {
+    let versions = VERSIONS.map(|version| {
+        // A template has a whole Terraform module in it.
+        let all = Resource::new(group, version, kind, plural).paged_by(100);
+        namespace.map_or(all, |namespace| all.within(namespace))
+    });
+    api.list_served(&versions, Vec::new, |items, item, _| {
+        let mut item = item.clone();
+        // Half of an object, and nothing that is judged.
+        if let Some(metadata) = item.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        items.push(item);
+    })
+    .await
 }
 
 /// The name of the Secret with a cluster's kubeconfig.
@@ -139,31 +94,11 @@ pub async fn kubeconfig(
     api: &Api,
     namespace: &str,
     cluster: &str,
-    calls: &Calls,
 ) -> Observed<Result<(Kubeconfig, KubeContext), String>> {
-    let name = secret_name(cluster);
-    let grant = Grant::Rbac {
-        verb: "get".to_owned(),
-        group: String::new(),
-        resource: "secrets".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: Some(name.clone()),
-    };
-    let call = grant.action();
-    let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
-    let observed = match api.get(&path, &grant).await {
-        Ok(secret) => Observed::Known(parse(&secret)),
-        Err(Refusal::NotFound) => Observed::Absent,
-        Err(Refusal::NotInstalled | Refusal::Gone) => Observed::Unknown(Unknown::new(
-            Why::Unusable,
-            format!(
-                "the answer to {call} was 404 without a Kubernetes status: the server is no Kubernetes API"
-            ),
-        )),
-        Err(Refusal::Unknown(unknown)) => Observed::Unknown(unknown),
-    };
-    calls.observed(&call, &observed);
-    observed
+    let secrets = Resource::core("Secret", "secrets").within(namespace);
+    api.get(&secrets, &secret_name(cluster), |secret| Ok(parse(secret)))
+        .await
+        .observed
 }
 
 /// Reads the Secret. Whatever is wrong, its content is not repeated.

@@ -19,13 +19,13 @@ pub enum About {
 #[derive(Debug)]
 pub struct Mappings {
     /// The AWS credentials.
-    pub caller: Fact<sts::Caller>,
+    pub caller: Fact<Caller>,
     /// The identity of the cluster's token, where it is another one and was asked for.
-    pub token_caller: Option<Fact<sts::Caller>>,
+    pub token_caller: Option<Fact<Caller>>,
     /// The access key id of that identity.
     pub access_key_id: Option<String>,
     /// The cluster.
-    pub cluster: Fact<eks::Cluster>,
+    pub cluster: Fact<Cluster>,
     /// Its access entries.
     pub access_entries: Fact<Vec<AccessEntry>>,
     /// kube-system/aws-auth.
@@ -35,7 +35,7 @@ pub struct Mappings {
     /// Who the cluster takes the token's identity for.
     pub kubernetes_user: Fact<access::KubernetesUser>,
     /// The roles that IAM was asked about, by name.
-    pub roles: BTreeMap<String, Fact<crate::model::Role>>,
+    pub roles: BTreeMap<String, Fact<Role>>,
     /// Every call that was made.
     pub calls: Vec<Call>,
 }
@@ -48,90 +48,65 @@ pub async fn gather(
     options: &Options,
     calls: &Calls,
 ) -> Mappings {
-    let (session, token_session) = sessions(resolved, http, options, calls).await;
-    let api = connect_resolved(resolved, &token_session, options, calls);
-    let read = Roles::default();
-    let aws = Aws {
-        session: &session,
-        target: &resolved.target,
-        timeout: options.timeout,
-        calls,
-        roles: &read,
-    };
+    let ask = Ask::default();
+    let read = Reading::open(resolved, &ask, http, options, calls).await;
     // The exec entry's role, or its own profile: then the token is not the credentials'.
     let another = resolved.target.role_arn.is_some() || resolved.identity != resolved.token_identity;
-    let token_aws = Aws {
-        session: &token_session,
-        ..aws
-    };
     let caller = async {
+        let mine = read.caller().await.clone();
         match about {
             About::Me if another => {
-                let (caller, token_caller) = join!(aws.caller(), token_aws.caller());
-                let role = role_behind(&aws, &token_caller).await;
-                (caller, Some(token_caller), role)
+                let token_caller = sts::caller(&read.token_session).await;
+                let role = role_behind(&read, &token_caller).await;
+                (mine, Some(token_caller), role)
             }
             About::Me => {
-                let caller = aws.caller().await;
-                let role = role_behind(&aws, &caller).await;
-                (caller, None, role)
+                let role = role_behind(&read, &mine).await;
+                (mine, None, role)
             }
-            _ => (aws.caller().await, None, None),
+            _ => (mine, None, None),
         }
     };
     let asked = async {
         match about {
-            About::Role(name) => Some((name.clone(), aws.role(name).await)),
+            About::Role(name) => Some((name.clone(), read.role(name).await)),
             _ => None,
         }
     };
     let entries = async {
-        let entries = aws.access_entries().await;
-        let roles = match about {
-            About::Everybody => roles_of(&aws, entries.known().map(Vec::as_slice).unwrap_or_default()).await,
+        let entries = read.access_entries().await;
+        match about {
+            About::Everybody => {
+                let entries = entries.known().into_iter().flatten();
+                // Each read once; an entry outlives its role without a sign.
+                let roles = entries
+                    .filter(|entry| entry.principal_arn.contains(":role/"))
+                    .map(|entry| arn::role_name(&entry.principal_arn));
+                read.roles(roles).await
+            }
             _ => BTreeMap::new(),
-        };
-        (entries, roles)
-    };
-    let kubernetes = async {
-        match api.await {
-            Ok(api) => join!(
-                access::whoami(&api, calls),
-                aws_auth::read(&api, calls),
-                aws_auth::webhook(&api, calls)
-            ),
-            Err(unknown) => (
-                unread(access::grant().action(), &unknown),
-                unread(aws_auth::grant().action(), &unknown),
-                unread(aws_auth::webhook_grant().action(), &unknown),
-            ),
         }
     };
-    let (
-        (caller, token_caller, mine),
-        asked,
-        cluster,
-        (mut access_entries, of_entries),
-        (kubernetes_user, aws_auth, validation_webhook),
-    ) = join!(caller, asked, aws.cluster(), entries, kubernetes);
-    // Asked beside DescribeCluster and not after it; in mode CONFIG_MAP there are none, whatever the answer was.
-    if cluster
-        .known()
-        .is_some_and(|cluster| !cluster.authentication_mode.uses_entries())
-    {
-        access_entries.observed = Observed::Absent;
-    }
+    let ((caller, token_caller, mine), asked, of_entries, aws_auth, validation_webhook, kubernetes_user) = join!(
+        caller.boxed_local(),
+        asked.boxed_local(),
+        entries.boxed_local(),
+        read.aws_auth().boxed_local(),
+        aws_auth::validation_webhook(&read).boxed_local(),
+        access::of_caller(&read).boxed_local(),
+    );
     Mappings {
-        access_key_id: token_session
+        access_key_id: read
+            .token_session
             .credentials
             .as_ref()
             .ok()
             .map(|credentials| credentials.access_key_id().to_owned()),
         caller,
         token_caller,
-        cluster,
-        access_entries,
-        aws_auth,
+        cluster: read.cluster().await.clone(),
+        access_entries: read.access_entries().await.clone(),
+        aws_auth: aws_auth.clone(),
         validation_webhook,
         kubernetes_user,
         roles: mine.into_iter().chain(asked).chain(of_entries).collect(),
@@ -139,22 +114,8 @@ pub async fn gather(
     }
 }
 
-async fn role_behind(
-    aws: &Aws<'_>,
-    caller: &Fact<sts::Caller>,
-) -> Option<(String, Fact<crate::model::Role>)> {
+async fn role_behind(read: &Reading<'_>, caller: &Fact<Caller>) -> Option<(String, Fact<Role>)> {
     let name = arn::assumed_role_name(&caller.known()?.arn)?;
-    let role = aws.role(&name).await;
+    let role = read.role(&name).await;
     Some((name, role))
-}
-
-/// The roles that access entries name, each read once; an entry outlives its role without a sign.
-async fn roles_of(aws: &Aws<'_>, entries: &[AccessEntry]) -> BTreeMap<String, Fact<crate::model::Role>> {
-    aws.roles(
-        entries
-            .iter()
-            .filter(|entry| entry.principal_arn.contains(":role/"))
-            .map(|entry| arn::role_name(&entry.principal_arn)),
-    )
-    .await
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
+use futures_util::future;
 use serde::{Deserialize, Serialize};
 
-use crate::aws;
-use crate::karpenter::instances::SpotQuota;
-use crate::model::Calls;
-use crate::model::{Fact, Grant, Observed, Unknown, Why};
+use super::{Ask, Reading, karpenter::Pools};
+use crate::aws::{Question, Session};
+use crate::karpenter::instances::{SpotQuota, spot_needs_of};
+use crate::karpenter::objects::NodePool;
+use crate::karpenter::requirements::spot_verdict;
+use crate::model::Fact;
 
 /// One quota as it stands in the account and region.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,78 +26,55 @@ pub struct QuotaFact {
 /// endpoint for it less often than for anything else here) its answer would hold up all the others.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A client that gives up after that time.
-pub fn client(config: &SdkConfig, patience: Duration) -> aws_sdk_servicequotas::Client {
-    // What a connection takes stays as it is: with the same settings it is the same connector.
-    let timeouts = config
-        .timeout_config()
-        .map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder)
-        .operation_timeout(patience)
-        .build();
-    let config = aws_sdk_servicequotas::config::Builder::from(config).timeout_config(timeouts);
-    aws_sdk_servicequotas::Client::from_conf(config.build())
+/// Reads the quotas that matter to the pools, at the same time.
+pub(super) async fn of_pools(read: &Reading<'_>) -> Vec<QuotaFact> {
+    let wanted = wanted(read.pools().await, read.ask);
+    let session = read.session.with_request_timeout(PATIENCE);
+    future::join_all(wanted.into_iter().map(|quota| get(&session, quota))).await
 }
 
-/// The permission that reading a quota needs.
-pub fn grant(partition: &str, region: &str, quota: SpotQuota) -> Grant {
-    Grant::Iam {
-        action: "servicequotas:GetServiceQuota".to_owned(),
-        resource: format!("arn:{partition}:servicequotas:{region}:*:ec2/{}", quota.code()),
-    }
-}
-
-/// The name of the call.
-pub fn call(quota: SpotQuota) -> String {
-    format!("servicequotas:GetServiceQuota ec2 {}", quota.code())
-}
-
-/// Reads one quota.
-pub async fn get(
-    client: &aws_sdk_servicequotas::Client,
-    partition: &str,
-    region: &str,
-    quota: SpotQuota,
-    patience: Duration,
-    calls: &Calls,
-) -> QuotaFact {
-    let name = call(quota);
-    let answer = client
-        .get_service_quota()
-        .service_code("ec2")
-        .quota_code(quota.code())
-        .send()
+async fn get(session: &Session, quota: SpotQuota) -> QuotaFact {
+    let quotas = session.service_quotas();
+    let code = quota.code();
+    let resource = format!(
+        "arn:{}:servicequotas:{}:*:ec2/{code}",
+        session.partition(),
+        session.region
+    );
+    let vcpus = session
+        .ask(
+            &Question::new("servicequotas:GetServiceQuota", &format!("ec2 {code}"), resource),
+            &["Quota.Value"],
+            || {
+                quotas
+                    .get_service_quota()
+                    .service_code("ec2")
+                    .quota_code(code)
+                    .send()
+            },
+            |answer| {
+                let value = answer.quota.and_then(|found| found.value);
+                Ok(value.filter(|value| value.is_finite()).ok_or("holds no value")?)
+            },
+        )
         .await;
-    let observed = match answer {
-        Ok(answer) => match answer.quota.and_then(|found| found.value) {
-            Some(value) if value.is_finite() => Observed::Known(value),
-            _ => Observed::Unknown(Unknown::new(
-                Why::Unusable,
-                format!("the answer to {name} holds no value"),
-            )),
-        },
-        Err(error) => {
-            let failure = aws::failure(&error, grant(partition, region, quota), patience);
-            if failure.is_not_found() {
-                Observed::Absent
-            } else if failure.unknown.why == Why::TimedOut {
-                Observed::Unknown(Unknown::new(
-                    Why::TimedOut,
-                    format!(
-                        "no answer to {name} within {} s, and a report does not wait longer for a quota",
-                        patience.as_secs_f32()
-                    ),
-                ))
-            } else {
-                Observed::Unknown(failure.unknown)
-            }
-        }
-    };
-    match &observed {
-        Observed::Known(value) => calls.record(&name, format!("{value} vCPUs")),
-        other => calls.observed(&name, other),
+    QuotaFact { quota, vcpus }
+}
+
+/// The quotas that matter to the pools that can launch spot, those of the file among them; Standard where there is none.
+fn wanted(pools: &Pools, ask: &Ask) -> Vec<SpotQuota> {
+    let known = pools.node_pools.known().map_or(&[][..], |list| &list.items);
+    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.pools);
+    let all: Vec<&NodePool> = known.iter().chain(filed).filter(|pool| !pool.deleting).collect();
+    if all.is_empty() {
+        return vec![SpotQuota::Standard];
     }
-    QuotaFact {
-        quota,
-        vcpus: Fact::new(name, observed),
-    }
+    let spot = all
+        .into_iter()
+        .filter(|pool| spot_verdict(pool).can_launch_spot());
+    spot_needs_of(spot)
+        .quotas
+        .into_iter()
+        .map(|need| need.quota)
+        .collect()
 }

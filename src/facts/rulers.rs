@@ -9,9 +9,9 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::{Aws, Shared, sts};
-use crate::kube::Api;
-use crate::model::{Fact, Observed, Unknown};
+use super::Reading;
+use crate::aws::iam;
+use crate::model::{Caller, Fact, Observed, Unknown};
 use crate::trust::mapping;
 use crate::trust::principal::Subject;
 use crate::trust::{self, Identity, Outcome, Question, Request};
@@ -41,25 +41,25 @@ type Cells = Mutex<BTreeMap<String, Arc<OnceCell<Ruler>>>>;
 
 /// Reads them. Those of access entries don't wait for aws-auth, and those of aws-auth not for access entries: a line that
 /// an entry hides is read in vain, which costs less than waiting for all entries.
-pub(super) async fn read(api: &Result<Api, Unknown>, aws: &Aws<'_>, shared: &Shared) -> Vec<Ruler> {
-    let Some(cluster) = shared.cluster(aws).await.known() else {
+pub(super) async fn read(read: &Reading<'_>) -> Vec<Ruler> {
+    let Some(cluster) = read.cluster().await.known() else {
         return Vec::new();
     };
     let mode = cluster.authentication_mode;
     let cells = Cells::default();
     let of_entries = async {
         if mode.uses_entries() {
-            let entries = shared.access_entries(aws).await.known();
+            let entries = read.access_entries().await.known();
             let arns = named(AuthenticationMode::Api, None, entries.map(Vec::as_slice));
-            read_all(arns, aws, shared, &cells).await;
+            read_all(arns, read, &cells).await;
         }
     };
     let of_aws_auth = async {
         if mode.uses_aws_auth()
-            && let Some(map) = shared.aws_auth(api, aws.calls).await.known()
+            && let Some(map) = read.aws_auth().await.known()
         {
             let arns = named(AuthenticationMode::ConfigMap, Some(map.taken_in()), None);
-            read_all(arns, aws, shared, &cells).await;
+            read_all(arns, read, &cells).await;
         }
     };
     join!(of_entries, of_aws_auth);
@@ -89,7 +89,7 @@ fn named(
         .collect()
 }
 
-async fn read_all(arns: Vec<Arn>, aws: &Aws<'_>, shared: &Shared, cells: &Cells) {
+async fn read_all(arns: Vec<Arn>, read: &Reading<'_>, cells: &Cells) {
     stream::iter(arns)
         .map(|arn| async move {
             // A name is unique in its account, whatever the path is.
@@ -98,25 +98,25 @@ async fn read_all(arns: Vec<Arn>, aws: &Aws<'_>, shared: &Shared, cells: &Cells)
                 let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
                 Arc::clone(cells.entry(name).or_default())
             };
-            cell.get_or_init(|| one(arn, aws, shared)).await;
+            cell.get_or_init(|| one(arn, read)).await;
         })
         .buffer_unordered(AT_ONCE)
         .collect::<()>()
         .await;
 }
 
-async fn one(arn: Arn, aws: &Aws<'_>, shared: &Shared) -> Ruler {
+async fn one(arn: Arn, read: &Reading<'_>) -> Ruler {
     const SIMULATE: &str = "iam:SimulatePrincipalPolicy sts:AssumeRole";
     let name = arn.role_name().unwrap_or_default();
-    let caller = shared.caller(aws).await;
+    let caller = read.caller().await;
     let role = match elsewhere(caller, &arn) {
         Some(unknown) => Fact::new(format!("iam:GetRole {name}"), Observed::Unknown(unknown)),
-        None => aws.role(name).await,
+        None => read.role(name).await,
     };
     let may_assume = match (caller.known(), role.known()) {
         (Some(caller_known), Some(known)) => {
-            let caller_role = aws.caller_role(caller).await;
-            may_assume(caller_known, &caller_role, known, &role.observed, aws).await
+            let caller_role = read.caller_role().await;
+            may_assume(caller_known, &caller_role, known, &role.observed, read).await
         }
         _ => Fact::not_asked(SIMULATE, "the role or the caller could not be read"),
     };
@@ -128,7 +128,7 @@ async fn one(arn: Arn, aws: &Aws<'_>, shared: &Shared) -> Ruler {
 }
 
 /// Why IAM can't be asked about a role: it answers for the credentials' own account only.
-fn elsewhere(caller: &Fact<sts::Caller>, role: &Arn) -> Option<Unknown> {
+fn elsewhere(caller: &Fact<Caller>, role: &Arn) -> Option<Unknown> {
     match &caller.observed {
         Observed::Known(caller) if caller.account == role.account => None,
         Observed::Known(caller) => Some(Unknown::not_asked(format!(
@@ -141,11 +141,11 @@ fn elsewhere(caller: &Fact<sts::Caller>, role: &Arn) -> Option<Unknown> {
 }
 
 async fn may_assume(
-    caller: &sts::Caller,
+    caller: &Caller,
     caller_role: &Fact<crate::model::Role>,
     role: &crate::model::Role,
     observed: &Observed<crate::model::Role>,
-    aws: &Aws<'_>,
+    read: &Reading<'_>,
 ) -> Fact<crate::model::Simulation> {
     const CALL: &str = "iam:SimulatePrincipalPolicy sts:AssumeRole";
     let (Some(subject), Ok(role_arn)) = (
@@ -169,7 +169,18 @@ async fn may_assume(
         return Fact::not_asked(CALL, "the trust policy decides alone");
     }
     match subject.simulated_as() {
-        Ok(source) => aws.may_assume(&source, &role_arn).await,
+        // As `aws eks get-token` does it.
+        Ok(source) => {
+            let context = [("sts:RoleSessionName", crate::trust::GET_TOKEN_SESSION)];
+            iam::simulate(
+                &read.session,
+                &source,
+                crate::trust::ACTION,
+                &role_arn.to_string(),
+                &context,
+            )
+            .await
+        }
         Err(observed) => Fact::new(CALL, observed),
     }
 }

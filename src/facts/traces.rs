@@ -7,11 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::karpenter::{PAGE, observed};
+use super::Reading;
 use crate::karpenter::traces::{ClaimFold, EventFold, NodeFold};
-use crate::kube::Api;
-use crate::model::Calls;
-use crate::model::{Fact, Grant, Observed};
+use crate::kube::{Api, Resource};
+use crate::model::{Fact, Observed};
 
 /// Everything that tells of launches that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,15 +42,40 @@ impl Events {
     }
 }
 
-/// The permission that listing a kind of the core group in all namespaces needs.
-pub(super) fn list_grant(group: &str, resource: &str) -> Grant {
-    Grant::Rbac {
-        verb: "list".to_owned(),
-        group: group.to_owned(),
-        resource: resource.to_owned(),
-        namespace: None,
-        name: None,
+pub(super) const EVENTS: Resource<'static> = Resource::core("Event", "events");
+pub(super) const NODES: Resource<'static> = Resource::core("Node", "nodes");
+
+/// Reads all of it.
+pub(super) async fn read(read: &Reading<'_>) -> Traces {
+    let (events, claims, nodes) = join!(
+        read.of_api(EVENTS.listed(), events),
+        read.claims(),
+        nodes_of_pools(read)
+    );
+    Traces {
+        events,
+        claims: claims.clone(),
+        nodes,
     }
+}
+
+/// Nodes tell how Karpenter's pools run and whether there is any but Fargate's: where nothing of Karpenter's is there or about to
+/// be, nobody needs them.
+async fn nodes_of_pools(read: &Reading<'_>) -> Fact<NodeFold> {
+    let (pools, claims, deployments) = join!(read.pools(), read.claims(), read.deployments());
+    let nothing = match &pools.node_pools.observed {
+        Observed::Known(pools) => pools.items.is_empty() && pools.broken.is_empty(),
+        Observed::Absent => true,
+        Observed::Unknown(_) => false,
+    } && match &claims.observed {
+        Observed::Known(claims) => claims.seen == 0 && claims.broken.count == 0,
+        Observed::Absent => true,
+        Observed::Unknown(_) => false,
+    } && deployments.known().is_none_or(|list| list.items.is_empty());
+    if nothing && !read.ask.installing {
+        return Fact::not_asked(NODES.listed(), "there is no node pool and no node claim");
+    }
+    read.of_api(NODES.listed(), nodes).await
 }
 
 /// Reads the Events of all namespaces.
@@ -61,31 +85,17 @@ pub(super) fn list_grant(group: &str, resource: &str) -> Grant {
 /// `pkg/controllers/nodeclaim/lifecycle/events.go` and `pkg/cloudprovider/events`). `!=` and not `=`, so that a type of the
 /// future is read as well. No selector narrows the reason or the object: Karpenter's Event about the missing role has an
 /// empty reason. One page of everything, asked beside it, tells how far back Events go where nothing was wrong.
-pub async fn events(api: &Api, calls: &Calls) -> Fact<Events> {
-    let grant = list_grant("", "events");
-    let call = grant.action();
+pub async fn events(api: &Api) -> Fact<Events> {
+    let warnings = EVENTS.selected("fieldSelector=type!%3DNormal");
     let (fold, sample) = join!(
-        api.fold(
-            "/api/v1/events?fieldSelector=type!%3DNormal",
-            PAGE,
-            &grant,
-            EventFold::default,
-            |fold, item| fold.add_json(&item),
-        ),
-        api.page("/api/v1/events", PAGE, None, &grant)
+        api.list(&warnings, EventFold::default, |fold, item| fold.add_json(item)),
+        api.first_page(&EVENTS)
     );
-    let observed = observed(&call, fold).map(|fold| Events {
-        fold,
-        sample_oldest: sample.ok().and_then(|page| oldest(&page.items)),
-    });
-    match &observed {
-        Observed::Known(events) => calls.record(
-            &call,
-            format!("{} items", events.fold.seen + events.fold.broken.count),
-        ),
-        other => calls.observed(&call, other),
-    }
-    Fact::new(call, observed)
+    let sample_oldest = sample.ok().and_then(|items| oldest(&items));
+    Fact::new(
+        fold.call,
+        fold.observed.map(|fold| Events { fold, sample_oldest }),
+    )
 }
 
 fn oldest(items: &[Value]) -> Option<Timestamp> {
@@ -95,18 +105,7 @@ fn oldest(items: &[Value]) -> Option<Timestamp> {
 }
 
 /// Reads all Nodes.
-pub async fn nodes(api: &Api, calls: &Calls) -> Fact<NodeFold> {
-    let grant = list_grant("", "nodes");
-    let call = grant.action();
-    let listed = api
-        .fold("/api/v1/nodes", PAGE, &grant, NodeFold::default, |fold, item| {
-            fold.add_json(&item);
-        })
-        .await;
-    let observed = observed(&call, listed);
-    match &observed {
-        Observed::Known(nodes) => calls.record(&call, format!("{} items", nodes.seen + nodes.broken.count)),
-        other => calls.observed(&call, other),
-    }
-    Fact::new(call, observed)
+pub async fn nodes(api: &Api) -> Fact<NodeFold> {
+    api.list(&NODES, NodeFold::default, |fold, item| fold.add_json(item))
+        .await
 }

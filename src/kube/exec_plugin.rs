@@ -11,6 +11,7 @@ use std::time::Duration;
 use kube::config::{Cluster, ExecConfig, ExecInteractiveMode};
 use serde_json::{Value, json};
 
+use crate::aws::Limits;
 use crate::kube::Authentication;
 use crate::model::{Unknown, Why};
 
@@ -21,7 +22,7 @@ const INTERACTIVE: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// Not installed, failing, hanging, or printing something that is no `ExecCredential`.
-pub async fn run(exec: &ExecConfig, cluster: &Cluster, timeout: Duration) -> Result<Authentication, Unknown> {
+pub async fn run(exec: &ExecConfig, cluster: &Cluster, limits: Limits) -> Result<Authentication, Unknown> {
     let fail = |detail: String| Unknown::new(Why::Unauthenticated, detail);
     let command = exec
         .command
@@ -65,10 +66,10 @@ pub async fn run(exec: &ExecConfig, cluster: &Cluster, timeout: Duration) -> Res
     for name in exec.drop_env.iter().flatten() {
         child.env_remove(name);
     }
-    let bound = if interactive {
-        timeout.max(INTERACTIVE)
+    let limits = if interactive {
+        Limits::start(INTERACTIVE, INTERACTIVE)
     } else {
-        timeout
+        limits
     };
     let child = child.spawn().map_err(|error| {
         let hint = exec
@@ -83,19 +84,11 @@ pub async fn run(exec: &ExecConfig, cluster: &Cluster, timeout: Duration) -> Res
         };
         fail(format!("the kubeconfig's exec plugin {command}: {what}{hint}"))
     })?;
-    let output = match tokio::time::timeout(bound, child.wait_with_output()).await {
-        Err(_) => {
-            return Err(Unknown::new(
-                Why::TimedOut,
-                format!(
-                    "the kubeconfig's exec plugin {command} did not finish within {} s (--request-timeout)",
-                    bound.as_secs_f32()
-                ),
-            ));
-        }
-        Ok(Err(error)) => return Err(fail(format!("the kubeconfig's exec plugin {command}: {error}"))),
-        Ok(Ok(output)) => output,
-    };
+    let what = format!("the kubeconfig's exec plugin {command}");
+    let output = limits
+        .run(&what, child.wait_with_output())
+        .await?
+        .map_err(|error| fail(format!("{what}: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = first_line(&said);

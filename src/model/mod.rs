@@ -1,6 +1,7 @@
 //! The domain as plain types. Pure.
 
 mod call;
+mod cluster;
 mod command;
 mod exit;
 mod finding;
@@ -10,6 +11,7 @@ mod role;
 mod target;
 
 pub use call::{Call, Calls};
+pub use cluster::{Caller, Cluster};
 pub use command::{Command, CommandScope};
 pub use exit::Exit;
 pub use finding::*;

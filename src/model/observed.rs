@@ -159,6 +159,10 @@ pub enum Why {
     ServiceFailed,
     /// An answer came that is not the protocol's: a proxy's HTML page, half a document.
     Unusable,
+    /// An answer of the protocol's came without what every such answer has, or larger than any.
+    Malformed,
+    /// The answer is not all of it: a list without an end, or one that contradicts what the service said elsewhere.
+    Incomplete,
     /// Nobody asked, for the reason given.
     NotAsked,
 }
@@ -174,6 +178,8 @@ impl Why {
             Self::Throttled => "throttled",
             Self::ServiceFailed => "the service failed",
             Self::Unusable => "the answer could not be used",
+            Self::Malformed => "malformed",
+            Self::Incomplete => "incomplete",
             Self::NotAsked => "not asked",
         }
     }

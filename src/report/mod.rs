@@ -8,7 +8,6 @@ mod markdown;
 mod page;
 mod preflight;
 mod sarif;
-pub mod schema;
 mod text;
 pub mod whois;
 

@@ -2,7 +2,7 @@
 //!
 //! Source: IAM user guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
 
-use crate::facts::sts::Caller as Identity;
+use crate::model::Caller as Identity;
 use crate::model::{Observed, Unknown};
 use crate::model::{Role, Simulation};
 use iam_policy::arn::{AccountId, Arn, Partition, PrincipalArn, RoleName, shown};

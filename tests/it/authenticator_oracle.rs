@@ -14,11 +14,9 @@ use eks_aws_auth::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::support::testbed::Testbed;
+use crate::support::oracle::Oracle;
 
 const DOCUMENTS: usize = 20_000;
 const SEED: u64 = 0x5eed_0001;
@@ -82,69 +80,13 @@ struct Way {
     groups: Vec<String>,
 }
 
-/// The oracle's process, asked over its standard input.
-struct Oracle {
-    child: Child,
-    requests: BufWriter<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Oracle {
-    /// Starts it. None: it is not there, which the test bed has noted, or which it has failed for (CI).
-    fn start() -> Option<Self> {
-        let path = match std::env::var_os("CAPT_SPOT_ORACLE") {
-            Some(path) => PathBuf::from(path),
-            None => Testbed::require(&["authenticator-oracle"])?
-                .path("authenticator-oracle")
-                .to_owned(),
-        };
-        let mut child = Command::new(&path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let requests = BufWriter::new(child.stdin.take().unwrap());
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Some(Self {
-            child,
-            requests,
-            answers,
-        })
-    }
-
-    /// Asks a batch. It is small enough for the pipes' buffers not to matter: answers are read while requests are written.
-    fn ask(&mut self, batch: &[Request]) -> Vec<Answer> {
-        let (requests, answers) = (&mut self.requests, &mut self.answers);
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for request in batch {
-                    serde_json::to_writer(&mut *requests, request).unwrap();
-                    requests.write_all(b"\n").unwrap();
-                }
-                requests.flush().unwrap();
-            });
-            batch
-                .iter()
-                .map(|_| {
-                    let mut line = String::new();
-                    answers.read_line(&mut line).unwrap();
-                    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-                })
-                .collect()
-        })
-    }
-}
-
-impl Drop for Oracle {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn oracle() -> Option<Oracle> {
+    Oracle::start("authenticator-oracle", "CAPT_SPOT_ORACLE")
 }
 
 #[test]
 fn decides_as_the_authenticator_does() {
-    let Some(mut oracle) = Oracle::start() else { return };
+    let Some(mut oracle) = oracle() else { return };
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -164,7 +106,7 @@ fn decides_as_the_authenticator_does() {
     while left > 0 {
         let batch: Vec<Request> = (0..left.min(500)).map(|_| generator.request()).collect();
         left -= batch.len();
-        let answers = oracle.ask(&batch);
+        let answers: Vec<Answer> = oracle.ask(&batch);
         for (request, answer) in batch.into_iter().zip(answers) {
             for outcomes in &answer.outcomes {
                 *tally
@@ -228,7 +170,7 @@ fn decides_as_the_authenticator_does() {
 /// The golden cases are what the authenticator says, not what somebody thinks it says.
 #[test]
 fn golden_cases_are_the_authenticators() {
-    let Some(mut oracle) = Oracle::start() else { return };
+    let Some(mut oracle) = oracle() else { return };
     let mut asked = 0;
     for file in ["aws_auth_cases.yaml", "quirks.yaml"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -256,7 +198,7 @@ fn golden_cases_are_the_authenticators() {
                 sso_role_match: case["sso_role_match_gate"] == true,
                 parse_repeatedly: 0,
             };
-            let answer = oracle.ask(std::slice::from_ref(&request)).remove(0);
+            let answer: Answer = oracle.ask(std::slice::from_ref(&request)).remove(0);
             let name = text("name");
             let errors = answer.parsed.iter().any(|parsed| parsed.errors);
             assert_eq!(
@@ -300,7 +242,7 @@ fn mapped_way(expected: &serde_json::Value) -> Way {
 /// Limits and odd corners that chance hardly ever reaches, each named for what it is about.
 #[test]
 fn agrees_at_the_limits() {
-    let Some(mut oracle) = Oracle::start() else { return };
+    let Some(mut oracle) = oracle() else { return };
     let dev = "- rolearn: arn:aws:iam::111122223333:role/Dev\n  username: u\n  groups: [g]\n";
     let nested = |open: &str, depth: usize, close: &str| {
         format!(
@@ -624,7 +566,7 @@ fn ways(decision: &Decision) -> BTreeSet<Way> {
 /// Makes a disagreement smaller while it stays one.
 fn shrink(oracle: &mut Oracle, mut request: Request) -> Request {
     let mut differs = |request: &Request| {
-        let answer = oracle.ask(std::slice::from_ref(request)).remove(0);
+        let answer: Answer = oracle.ask(std::slice::from_ref(request)).remove(0);
         disagreement(request, &answer).is_some()
     };
     for key in request.data.keys().cloned().collect::<Vec<_>>() {

@@ -164,7 +164,7 @@ fn templates_of_a_kind_cluster_are_judged_with_who_uses_them() {
             .standin
             .actions()
             .iter()
-            .all(|action| action.starts_with("kubernetes:list ")),
+            .all(|action| action.starts_with("kubernetes:")),
         "{:?}",
         stage.standin.actions()
     );

@@ -312,10 +312,13 @@ fn selection_strictness_and_wrong_names() {
     stage.preflight(&["--strict"]).expect(1);
 }
 
-/// The stage's kubeconfig with `localhost` for `127.0.0.1`: the same server under a name that EKS does not give it.
+/// A kubeconfig with `localhost` for `127.0.0.1`: the same server under a name that EKS does not give it. Its own token goes there, one
+/// made here does not.
 fn tunnel(stage: &Stage) -> String {
-    std::fs::read_to_string(stage.kubeconfig())
-        .expect("the kubeconfig")
+    let kubeconfig = stage.standin.kubeconfig(scenario::CLUSTER);
+    kubeconfig
+        .token(scenario::ADMIN_TOKEN)
+        .yaml()
         .replace("http://127.0.0.1", "http://localhost")
 }
 

@@ -14,7 +14,7 @@ fn invocation(line: &str) -> Invocation {
 fn installation(line: &str) -> Installation {
     let invocation = invocation(line);
     Installation {
-        consent: consent(&invocation),
+        may_create: may_create(&invocation),
         cluster: ClusterChoice::of(&invocation, &HelmEnv::default()),
         chart: ChartFacts::default(),
         previous: Previous::NotAsked,
@@ -164,15 +164,15 @@ fn a_preflight_that_cannot_be_made_blocks_unless_forced() {
 #[test]
 fn a_dry_run_stands_over_yes() {
     for (line, want) in [
-        ("r c", Consent::Ask),
-        ("r c --yes", Consent::Given),
-        ("r c --no-input", Consent::Never),
-        ("r c --yes --no-input", Consent::Given),
-        ("r c --yes --dry-run", Consent::Never),
-        ("r c --yes --dry-run=server", Consent::Never),
-        ("r c --yes --dry-run=none", Consent::Given),
+        ("r c", MayCreate::AfterAsking),
+        ("r c --yes", MayCreate::WithoutAsking),
+        ("r c --no-input", MayCreate::Never),
+        ("r c --yes --no-input", MayCreate::WithoutAsking),
+        ("r c --yes --dry-run", MayCreate::Never),
+        ("r c --yes --dry-run=server", MayCreate::Never),
+        ("r c --yes --dry-run=none", MayCreate::WithoutAsking),
     ] {
-        assert_eq!(consent(&invocation(line)), want, "{line}");
+        assert_eq!(may_create(&invocation(line)), want, "{line}");
     }
 }
 

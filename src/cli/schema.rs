@@ -41,7 +41,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capt::report::TemplateReport;
+    use crate::capt::report::Document;
     use crate::report::whois::{Whois, WhoisList};
     use crate::report::{CreateRoleResult, PreflightReportList, Report};
     use crate::trust::report::TrustReport;
@@ -64,7 +64,7 @@ mod tests {
                 Published::PreflightReportList => written::<PreflightReportList>(),
                 Published::CreateRoleResult => written::<CreateRoleResult>(),
                 Published::TrustReport => written::<TrustReport>(),
-                Published::TemplateReport => written::<TemplateReport>(),
+                Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
             };

@@ -1,0 +1,71 @@
+//! A cluster and a caller, as EKS and STS show them.
+
+use eks_aws_auth::AuthenticationMode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An EKS cluster as `eks:DescribeCluster` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// Name.
+    pub name: String,
+    /// ARN; its account is the cluster's account.
+    pub arn: String,
+    /// `ACTIVE`, `CREATING`, `DELETING`, `FAILED`, `UPDATING`, `PENDING`.
+    pub status: String,
+    /// The API server's endpoint; absent while creating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Kubernetes version, `1.34`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `eks.12`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_version: Option<String>,
+    /// The authentication mode. Absent in the answer of clusters older than access entries: `CONFIG_MAP`.
+    pub authentication_mode: AuthenticationMode,
+    /// Whether the answer stated the mode.
+    pub authentication_mode_stated: bool,
+    /// The OIDC issuer's URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc_issuer: Option<String>,
+    /// SHA-256 of the certificate authority data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority_sha256: Option<String>,
+    /// EKS Auto Mode's compute is on.
+    pub auto_mode: bool,
+    /// The cluster's own role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    /// The role of Auto Mode's nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_mode_node_role: Option<String>,
+    /// When it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// Whether the endpoint is reachable from outside the VPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_endpoint: Option<bool>,
+}
+
+impl Cluster {
+    /// The account in the cluster's ARN.
+    pub fn account(&self) -> Option<&str> {
+        self.arn
+            .split(':')
+            .nth(4)
+            .filter(|account| account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
+    }
+}
+
+/// What `sts:GetCallerIdentity` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// `arn:aws:sts::111122223333:assumed-role/Admin/alice` or an IAM user's ARN.
+    pub arn: String,
+    /// Twelve digits.
+    pub account: String,
+    /// `AROA...:alice` or `AIDA...`; the part before the colon is the principal's id.
+    pub user_id: String,
+}
