@@ -2,11 +2,14 @@
 //!
 //! A new check is one file with a `static` and its function, its page in docs/checks/, and one line in [`REGISTRY`] and in [`pages`]. Ids are kebab-case and never reused.
 
+pub mod caller_mapped;
 pub mod can_install;
+pub(crate) mod cluster_found;
+pub(crate) mod cluster_matches_chart;
 pub mod controller;
+pub(crate) mod endpoint_matches;
 pub mod failures;
 pub mod fargate;
-pub mod helm_access;
 pub mod hygiene;
 pub mod karpenter;
 pub mod masters_trust;
@@ -14,8 +17,11 @@ pub mod node_current;
 pub mod node_mapping;
 pub(crate) mod pages;
 pub mod quota;
+pub(crate) mod same_account;
 pub mod spot_role;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +30,10 @@ pub use crate::model::{Judgement, Remedy, Skip, Snippet, Status};
 
 /// Every check, in the order of the report.
 pub static REGISTRY: &[&Check] = &[
-    &target::CLUSTER_FOUND,
-    &target::ENDPOINT_MATCHES,
-    &target::SAME_ACCOUNT,
-    &target::CLUSTER_MATCHES_CHART,
+    &cluster_found::CLUSTER_FOUND,
+    &endpoint_matches::ENDPOINT_MATCHES,
+    &same_account::SAME_ACCOUNT,
+    &cluster_matches_chart::CLUSTER_MATCHES_CHART,
     &spot_role::SPOT_ROLE_EXISTS,
     &spot_role::SPOT_ROLE_INTACT,
     &spot_role::SPOT_ROLE_CREATABLE,
@@ -38,7 +44,7 @@ pub static REGISTRY: &[&Check] = &[
     &node_current::NODE_ROLE_CURRENT,
     &fargate::FARGATE_ROLE_MAPPED,
     &hygiene::AWS_AUTH_HYGIENE,
-    &helm_access::CALLER_MAPPED,
+    &caller_mapped::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
     &masters_trust::MASTERS_TRUST,
     &karpenter::POOLS_WANT_SPOT,
@@ -168,7 +174,7 @@ pub(crate) fn never(_: &Facts) -> bool {
 ///
 /// One cause is reported once: the check that found it fails, everything that rests on it is skipped with this reason.
 pub fn lost_ground(facts: &Facts) -> Option<String> {
-    if let Some((credentials, cluster)) = target::account_mismatch(facts) {
+    if let Some((credentials, cluster)) = same_account::account_mismatch(facts) {
         return Some(format!(
             "the credentials are of account {credentials}, the cluster is in account {cluster}: see same-account"
         ));
@@ -185,7 +191,7 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
         return Some(reason);
     }
     let cluster = facts.cluster.known()?;
-    (!target::serves(&cluster.status))
+    (!cluster_found::serves(&cluster.status))
         .then(|| format!("the cluster is {}: see cluster-found", cluster.status))
 }
 

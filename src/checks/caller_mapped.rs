@@ -24,7 +24,7 @@ fn caller_mapped(facts: &Facts) -> Judgement {
     let unknown = match &facts.kubernetes_user.observed {
         Observed::Known(user) => {
             return Judgement::pass(format!(
-                "the cluster takes the caller for {} ({})",
+                "the cluster authenticates you as {} ({})",
                 user.username,
                 user.groups.join(", ")
             ))
@@ -33,13 +33,15 @@ fn caller_mapped(facts: &Facts) -> Judgement {
             .from(&facts.kubernetes_user);
         }
         Observed::Absent => {
-            return Judgement::undecided("the cluster names no user").from(&facts.kubernetes_user);
+            return Judgement::undecided("the cluster names no user")
+                .headline("Whom the cluster authenticates you as is not known")
+                .from(&facts.kubernetes_user);
         }
         Observed::Unknown(unknown) => unknown,
     };
     let refused = unknown.why == Why::Unauthenticated && unknown.detail.contains("401");
     if !refused {
-        return Judgement::unknown("who the cluster takes the caller for", unknown)
+        return Judgement::unknown("whom the cluster authenticates you as", unknown)
             .from(&facts.kubernetes_user);
     }
     // The token is the exec entry's role's, where it names one.
@@ -89,7 +91,8 @@ fn caller_mapped(facts: &Facts) -> Judgement {
         .map_or(arn.as_str(), |role| role.arn.as_str());
     let mapped_arn = facts.target.role_arn.as_deref().unwrap_or(mapped_arn);
     let mode = facts.cluster.known().map(|cluster| cluster.authentication_mode);
-    let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"));
+    let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"))
+        .headline("The cluster does not accept your identity");
     match mode {
         Some(mode) => {
             let remedy = mapping_remedy(mode, names(facts), mapped_arn, Want::Admin);
