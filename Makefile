@@ -67,7 +67,7 @@ dist:
 	@$(PYTHON) packaging/dist.py
 
 fuzz-authenticator: testbed
-	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
+	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked -p eks-aws-auth --test oracle -- --nocapture
 
 fuzz-nodepools: testbed
 	@CAPT_SPOT_FUZZ_POOLS=$(POOLS) $(CARGO) test --locked --test it nodepool_oracle -- --nocapture

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::aws::{self, Failure, Session, eks, iam, sts};
 use crate::checks::{self, Status, spot_role::defects};
-use crate::facts::{Facts, Reach};
+use crate::facts::Facts;
 use crate::model::Calls;
 use crate::model::permission;
 use crate::model::{DeniedBy, Grant, Observed, Role, SPOT_ROLE, Unknown, Why};
@@ -257,18 +257,18 @@ pub enum How {
 pub async fn create(
     plan: &Plan,
     facts: &Facts,
-    reach: &Reach,
-    timeout: Duration,
+    session: &Session,
     calls: &Calls,
 ) -> Result<Created, Refusal> {
-    verify(plan, facts, reach).await?;
+    let timeout = session.limits.request;
+    verify(plan, facts, session).await?;
     let outstanding = Outstanding {
         account: &plan.account,
     };
-    let answer = request(&reach.session, plan, timeout, calls).await;
+    let answer = request(session, plan, timeout, calls).await;
     let shown = match &answer {
         Err(refusal) => Err(refusal.clone()),
-        Ok(_) => shown(&reach.session, timeout).await,
+        Ok(_) => shown(session, timeout).await,
     };
     std::mem::forget(outstanding);
     match (answer?, shown?) {
@@ -301,10 +301,10 @@ impl Drop for Outstanding<'_> {
 }
 
 /// Reads caller and cluster again, and plans again: what was planned must still be what is to be done.
-async fn verify(plan: &Plan, facts: &Facts, reach: &Reach) -> Result<(), Refusal> {
+async fn verify(plan: &Plan, facts: &Facts, session: &Session) -> Result<(), Refusal> {
     let (caller, cluster) = tokio::join!(
-        sts::caller(&reach.session),
-        eks::describe_cluster(&reach.session, &plan.cluster),
+        sts::caller(session),
+        eks::describe_cluster(session, &plan.cluster),
     );
     let now = Facts {
         caller,

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dialoguer::theme::{SimpleTheme, Theme as _};
@@ -27,6 +28,18 @@ fn said_by(text: &str, helm: bool) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// `--quiet`: no text for people but errors.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on, only errors and documents for programs are printed.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
 }
 
 /// Longer than this, and a person wants to see that something happens.
@@ -74,7 +87,7 @@ impl Ui {
             },
             reads_stdout: stdout.is_terminal(),
             person: !no_input && stderr && io::stdin().is_terminal(),
-            progress: stderr && verbose == 0 && std::env::var_os("CI").is_none(),
+            progress: stderr && verbose == 0 && !quiet() && std::env::var_os("CI").is_none(),
         }
     }
 
@@ -210,6 +223,7 @@ pub fn out(text: &str) -> io::Result<()> {
 /// As [`out`].
 pub fn out_as(output: Output, text: &str) -> io::Result<()> {
     match output {
+        Output::Text if quiet() => Ok(()),
         Output::Text => out(&said(text)),
         _ => out(text),
     }
@@ -217,6 +231,9 @@ pub fn out_as(output: Output, text: &str) -> io::Result<()> {
 
 /// Prints a rendered report to stderr: it is clean already, and its colours are to stay.
 pub fn err_rendered(output: Output, text: &str) {
+    if output == Output::Text && quiet() {
+        return;
+    }
     let text = match output {
         Output::Text => said(text),
         _ => Cow::Borrowed(text),
@@ -224,6 +241,13 @@ pub fn err_rendered(output: Output, text: &str) {
     let mut stderr = io::stderr().lock();
     // Where even stderr is gone there is nobody left to tell.
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Prints to stderr what a person may want to know, and what is no error.
+pub fn note(text: &str) {
+    if !quiet() {
+        err(text);
+    }
 }
 
 /// Prints lines to stderr, cleaned; the one door to it.

@@ -474,15 +474,17 @@ impl<'a> Judge<'a> {
                 &report::NOT_WAITED,
                 Severity::Warning,
                 format!(
-                    ", but nothing makes the NodePool's cluster wait for {address}, which is in another module"
+                    " {address} is in another module, and nothing makes this NodePool's cluster wait for it."
                 ),
             ),
             None => (&report::NEITHER, Severity::Error, String::new()),
         };
         let message = format!(
-            "{who}. {} neither creates nor requires the role {ROLE}{but}. In an account without the role no Spot instance ever \
-             starts.",
-            names.join(" and ")
+            "{who}, but {} the role {ROLE}.{but} In an account without the role no Spot instance ever starts.",
+            match names.as_slice() {
+                [name] => format!("{name} neither creates nor requires"),
+                names => format!("none of {} creates or requires", names.join(", ")),
+            }
         );
         let commands: Vec<String> = lacking()
             .filter_map(|i| self.summaries[*i].karpenter.as_ref())

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use hcl_edit::Span;
-use hcl_edit::expr::{BinaryOperator, Expression, ObjectKey, Traversal, TraversalOperator, UnaryOperator};
+use hcl_edit::expr::{
+    BinaryOperator, Expression, ForExpr, ObjectKey, Traversal, TraversalOperator, UnaryOperator,
+};
 use hcl_edit::structure::{Block, Body, Structure};
 use hcl_edit::template::{Directive, Element, Template};
 use hcl_edit::visit::{Visit, visit_expr};
@@ -13,31 +15,22 @@ use super::beside::Beside;
 use super::placeholder::{self, MARK, MARK_END};
 use super::yaml;
 
-/// What a block of a module is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockKind {
-    /// `resource "type" "name"`
     Resource,
-    /// `data "type" "name"`
     Data,
-    /// `module "name"`
     Module,
-    /// `variable "name"`
     Variable,
     /// Anything else at the top of a module.
     Other,
 }
 
-/// A top-level block.
 #[derive(Debug)]
 pub struct Entry<'a> {
-    /// What it is.
     pub kind: BlockKind,
     /// How the module refers to it: `aws_x.y`, `data.aws_x.y`, `module.m`, `var.v`. Empty for other blocks.
     pub address: String,
-    /// The resource's or data source's type.
     pub type_name: &'a str,
-    /// The block.
     pub block: &'a Block,
     /// Which of the module's files it stands in.
     pub part: usize,
@@ -52,7 +45,38 @@ pub struct Entry<'a> {
 /// # Errors
 /// Where the text is not Terraform.
 pub fn parse(text: &str) -> Result<Body, hcl_edit::parser::Error> {
-    hcl_edit::parser::parse_body(&placeholder::masked(text))
+    let mut bare = BTreeSet::new();
+    loop {
+        let error = match hcl_edit::parser::parse_body(&placeholder::masked(text, &bare)) {
+            Ok(body) => return Ok(body),
+            Err(error) => error,
+        };
+        // Where a mark does not do, the placeholder stands outside a text.
+        let at = error.location().offset();
+        let found = placeholder::find(text)
+            .into_iter()
+            .find(|(range, _)| range.contains(&at));
+        if bare.len() > 64 || !found.is_some_and(|(range, _)| bare.insert(range.start)) {
+            return Err(error);
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    pub fn attr(&self, name: &str) -> Option<&'a Expression> {
+        self.block.body.get_attribute(name).map(|a| &a.value)
+    }
+
+    /// A block's name, without its type.
+    pub fn name(&self) -> &'a str {
+        self.block.labels.get(1).map_or("", |label| label.as_str())
+    }
+
+    /// An attribute of its `lifecycle`.
+    pub fn lifecycle(&self, name: &str) -> Option<&'a Expression> {
+        let mut blocks = self.block.body.get_blocks("lifecycle");
+        blocks.find_map(|l| l.body.get_attribute(name)).map(|a| &a.value)
+    }
 }
 
 /// A module: every file of it, parsed.
@@ -70,13 +94,11 @@ pub struct Graph<'a> {
     pub read: RefCell<BTreeSet<String>>,
 }
 
-/// The bytes of a parsed item.
 pub fn span(item: &impl Span) -> Range<usize> {
     item.span().unwrap_or(0..0)
 }
 
 impl<'a> Graph<'a> {
-    /// Indexes parsed files, each with its text.
     pub fn new(parts: &[(&'a str, &'a Body)], beside: &'a Beside) -> Self {
         let mut graph = Self {
             entries: Vec::new(),
@@ -144,7 +166,6 @@ impl<'a> Graph<'a> {
         graph
     }
 
-    /// The block behind an address.
     pub fn get(&self, address: &str) -> Option<&Entry<'a>> {
         self.by_address.get(address).map(|i| &self.entries[*i])
     }
@@ -190,7 +211,6 @@ impl<'a> Graph<'a> {
         seen.into_iter().map(|(a, _)| a).collect()
     }
 
-    /// The expressions of all `locals` blocks.
     pub fn local_expressions(&self) -> impl Iterator<Item = &'a Expression> {
         self.locals.values().copied()
     }
@@ -274,15 +294,11 @@ pub fn depends_on_addresses(list: &Expression) -> Vec<String> {
 /// A value as far as it is decided by the text of the module.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Val {
-    /// `null`
     Null,
-    /// A boolean.
     Bool(bool),
-    /// A number.
     Num(f64),
     /// A string. Parts that are not known are [`MARK`]s in it.
     Str(String),
-    /// A list, set or tuple.
     List(Vec<Val>),
     /// An object or map, in order. A key with a [`MARK`] stands for keys that are not known.
     Obj(Vec<(String, Val)>),
@@ -296,7 +312,6 @@ pub enum Val {
 const BUDGET: usize = 4_000_000;
 const MAX_DEPTH: usize = 48;
 
-/// How [`Evaluator`] takes a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vars {
     /// As its default: what the module does when nobody sets anything.
@@ -306,7 +321,6 @@ pub enum Vars {
     Open,
 }
 
-/// Evaluates expressions without running anything.
 pub struct Evaluator<'g, 'a> {
     graph: &'g Graph<'a>,
     vars: Vars,
@@ -320,7 +334,6 @@ pub struct Evaluator<'g, 'a> {
 type Scope = Vec<(String, Val)>;
 
 impl<'g, 'a> Evaluator<'g, 'a> {
-    /// An evaluator for one module.
     pub fn new(graph: &'g Graph<'a>, vars: Vars) -> Self {
         Self {
             graph,
@@ -332,7 +345,6 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         }
     }
 
-    /// Why something is not known.
     pub fn reason(&self, index: usize) -> String {
         self.reasons
             .borrow()
@@ -405,7 +417,8 @@ impl<'g, 'a> Evaluator<'g, 'a> {
             Expression::Variable(name) => match scope.iter().rev().find(|(n, _)| n == name.as_str()) {
                 Some((_, v)) => self.copy(v),
                 None if placeholder::is_name(name.as_str()) => {
-                    let placeholder = placeholder::reason(&format!("${{{}}}", name.as_str()));
+                    let name = name.as_str().trim_end_matches('_');
+                    let placeholder = placeholder::reason(&format!("${{{name}}}"));
                     self.unknown(placeholder.unwrap_or_default())
                 }
                 None => self.unknown(format!("`{}`", name.as_str())),
@@ -438,44 +451,54 @@ impl<'g, 'a> Evaluator<'g, 'a> {
                 self.call(call.name.name.as_str(), args, depth)
             }
             Expression::Traversal(t) => self.traverse(t, scope, depth),
-            Expression::ForExpr(f) => {
-                let items = self.go(&f.intro.collection_expr, scope, depth);
-                let Some(items) = elements(&items) else {
-                    return self.unknown("a `for` over something not known");
-                };
-                let mut list = Vec::new();
-                let mut pairs = Vec::new();
-                for (key, value) in items {
-                    if !self.spend(weight(&value)) {
-                        return self.unknown("an expression too large to follow");
+            Expression::ForExpr(f) => self.for_expr(f, scope, depth),
+        }
+    }
+
+    fn for_expr(&self, f: &ForExpr, scope: &mut Scope, depth: usize) -> Val {
+        let items = self.go(&f.intro.collection_expr, scope, depth);
+        let Some(items) = elements(&items) else {
+            return self.unknown("a `for` over something not known");
+        };
+        let mut list = Vec::new();
+        let mut pairs = Vec::new();
+        for (key, value) in items {
+            if !self.spend(weight(&value)) {
+                return self.unknown("an expression too large to follow");
+            }
+            let mark = scope.len();
+            if let Some(k) = &f.intro.key_var {
+                scope.push((k.as_str().to_owned(), key));
+            }
+            scope.push((f.intro.value_var.as_str().to_owned(), value));
+            let keep = f
+                .cond
+                .as_ref()
+                .is_none_or(|c| self.go(&c.expr, scope, depth) != Val::Bool(false));
+            if keep {
+                let value = self.go(&f.value_expr, scope, depth);
+                match &f.key_expr {
+                    Some(k) => {
+                        let key = self.go(k, scope, depth);
+                        put(&mut pairs, self.as_text(&key), value);
                     }
-                    let mark = scope.len();
-                    if let Some(k) = &f.intro.key_var {
-                        scope.push((k.as_str().to_owned(), key));
-                    }
-                    scope.push((f.intro.value_var.as_str().to_owned(), value));
-                    let keep = f
-                        .cond
-                        .as_ref()
-                        .is_none_or(|c| self.go(&c.expr, scope, depth) != Val::Bool(false));
-                    if keep {
-                        let value = self.go(&f.value_expr, scope, depth);
-                        match &f.key_expr {
-                            Some(k) => {
-                                let key = self.go(k, scope, depth);
-                                put(&mut pairs, self.as_text(&key), value);
-                            }
-                            None => list.push(value),
-                        }
-                    }
-                    scope.truncate(mark);
-                }
-                if f.key_expr.is_some() {
-                    Val::Obj(pairs)
-                } else {
-                    Val::List(list)
+                    None => list.push(value),
                 }
             }
+            scope.truncate(mark);
+        }
+        if f.key_expr.is_some() {
+            Val::Obj(pairs)
+        } else {
+            Val::List(list)
+        }
+    }
+
+    /// An attribute of a block, where it is a text.
+    pub fn text_of(&self, entry: &Entry<'_>, name: &str) -> Option<String> {
+        match self.eval(entry.attr(name)?) {
+            Val::Str(text) => Some(text),
+            _ => None,
         }
     }
 
@@ -571,7 +594,6 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         }
     }
 
-    /// A value as it appears in a text.
     fn as_text(&self, value: &Val) -> String {
         match value {
             Val::Null => String::new(),
@@ -677,10 +699,7 @@ impl<'g, 'a> Evaluator<'g, 'a> {
     /// of a text, or of the files that a pattern matches.
     fn file_documents(&self, address: &str, depth: usize) -> Option<Val> {
         let entry = self.graph.get(address).filter(|e| e.kind == BlockKind::Data)?;
-        let argument = |name| {
-            let value = &entry.block.body.get_attribute(name)?.value;
-            Some(self.go(value, &mut Vec::new(), depth))
-        };
+        let argument = |name| Some(self.go(entry.attr(name)?, &mut Vec::new(), depth));
         let texts = match entry.type_name {
             "kubectl_file_documents" => vec![argument("content")?],
             "kubectl_path_documents" => match argument("pattern")? {
@@ -706,7 +725,6 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         ]))
     }
 
-    /// A file beside the module.
     fn file(&self, function: &str, path: &str) -> Val {
         match self.graph.beside.file(path) {
             Some((path, text)) => {

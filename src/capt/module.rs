@@ -78,9 +78,7 @@ pub(super) fn folder_of(file: &str) -> &Path {
 /// What the judgement of one module rests on.
 #[derive(Debug)]
 pub struct Facts {
-    /// What is done about the role.
     pub roles: Roles,
-    /// The NodePools.
     pub scan: pools::Scan,
     /// The block that sets up Karpenter: its chart, or a module for its roles and queue.
     pub karpenter: Option<usize>,
@@ -138,11 +136,8 @@ impl Facts {
 }
 
 fn sets_up_karpenter(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
-    let value = |name: &str| entry.block.body.get_attribute(name).map(|a| eval.eval(&a.value));
-    let text = |name: &str| match value(name) {
-        Some(Val::Str(text)) => text,
-        _ => String::new(),
-    };
+    let value = |name| entry.attr(name).map(|expr| eval.eval(expr));
+    let text = |name| eval.text_of(entry, name).unwrap_or_default();
     if value("count") == Some(Val::Num(0.0)) || value("create") == Some(Val::Bool(false)) {
         return false;
     }
@@ -161,13 +156,10 @@ fn sets_up_karpenter(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
 }
 
 fn is_cluster(entry: &Entry<'_>) -> bool {
-    let source = || {
-        let source = entry.block.body.get_attribute("source");
-        source.and_then(|a| a.value.as_str().map(str::to_owned))
-    };
+    let source = || entry.attr("source").and_then(|source| source.as_str());
     match entry.kind {
         BlockKind::Resource => entry.type_name == "aws_eks_cluster",
-        BlockKind::Module => source().is_some_and(|s| s.contains("eks")),
+        BlockKind::Module => source().is_some_and(|s| s.contains("eks") && !s.contains("//modules/")),
         _ => false,
     }
 }

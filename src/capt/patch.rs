@@ -28,9 +28,7 @@ pub struct PatchOptions {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patched {
-    /// The whole file.
     pub text: String,
-    /// Differs from what was read.
     pub changed: bool,
     /// What the user should know, in sentences.
     pub notes: Vec<String>,
@@ -199,7 +197,6 @@ struct Work {
 struct Fixed {
     text: String,
     notes: Vec<String>,
-    /// The variable to pass.
     pass: Option<String>,
 }
 
@@ -325,7 +322,7 @@ fn by_hand_first(graph: &Graph<'_>, facts: &Facts) -> Result<(), String> {
         .filter(|m| m.how == How::Resource && m.guard != Guard::Never);
     let owners: Vec<&Entry<'_>> = owners.map(|m| &graph.entries[m.entry]).collect();
     for owner in &owners {
-        if let Some(each) = owner.block.body.get_attribute("for_each") {
+        if let Some(each) = owner.attr("for_each") {
             let line = graph.line_in(owner, span(each).start);
             return Err(format!(
                 "{0} (line {1}) creates roles with for_each: take {SERVICE} out of its list (line {line}); where a state has it, \
@@ -434,7 +431,7 @@ Create it once per account, then apply again: kubectl capt-spot create-role (or:
 
 fn finder_text(name: &str) -> String {
     format!(
-        "# Looks for the account's Spot role; finding none is no error here.\n\
+        "# Looks for the account's Spot role; finding none is not an error here.\n\
          data \"aws_iam_roles\" \"{name}\" {{\n\
         \x20 name_regex  = \"^{ROLE}$\"\n\
         \x20 path_prefix = \"{PATH}\"\n\
@@ -762,15 +759,7 @@ fn require(fixed: &mut Fixed, removed_block: bool, beside: &Beside) -> Result<Ve
 /// that looks for the role).
 fn readers(graph: &Graph<'_>, facts: &Facts, count: Option<&str>) -> (String, Vec<String>) {
     if let Some(entry) = existing_reader(graph, facts) {
-        return (
-            entry
-                .block
-                .labels
-                .get(1)
-                .map(|l| l.as_str().to_owned())
-                .unwrap_or_default(),
-            Vec::new(),
-        );
+        return (entry.name().to_owned(), Vec::new());
     }
     let finder = existing_finder(graph);
     let finder_name = finder
@@ -796,27 +785,18 @@ fn existing_reader<'g, 'a>(graph: &'g Graph<'a>, facts: &Facts) -> Option<&'g En
 
 /// A `data "aws_iam_roles"` that looks for exactly this role.
 fn existing_finder(graph: &Graph<'_>) -> Option<String> {
-    let text = |e: &Entry<'_>, name: &str| {
-        e.block
-            .body
-            .get_attribute(name)
-            .and_then(|a| a.value.as_str().map(str::to_owned))
-    };
-    graph
-        .entries
-        .iter()
-        .filter(|e| e.kind == BlockKind::Data && e.type_name == "aws_iam_roles")
-        .filter(|e| {
-            ["count", "for_each", "depends_on"]
+    let is = |e: &Entry<'_>, name, value: &str| e.attr(name).and_then(|a| a.as_str()) == Some(value);
+    let whole_name = format!("^{ROLE}$");
+    let found = graph.entries.iter().find(|e| {
+        e.kind == BlockKind::Data
+            && e.type_name == "aws_iam_roles"
+            && ["count", "for_each", "depends_on"]
                 .iter()
-                .all(|a| e.block.body.get_attribute(a).is_none())
-        })
-        .find(|e| {
-            text(e, "name_regex").is_some_and(|n| n == format!("^{ROLE}$"))
-                && text(e, "path_prefix").as_deref() == Some(PATH)
-        })
-        .and_then(|e| e.block.labels.get(1))
-        .map(|l| l.as_str().to_owned())
+                .all(|a| e.attr(a).is_none())
+            && is(e, "name_regex", &whole_name)
+            && is(e, "path_prefix", PATH)
+    });
+    found.map(|e| e.name().to_owned())
 }
 
 /// Gives the reader its message, and lets every reader of the role read (`count` as given, or none).
@@ -871,7 +851,7 @@ fn fix_readers(text: &mut String, beside: &Beside, reader: &str, count: Option<&
             if entry.kind != BlockKind::Data || !this && requirer.guard != Guard::Never {
                 continue;
             }
-            let had = entry.block.body.get_attribute("count").is_some();
+            let had = entry.attr("count").is_some();
             let shape = match count {
                 Some(value) if this => {
                     edits.extend(
@@ -881,7 +861,7 @@ fn fix_readers(text: &mut String, beside: &Beside, reader: &str, count: Option<&
                 }
                 _ if requirer.guard == Guard::Always => None,
                 _ => {
-                    if entry.block.body.get_attribute("for_each").is_some() {
+                    if entry.attr("for_each").is_some() {
                         return Err(format!(
                             "{} (line {}) has for_each: read the role once, without it, then patch again",
                             entry.address, entry.line
@@ -943,12 +923,7 @@ fn create(fixed: &mut Fixed, work: Work, beside: &Beside) -> Result<Vec<String>,
                 all.join(", ")
             ));
         }
-        let usable = |e: &&Entry<'_>| {
-            e.block
-                .body
-                .get_attribute("default")
-                .is_some_and(|d| d.value.as_bool() == Some(false))
-        };
+        let usable = |e: &&Entry<'_>| e.attr("default").and_then(Expression::as_bool) == Some(false);
         let wanted = format!("var.{VARIABLE}");
         let known = graph.get(&wanted).filter(usable).is_some();
         let variable = if known {
@@ -969,9 +944,9 @@ fn create(fixed: &mut Fixed, work: Work, beside: &Beside) -> Result<Vec<String>,
             }
             Some(maker) => {
                 let entry = &graph.entries[maker.entry];
-                let count = entry.block.body.get_attribute("count");
+                let count = entry.attr("count");
                 if matches!(maker.guard, Guard::Variable { on: false, .. })
-                    && let Some(Expression::Conditional(c)) = count.map(|a| &a.value)
+                    && let Some(Expression::Conditional(c)) = count
                     && text[span(&c.true_expr)].trim() == "1"
                     && text[span(&c.false_expr)].trim() == "0"
                 {

@@ -1,4 +1,5 @@
 //! `${NAME}` that envsubst or `clusterctl generate` has not filled in yet, and the marks for values that are not known.
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -81,10 +82,14 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// The text with a mark of the same length for each placeholder that HCL cannot parse, so that every place stays where it was.
-pub fn masked(text: &str) -> String {
+/// For those that start at one of `bare` it is a name in capitals, which is one, too.
+pub fn masked(text: &str, bare: &BTreeSet<usize>) -> String {
     let mut out = text.to_owned();
     for (range, name) in find(text) {
-        if text[range.start + 2 + name.len()..].starts_with(':') {
+        if bare.contains(&range.start) {
+            let name = name.to_ascii_uppercase();
+            out.replace_range(range.clone(), &format!("{name:_<width$}", width = range.len()));
+        } else if text[range.start + 2 + name.len()..].starts_with(':') {
             let filler = "-".repeat(range.len() - MARK.len_utf8() - MARK_END.len_utf8());
             out.replace_range(range, &mark(&filler));
         }
@@ -122,7 +127,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_mask_has_the_length_of_what_it_hides(text in "([$:={}A-Z_é\n-]|\\$\\{[A-Z]{1,3}:=[a-z]{0,3}\\})*") {
-            prop_assert_eq!(masked(&text).len(), text.len());
+            let bare = find(&text).iter().skip(1).map(|(range, _)| range.start).collect();
+            prop_assert_eq!(masked(&text, &bare).len(), text.len());
         }
     }
 }

@@ -11,37 +11,29 @@ use super::yaml;
 use crate::karpenter::objects::NodePool;
 use crate::karpenter::requirements::spot_verdict;
 
-/// Whether a pool can launch Spot instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spot {
-    /// It can.
     Yes(String),
-    /// It cannot.
     No(String),
     /// What decides is not in the files: counts as "it can", and the report says so.
     Unknown(String),
 }
 
 impl Spot {
-    /// Whether the module has to see to the role for this pool.
+    /// Whether the module has to take care of the role for this pool.
     pub fn needs_role(&self) -> bool {
         !matches!(self, Self::No(_))
     }
 }
 
-/// One NodePool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
-    /// `metadata.name`, if known.
     pub name: Option<String>,
-    /// Can it launch Spot, and why.
     pub spot: Spot,
 }
 
-/// A block that makes NodePools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolBlock {
-    /// Index in [`Graph::entries`].
     pub entry: usize,
     /// The pools, never empty.
     pub pools: Vec<Pool>,
@@ -50,20 +42,15 @@ pub struct PoolBlock {
 /// A block whose manifests could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unseen {
-    /// Index in [`Graph::entries`].
     pub entry: usize,
-    /// What is not known.
     pub why: String,
     /// The block's one purpose is to apply a manifest, so a NodePool may well be in it.
     pub manifest: bool,
 }
 
-/// What a module makes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Blocks that make NodePools.
     pub blocks: Vec<PoolBlock>,
-    /// Blocks that could not be read.
     pub unseen: Vec<Unseen>,
 }
 
@@ -183,10 +170,7 @@ pub fn scan(graph: &Graph<'_>, eval: &Evaluator<'_, '_>) -> Scan {
             continue;
         }
         let body = &entry.block.body;
-        if body
-            .get_attribute("count")
-            .is_some_and(|c| eval.eval(&c.value) == Val::Num(0.0))
-        {
+        if entry.attr("count").is_some_and(|c| eval.eval(c) == Val::Num(0.0)) {
             continue;
         }
         let mut found = Found::default();
@@ -242,10 +226,10 @@ pub fn scan(graph: &Graph<'_>, eval: &Evaluator<'_, '_>) -> Scan {
 
 /// The elements of a block's `for_each`, as far as they are known.
 fn each_value(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Vec<(String, Val)> {
-    let Some(for_each) = entry.block.body.get_attribute("for_each") else {
+    let Some(for_each) = entry.attr("for_each") else {
         return Vec::new();
     };
-    let all = elements(&eval.eval(&for_each.value)).unwrap_or_default();
+    let all = elements(&eval.eval(for_each)).unwrap_or_default();
     all.into_iter()
         .map(|(key, value)| match key {
             Val::Str(k) => (k, value),
@@ -331,7 +315,7 @@ fn anywhere(body: &Body, all: &[(String, Val)], eval: &Evaluator<'_, '_>, found:
     }
 }
 
-/// Looks for NodePools in a value. `deep`: the value is no manifest itself but may carry some.
+/// Looks for NodePools in a value. `deep`: the value is not a manifest itself but may carry some.
 fn examine(value: &Val, eval: &Evaluator<'_, '_>, found: &mut Found, deep: bool, depth: usize) {
     if depth > 16 {
         return;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::placeholder;
-use super::yaml::{self, Doc, Kind, NodeId, Style};
+use super::yaml::{self, Doc, Kind, Node, NodeId, Style};
 use crate::model::Command;
 
 /// The Kubernetes object that carries a module.
@@ -34,19 +34,15 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// What a file is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// One Terraform module, bare.
     Hcl,
-    /// Kubernetes objects.
     Yaml,
 }
 
 /// One module and where its text stands.
 #[derive(Debug, Clone)]
 pub struct ModuleSource {
-    /// The object that carries it; none in a `.tf` file.
     pub object: Option<ObjectRef>,
     /// The Terraform text, as YAML hands it over.
     pub text: String,
@@ -64,24 +60,28 @@ pub struct ModuleSource {
 
 #[derive(Debug, Clone)]
 enum Splice {
-    /// The file is the module.
     Whole,
     /// A `|` block: the bytes of its lines, and their indentation in bytes.
-    Literal { content: Range<usize>, indent: usize },
+    Literal {
+        content: Range<usize>,
+        indent: usize,
+    },
     /// Any other scalar in a block mapping: written anew as a `|` block under a key at this column.
-    AsBlock { span: Range<usize>, key_column: usize },
+    AsBlock {
+        span: Range<usize>,
+        key_column: usize,
+    },
     /// A scalar between braces: written anew in double quotes.
-    AsQuoted { span: Range<usize> },
-    /// Not safely.
+    AsQuoted {
+        span: Range<usize>,
+    },
     Refuse(String),
 }
 
 /// A module that could not be looked into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// The object that names it.
     pub object: ObjectRef,
-    /// Line of the object in the file.
     pub line: usize,
     /// Why, as a clause: "its source is Remote (...)".
     pub reason: String,
@@ -91,7 +91,6 @@ pub struct Skipped {
 #[derive(Debug, Clone)]
 pub struct Manifest {
     pub object: ObjectRef,
-    /// Its line in the file.
     pub line: usize,
     pub value: Value,
 }
@@ -99,17 +98,14 @@ pub struct Manifest {
 /// What stands in a file of Kubernetes objects.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
-    /// In order.
     pub modules: Vec<ModuleSource>,
     /// The modules that it names but does not hold.
     pub skipped: Vec<Skipped>,
     pub manifests: Vec<Manifest>,
 }
 
-/// A file, read.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// The name to show.
     pub name: String,
     /// The whole text, a byte order mark included.
     pub text: String,
@@ -132,13 +128,11 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}")]
 pub struct Unreadable {
-    /// The file.
     pub file: String,
     /// Line in the file, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong.
     pub message: String,
 }
 
@@ -169,7 +163,11 @@ impl Input {
         let text = String::from_utf8(bytes).map_err(|e| {
             let valid = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
             let column = valid.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
-            unreadable(valid.matches('\n').count() + 1, column, "not UTF-8 text".into())
+            unreadable(
+                valid.matches('\n').count() + 1,
+                column,
+                "not UTF-8 text. Save the file as UTF-8".into(),
+            )
         })?;
         let lower = name.to_ascii_lowercase();
         let ends = |suffixes: &[&str]| suffixes.iter().any(|s| lower.ends_with(s));
@@ -177,7 +175,7 @@ impl Input {
             return Err(unreadable(
                 1,
                 1,
-                "Terraform's JSON syntax is not read; only .tf (HCL) is".into(),
+                "Terraform's JSON syntax is not read. Check the module's .tf files (HCL)".into(),
             ));
         }
         let format = if ends(&[".tf", ".tofu", ".hcl"]) {
@@ -586,67 +584,21 @@ fn module_of(text: &str, doc: &Doc, id: NodeId, holders: &[&[&str]]) -> Result<M
     else {
         return Err("its module is not a text".into());
     };
-    let in_flow = doc.ids().any(|n| {
-        matches!(&doc.node(n).kind, Kind::Map { pairs, flow: true } if pairs.iter().any(|(k, _)| *k == key))
-    });
     let node = doc.node(value);
     let block = literal(text, doc, key, module);
-    let (splice, first_line, indent, line_by_line) = match block {
-        Some(_) if aliased => (refuse_anchor(), node.line, 0, false),
-        Some((content, indent, first)) => {
-            let splice = if node.anchored {
-                refuse_anchor()
-            } else {
-                Splice::Literal { content, indent }
-            };
-            (splice, first, indent, true)
-        }
-        None if aliased || node.anchored || *tagged => (refuse_anchor(), node.line, 0, false),
-        None if in_flow => (
-            Splice::AsQuoted {
-                span: node.span.clone(),
-            },
-            node.line,
-            0,
-            false,
+    let shared = aliased || node.anchored || *tagged && block.is_none();
+    let (first_line, indent) = match &block {
+        Some((_, indent, first)) if !aliased => (*first, Some(*indent)),
+        _ => (node.line, None),
+    };
+    let splice = match block {
+        _ if shared => Splice::Refuse(
+            "its module has a YAML anchor, alias or tag, so changing it could change another place too; write it as a plain \
+             `module: |` block"
+                .into(),
         ),
-        None if matches!(style, Style::Folded | Style::Literal) => {
-            // The span of a block scalar starts behind its header; what it needs is the header too.
-            match text[doc.node(key).span.end..node.span.start].find(['>', '|']) {
-                Some(at) => {
-                    let start = doc.node(key).span.end + at;
-                    let end = text[..node.span.end].trim_end().len();
-                    let column = doc.node(key).column;
-                    (
-                        Splice::AsBlock {
-                            span: start..end,
-                            key_column: column,
-                        },
-                        node.line,
-                        0,
-                        false,
-                    )
-                }
-                None => (
-                    Splice::Refuse("its module's form cannot be changed safely".into()),
-                    node.line,
-                    0,
-                    false,
-                ),
-            }
-        }
-        None => {
-            let key_column = doc.node(key).column;
-            (
-                Splice::AsBlock {
-                    span: node.span.clone(),
-                    key_column,
-                },
-                node.line,
-                0,
-                false,
-            )
-        }
+        Some((content, indent, _)) => Splice::Literal { content, indent },
+        None => rewritten(text, doc, key, node, *style),
     };
     let config = [
         &["spec", "template", "spec", "providerConfigRef", "name"][..],
@@ -656,8 +608,8 @@ fn module_of(text: &str, doc: &Doc, id: NodeId, holders: &[&[&str]]) -> Result<M
         object: None,
         text: module.clone(),
         first_line: Some(first_line),
-        indent,
-        line_by_line,
+        indent: indent.unwrap_or(0),
+        line_by_line: indent.is_some(),
         provider_config: config
             .iter()
             .find_map(|p| doc.at(id, p))
@@ -668,12 +620,30 @@ fn module_of(text: &str, doc: &Doc, id: NodeId, holders: &[&[&str]]) -> Result<M
     })
 }
 
-fn refuse_anchor() -> Splice {
-    Splice::Refuse(
-        "its module has a YAML anchor, alias or tag, so changing it could change another place too; write it as a plain \
-         `module: |` block"
-            .into(),
-    )
+/// Where a module is written anew that is not a `|` block.
+fn rewritten(text: &str, doc: &Doc, key: NodeId, node: &Node, style: Style) -> Splice {
+    let in_flow = doc.ids().any(|n| {
+        matches!(&doc.node(n).kind, Kind::Map { pairs, flow: true } if pairs.iter().any(|(k, _)| *k == key))
+    });
+    if in_flow {
+        return Splice::AsQuoted {
+            span: node.span.clone(),
+        };
+    }
+    let key = doc.node(key);
+    let span = if matches!(style, Style::Folded | Style::Literal) {
+        // The span of a block scalar starts behind its header; what it needs is the header too.
+        let Some(at) = text[key.span.end..node.span.start].find(['>', '|']) else {
+            return Splice::Refuse("its module's form cannot be changed safely".into());
+        };
+        key.span.end + at..text[..node.span.end].trim_end().len()
+    } else {
+        node.span.clone()
+    };
+    Splice::AsBlock {
+        span,
+        key_column: key.column,
+    }
 }
 
 fn first_line(text: &str) -> &str {

@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use super::node_mapping::{mappings, names};
+use super::mapping_fix::{Want, mapping_fix};
+use super::node_mapping::mappings;
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::aws::token::AWS_CLI_SESSION_NAME;
 use crate::facts::Facts;
-use crate::model::{Observed, Why};
-use eks_aws_auth::{Caller, Existence, Outcome, Want, decide, mapping_remedy};
+use crate::model::{Language, Observed, Why};
+use eks_aws_auth::{Caller, Existence, Outcome, decide};
 
 pub(crate) static CALLER_MAPPED: Check = Check {
     id: "caller-mapped",
@@ -95,13 +96,17 @@ fn caller_mapped(facts: &Facts) -> Judgement {
         .headline("The cluster does not accept your identity");
     match mode {
         Some(mode) => {
-            let remedy = mapping_remedy(mode, names(facts), mapped_arn, Want::Admin);
+            let fix = mapping_fix(&facts.target, mode, mapped_arn, Want::Admin);
             let condition = if maybe_mapped {
                 "Ask somebody who has access to look; if it is not mapped"
             } else {
                 "Ask somebody who has access"
             };
-            judgement.remedy(format!("{condition}: {}", remedy.text), remedy.commands)
+            let judgement = judgement.fix(format!("{condition}: {}", fix.text), fix.commands);
+            match fix.entry {
+                Some(entry) => judgement.snippet(Language::Yaml, entry),
+                None => judgement,
+            }
         }
         None => judgement,
     }

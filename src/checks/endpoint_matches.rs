@@ -56,7 +56,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         (_, Some(false)) => another(
             facts,
             format!(
-                "the kubeconfig's certificate authority for {server} is not {}'s: the cluster was created again under its \
+                "the kubeconfig's certificate authority is not {}'s (server {server}): the cluster was created again under its \
                  name, or something else answers there",
                 facts.target.cluster
             ),

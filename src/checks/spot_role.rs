@@ -71,18 +71,18 @@ fn spot_role_exists(facts: &Facts) -> Judgement {
                     facts.target.profile.as_ref().map(|p| format!(" --profile {}", crate::text::quote(p))).unwrap_or_default()
                 ),
             ];
-            match karpenter::spot_wanted(facts) {
-                karpenter::Wanted::No(why) => {
+            match karpenter::spot_demand(facts) {
+                karpenter::SpotDemand::No(why) => {
                     Judgement::warn(format!("{what}; {why}, so nothing asks for spot yet")).remedy(remedy_text, commands)
                 }
-                karpenter::Wanted::Yes | karpenter::Wanted::Assumed if controller_may_create(facts) => {
+                karpenter::SpotDemand::Yes | karpenter::SpotDemand::Assumed if controller_may_create(facts) => {
                     Judgement::warn(format!(
                         "{what}; but {} may create it, says the policy simulator, and then does so at the first spot launch",
                         controller_words(facts)
                     ))
                     .remedy(remedy_text, commands)
                 }
-                karpenter::Wanted::Yes | karpenter::Wanted::Assumed => Judgement::fail(format!(
+                karpenter::SpotDemand::Yes | karpenter::SpotDemand::Assumed => Judgement::fail(format!(
                     "{what}: EC2 will refuse Karpenter's spot requests, and since Karpenter 1.5 it falls back to on-demand prices in silence"
                 ))
                 .remedy(remedy_text, commands),
@@ -310,7 +310,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
                     let text = format!("{who} may not create it{}", by.clause());
                     if controller_may {
                         Judgement::warn(format!("{text}; {}", instead()))
-                    } else if let karpenter::Wanted::No(why) = karpenter::spot_wanted(facts) {
+                    } else if let karpenter::SpotDemand::No(why) = karpenter::spot_demand(facts) {
                         // The role is missed by nobody yet, and spot-role-exists only warns: so does this.
                         ask(Judgement::warn(with_controller(format!(
                             "{text}; {why}, so nothing asks for spot yet"

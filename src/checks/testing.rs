@@ -51,24 +51,7 @@ mod fixes {
     use crate::model::CommandScope;
 
     /// Checks whose fixes are not yet made of [`crate::model::Command`].
-    const NOT_YET: &[&str] = &[
-        "spot-role-exists",
-        "spot-role-intact",
-        "spot-role-creatable",
-        "spot-quota",
-        "aws-auth-parses",
-        "node-role-known",
-        "node-role-mapped",
-        "node-role-current",
-        "fargate-role-mapped",
-        "aws-auth-hygiene",
-        "caller-mapped",
-        "masters-trust",
-        "pools-want-spot",
-        "controller-identity",
-        "spot-failures-seen",
-        "node-registration",
-    ];
+    const NOT_YET: &[&str] = &["spot-role-exists"];
 
     const WORLDS: &[(&str, Damage)] = &[
         ("healthy", |_| {}),

@@ -34,27 +34,21 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     {
         Todo::Nothing(role) => {
             let said = format!("{} exists already: nothing to do.", role.arn);
-            terminal::out(&outcome(
-                global,
-                &facts,
-                CreateRoleOutcome::Exists,
-                Some(&role.arn),
-                &said,
-            ))?;
+            terminal::out_as(
+                global.output,
+                &outcome(global, &facts, CreateRoleOutcome::Exists, Some(&role.arn), &said),
+            )?;
             return Ok(Exit::Done);
         }
         Todo::Create(plan) => plan,
     };
-    terminal::err(&describe(&plan));
+    terminal::note(&describe(&plan));
     if args.dry_run {
         let said = "dry run: the role is missing and would be created; nothing was done.";
-        terminal::out(&outcome(
-            global,
-            &facts,
-            CreateRoleOutcome::WouldCreate,
-            None,
-            said,
-        ))?;
+        terminal::out_as(
+            global.output,
+            &outcome(global, &facts, CreateRoleOutcome::WouldCreate, None, said),
+        )?;
         return Ok(Exit::Done);
     }
     if !args.yes {
@@ -68,13 +62,16 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
             return Ok(Exit::Failed);
         }
     }
-    let created = create(&ui, global, &plan, &facts, &reach, &calls).await?;
+    let created = create(&ui, &plan, &facts, &reach, &calls).await?;
     let word = match created.how {
         How::Created | How::AnswerLost => CreateRoleOutcome::Created,
         How::Meanwhile => CreateRoleOutcome::Exists,
     };
     let said = done(&created);
-    terminal::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
+    terminal::out_as(
+        global.output,
+        &outcome(global, &facts, word, Some(&created.role.arn), &said),
+    )?;
     Ok(Exit::Done)
 }
 

@@ -8,12 +8,14 @@ pub mod explain;
 pub mod gate;
 pub mod hook;
 pub mod install;
+pub mod man;
 pub mod offer;
 pub mod policy;
 pub mod preflight;
 pub mod raw;
 pub mod template;
 pub mod trust;
+pub mod version;
 pub mod whois;
 
 use std::io::Write as _;
@@ -22,6 +24,7 @@ use serde::Serialize;
 
 use crate::aws;
 use crate::cli::Global;
+use crate::cluster::kubeconfig::Overrides;
 use crate::cluster::resolve::Request;
 use crate::cluster::{self, clues};
 use crate::facts::{self, Ask, Facts, Options, Reach};
@@ -167,6 +170,12 @@ pub fn request(global: &Global) -> Request {
             .clone()
             .filter(|context| !context.is_empty())
             .or_else(helm_context),
+        overrides: Overrides {
+            cluster: global.cluster.clone(),
+            user: global.user.clone(),
+            as_user: global.as_user.clone(),
+            as_groups: global.as_groups.clone(),
+        },
         flags: clues::Flags {
             cluster: global.cluster_name.clone(),
             region: global.region.clone(),

@@ -1,5 +1,6 @@
 //! Read, judge, and offer to create the missing role: what preflight, install, upgrade and gate have in common.
 
+use crate::aws::Session;
 use crate::checks::Status;
 use crate::cli::Global;
 use crate::cluster::resolve::Request;
@@ -68,9 +69,9 @@ impl Run<'_> {
                 });
             }
         }
-        let created = create(self.ui, self.global, &plan, &facts, &reach, &calls).await?;
-        terminal::err(&done(&created));
-        terminal::err("");
+        let created = create(self.ui, &plan, &facts, &reach, &calls).await?;
+        terminal::note(&done(&created));
+        terminal::note("");
         let (facts, _, _) = self.read().await?;
         let report = report::judge(&facts, self.selection);
         Ok(Judged {
@@ -115,13 +116,16 @@ impl Run<'_> {
 /// Creates what was planned, and waits until IAM shows it.
 pub(crate) async fn create(
     ui: &Ui,
-    global: &Global,
     plan: &Plan,
     facts: &Facts,
     reach: &Reach,
     calls: &Calls,
 ) -> Result<Created, Stop> {
-    let work = spot_role::create(plan, facts, reach, global.request_timeout, calls);
+    let session = Session {
+        limits: reach.session.limits.restarted(),
+        ..reach.session.clone()
+    };
+    let work = spot_role::create(plan, facts, &session, calls);
     ui.progress("creating the role and waiting until IAM shows it", work)
         .await
         .map_err(|refusal| Stop::failed(refusal.to_string()))

@@ -64,6 +64,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
         } else {
             MayCreate::Never
         },
+        // The question comes after what it is about; other formats stay one document.
         show: &|report| {
             let text = report.render(Output::Text, ui.style, args.show_all);
             Ok(terminal::out_as(Output::Text, &text)?)

@@ -1,6 +1,5 @@
 //! The program as a user runs it.
 
-mod authenticator_oracle;
 mod bad_input;
 mod capt_live;
 mod completeness;
@@ -14,6 +13,7 @@ mod e2e_rbac;
 mod formats;
 mod helm;
 mod karpenter;
+mod kubectl_habits;
 mod masters;
 mod node_mapping;
 mod nodepool_oracle;

@@ -130,7 +130,9 @@ fn picture(output: &str, theme: &Theme) -> String {
          <g font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, monospace\" font-size=\"13.3\" fill=\"{}\" xml:space=\"preserve\">\n",
         theme.back, theme.text
     );
-    let lines = ["$ kubectl capt-spot preflight"].into_iter().chain(output.lines());
+    let lines = ["$ kubectl capt-spot preflight"]
+        .into_iter()
+        .chain(output.lines());
     for (n, line) in lines.enumerate() {
         svg.push_str(&format!("<text x=\"20\" y=\"{}\">", 34 + n * LINE));
         for (at, part) in line.split('\u{1b}').enumerate() {
@@ -138,7 +140,10 @@ fn picture(output: &str, theme: &Theme) -> String {
                 (1.., Some((codes, text))) => (codes, text),
                 _ => ("0", part),
             };
-            let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let text = text
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;");
             let attributes: String = codes
                 .split(';')
                 .map(|code| match code {
@@ -217,7 +222,9 @@ fn every_link_leads_somewhere() {
                 continue;
             }
             followed += 1;
-            let (file, part) = to.split_once('#').map_or((to, None), |(file, part)| (file, Some(part)));
+            let (file, part) = to
+                .split_once('#')
+                .map_or((to, None), |(file, part)| (file, Some(part)));
             let path = if file.is_empty() {
                 page.clone()
             } else {

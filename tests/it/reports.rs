@@ -165,7 +165,9 @@ fn several_clusters() {
     let mut stage = Stage::with_a_second_context();
     looks("several", &mut stage, &["preflight", "--all-contexts"], 0);
     for format in ["markdown", "github", "junit"] {
-        let ran = stage.run(&["preflight", "--all-contexts", "-o", format]).expect(0);
+        let ran = stage
+            .run(&["preflight", "--all-contexts", "-o", format])
+            .expect(0);
         kept(&format!("several.{format}"), &steady(&stage, &ran.stdout));
     }
 }
@@ -219,8 +221,14 @@ fn the_summary_of_a_github_step_and_further_reports() {
     let written = std::fs::read_to_string(&summary).expect("the summary");
     assert_eq!(written, format!("before\n{markdown}"));
     let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("a report");
-    assert_eq!(read(&junit), stage.run(&["preflight", "-o", "junit"]).expect(1).stdout);
-    assert_eq!(read(&sarif), stage.run(&["preflight", "-o", "sarif"]).expect(1).stdout);
+    assert_eq!(
+        read(&junit),
+        stage.run(&["preflight", "-o", "junit"]).expect(1).stdout
+    );
+    assert_eq!(
+        read(&sarif),
+        stage.run(&["preflight", "-o", "sarif"]).expect(1).stdout
+    );
     let ran = stage.run(&["preflight", "--report", "nonsense=x"]).expect(2);
     assert!(ran.stderr.contains("is not a format"), "{}", ran.stderr);
 }

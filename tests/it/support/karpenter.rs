@@ -61,6 +61,7 @@ impl Stage {
         let moto = Moto::start_for_karpenter(bed);
         let server = ApiServer::start(bed);
         let controller_keys = set_up_account(&moto);
+        moto.cluster_is(&server);
         let shell = Shell::new(
             bed,
             &server.kubeconfig(&cluster_arn(ACCOUNT), server.token(User::Admin)),

@@ -555,6 +555,13 @@ impl Moto {
         answer
     }
 
+    /// EKS says from now on that the cluster `demo` is this API server; it must have been created.
+    pub fn cluster_is(&self, server: &ApiServer) {
+        let place =
+            serde_json::json!({ "name": "demo", "endpoint": server.url(), "ca": base64(server.ca()) });
+        self.call("clusters", "is_at", &place);
+    }
+
     /// Runs the real AWS CLI against it and returns what it answers (`null` for nothing).
     ///
     /// # Panics

@@ -10,7 +10,8 @@ too.
 
 After that, each line of stdin is a call that is made with those credentials, ["SERVICE", "OPERATION", {PARAMETERS}] as boto3
 names them, and each line of stdout its answer, or {"error": "..."}: a test sets its account up in a moment. The service
-"launches" is ours: its operation `refuse` says how EC2's launches end from then on.
+"clusters" is ours: its operation `is_at` says where a cluster of EKS is. So is "launches": its operation `refuse` says how EC2's
+launches end from then on.
 
 The credentials are those of a session of the role `admin` in ACCOUNT, got as people get theirs, by AssumeRole. moto's variable
 MOTO_ACCOUNT_ID would be shorter, but then every key is of that one account.
@@ -22,6 +23,7 @@ import sys
 
 import boto3
 import moto
+from moto.eks.models import eks_backends
 from moto.server import ThreadedMotoServer
 
 # Nothing is left behind beside the sources.
@@ -29,8 +31,21 @@ sys.dont_write_bytecode = True
 import moto_karpenter  # noqa: E402
 
 
+class Clusters:
+    """moto makes an endpoint and a CA up, and no call of EKS would change them."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+
+    def is_at(self, name: str, endpoint: str, ca: str):
+        cluster = eks_backends[self.account]["eu-west-1"].clusters[name]
+        cluster.endpoint = endpoint
+        cluster.certificate_authority = {"data": ca}
+        return {}
+
+
 def main(account: str, for_karpenter: bool) -> None:
-    clients = {}
+    clients = {"clusters": Clusters(account)}
     if for_karpenter:
         clients["launches"] = moto_karpenter.install(account)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
