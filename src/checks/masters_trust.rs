@@ -21,7 +21,7 @@ use iam_policy::evaluate::{ASSUME_ROLE, OwnSide, Request, admitted, evaluate};
 use iam_policy::kleene::Tri;
 use iam_policy::principal::{Identity, Requester, is_unique_id};
 
-pub static MASTERS_TRUST: Check = Check {
+pub(crate) static MASTERS_TRUST: Check = Check {
     id: "masters-trust",
     group: Group::HelmAccess,
     title: "The cluster's admin roles exist, and the right principals can assume them",

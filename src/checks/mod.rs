@@ -4,12 +4,15 @@
 
 pub mod aws_auth_hygiene;
 pub mod aws_auth_parses;
+pub mod caller_mapped;
 pub mod can_install;
+pub(crate) mod cluster_found;
+pub(crate) mod cluster_matches_chart;
 pub(crate) mod controller_identity;
 pub mod controller_may_launch;
 pub mod controller_running;
+pub(crate) mod endpoint_matches;
 pub mod fargate_role_mapped;
-pub mod helm_access;
 pub mod interruption_queue;
 pub mod karpenter;
 pub(crate) mod mapping_fix;
@@ -24,6 +27,7 @@ pub(crate) mod pages;
 mod parts;
 pub mod pools_ready;
 pub mod pools_want_spot;
+pub(crate) mod same_account;
 pub mod spot_failures_seen;
 pub mod spot_kms_grant;
 pub mod spot_quota;
@@ -32,6 +36,8 @@ pub(crate) mod spot_role_creatable;
 pub(crate) mod spot_role_exists;
 pub(crate) mod spot_role_intact;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,10 +46,10 @@ pub use crate::model::{Judgement, Remedy, Skip, Snippet, Status};
 
 /// Every check, in the order of the report.
 pub static REGISTRY: &[&Check] = &[
-    &target::CLUSTER_FOUND,
-    &target::ENDPOINT_MATCHES,
-    &target::SAME_ACCOUNT,
-    &target::CLUSTER_MATCHES_CHART,
+    &cluster_found::CLUSTER_FOUND,
+    &endpoint_matches::ENDPOINT_MATCHES,
+    &same_account::SAME_ACCOUNT,
+    &cluster_matches_chart::CLUSTER_MATCHES_CHART,
     &spot_role_exists::SPOT_ROLE_EXISTS,
     &spot_role_intact::SPOT_ROLE_INTACT,
     &spot_role_creatable::SPOT_ROLE_CREATABLE,
@@ -55,7 +61,7 @@ pub static REGISTRY: &[&Check] = &[
     &node_role_current::NODE_ROLE_CURRENT,
     &fargate_role_mapped::FARGATE_ROLE_MAPPED,
     &aws_auth_hygiene::AWS_AUTH_HYGIENE,
-    &helm_access::CALLER_MAPPED,
+    &caller_mapped::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
     &masters_trust::MASTERS_TRUST,
     &pools_want_spot::CHECK,
@@ -172,7 +178,7 @@ pub(crate) fn never(_: &Facts) -> bool {
 ///
 /// One cause is reported once: the check that found it fails, everything that rests on it is skipped with this reason.
 pub fn lost_ground(facts: &Facts) -> Option<String> {
-    if let Some((credentials, cluster)) = target::account_mismatch(facts) {
+    if let Some((credentials, cluster)) = same_account::account_mismatch(facts) {
         return Some(format!(
             "the credentials are of account {credentials}, the cluster is in account {cluster}: see same-account"
         ));
@@ -189,7 +195,7 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
         return Some(reason);
     }
     let cluster = facts.cluster.known()?;
-    (!target::serves(&cluster.status))
+    (!cluster_found::serves(&cluster.status))
         .then(|| format!("the cluster is {}: see cluster-found", cluster.status))
 }
 

@@ -208,6 +208,14 @@ pub fn healthy() -> Facts {
     }
 }
 
+/// The cluster of the fixture, to be damaged.
+pub(crate) fn known_cluster(facts: &mut Facts) -> &mut eks::Cluster {
+    match &mut facts.cluster.observed {
+        Observed::Known(cluster) => cluster,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A time; the fixture's facts were gathered at 1970-01-01T00:00:00Z.
 pub fn at(text: &str) -> Option<Timestamp> {
     Some(text.parse().expect("a good time"))

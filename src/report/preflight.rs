@@ -17,6 +17,7 @@ impl Report {
         let subject = format!("{} ({}, account {account})", target.cluster, target.region);
         let mut page = Page {
             findings: self.checks.clone(),
+            name: target.context.clone(),
             strict: self.strict,
             show_all,
             ..Page::new("preflight", status, word, subject)
