@@ -35,14 +35,13 @@ pub(crate) mod spot_role;
 pub(crate) mod spot_role_creatable;
 pub(crate) mod spot_role_exists;
 pub(crate) mod spot_role_intact;
-pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
-pub use crate::model::{Judgement, Remedy, Skip, Snippet, Status};
+pub use crate::model::{Judgement, Remedy, Skip, Status};
 
 /// Every check, in the order of the report.
 pub static REGISTRY: &[&Check] = &[

@@ -14,6 +14,7 @@ mod e2e_rbac;
 mod formats;
 mod helm;
 mod karpenter;
+mod layering;
 mod kubectl_habits;
 mod masters;
 mod node_mapping;
