@@ -1,5 +1,6 @@
 //! Every verb and flag.
 
+pub mod access;
 pub mod gate;
 pub mod hook;
 pub mod schema;
@@ -144,7 +145,10 @@ pub enum Verb {
     Gate(gate::Gate),
     /// Who the cluster authenticates principals as: username, groups, from which line or entry, and why not
     Whois(Whois),
-    /// CAPT WorkspaceTemplates: does the NodePool wait for the role? Fix it
+    /// Who has access: list it, compare two states, plan the way from aws-auth to access entries
+    #[command(subcommand)]
+    Access(access::AccessCommand),
+    /// CAPT WorkspaceTemplates: does the NodePool wait for the role? fix it
     #[command(subcommand)]
     Template(template::TemplateCommand),
     /// May a principal assume a role? CDK's kubectlRoleArn, and every role that administers the cluster

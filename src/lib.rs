@@ -127,6 +127,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Trust(args) => block_on(commands::trust::run(args, global)),
         Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),
         Verb::Whois(args) => commands::whois::run(args, global),
+        Verb::Access(command) => commands::access::run(command, global),
         Verb::CreateRole(args) => block_on(commands::create_role::run(args, global)),
     }
 }

@@ -1,5 +1,6 @@
 //! One file a verb, thin: parse what is left to parse, call, print.
 
+pub mod access;
 pub mod capt;
 pub mod completion;
 pub mod contexts;

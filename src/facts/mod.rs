@@ -8,6 +8,7 @@ mod access_entries;
 mod ask;
 pub mod assume;
 pub mod aws_auth;
+pub mod bindings;
 pub mod compute;
 mod connect;
 pub mod controller;

@@ -15,6 +15,16 @@ use eks_aws_auth::{
     Outcome, Settings, SourceKind, decide, list_all,
 };
 
+/// aws-auth from a file.
+pub(in crate::commands) fn manifest_in(path: &Path) -> Result<Manifest, CliError> {
+    Manifest::read(&bytes_of(path)?).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
+}
+
+/// Access entries from a file.
+pub(in crate::commands) fn entries_in(path: &Path) -> Result<Vec<AccessEntry>, CliError> {
+    entries_from(&bytes_of(path)?).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
+}
+
 /// What the files say.
 struct Files {
     manifest: Option<Manifest>,
@@ -51,15 +61,8 @@ impl Files {
                 "-f and --access-entries cannot both be standard input",
             ));
         }
-        let manifest = args.filename.as_deref().map(|path| {
-            Manifest::read(&bytes_of(path)?)
-                .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
-        });
-        let entries = args.access_entries.as_deref().map(|path| {
-            entries_from(&bytes_of(path)?)
-                .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
-        });
-        let (manifest, entries) = (manifest.transpose()?, entries.transpose()?);
+        let manifest = args.filename.as_deref().map(manifest_in).transpose()?;
+        let entries = args.access_entries.as_deref().map(entries_in).transpose()?;
         let mode = args.authentication_mode.unwrap_or(match &entries {
             Some(_) => AuthenticationMode::ApiAndConfigMap,
             None => AuthenticationMode::ConfigMap,
@@ -172,7 +175,7 @@ impl Files {
         }
         decision.caveats.extend(self.caveats.iter().cloned());
         decision.caveats.extend(hidden_creator(&decision, self.mode));
-        let target = no_cluster();
+        let target = target("", "");
         let fix = caller.as_ref().ok().and_then(|caller| {
             let of = Unmapped {
                 target: &target,
@@ -197,13 +200,13 @@ impl Files {
     }
 }
 
-/// No cluster: what is made of it is not shown.
-fn no_cluster() -> Target {
+/// A cluster of which nothing but its name is known; nothing of it for files.
+pub(in crate::commands) fn target(cluster: &str, region: &str) -> Target {
     Target {
         context: String::new(),
-        cluster: String::new(),
-        region: String::new(),
-        partition: "aws".to_owned(),
+        cluster: cluster.to_owned(),
+        region: region.to_owned(),
+        partition: iam_policy::arn::partition_of_region(region).to_owned(),
         account: None,
         server: String::new(),
         profile: None,

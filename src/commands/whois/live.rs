@@ -27,6 +27,7 @@ pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result
         me: asked.contains(&Asked::Me),
         roles: asked.iter().filter_map(role_of).collect(),
         everyone: asked.is_empty(),
+        lines: false,
     };
     let request = commands::request(global);
     let work = async {

@@ -1,6 +1,6 @@
 //! `whois`: who the cluster authenticates principals as, live or from files.
 
-mod files;
+pub(in crate::commands) mod files;
 mod live;
 
 use crate::access::Asked;
@@ -63,7 +63,7 @@ fn with_flags(caller: Caller, args: &Args) -> Caller {
 }
 
 /// What AWS does not show in mode CONFIG_MAP.
-const HIDDEN_CREATOR: &str =
+pub(super) const HIDDEN_CREATOR: &str =
     "in CONFIG_MAP mode the cluster's creator is an administrator that AWS does not show";
 
 /// The caveat on a principal that nothing maps.
