@@ -151,8 +151,10 @@ pub enum Verb {
     /// CAPT WorkspaceTemplates: does the NodePool wait for the role? fix it
     #[command(subcommand)]
     Template(template::TemplateCommand),
-    /// May a principal assume a role? CDK's kubectlRoleArn, and every role that administers the cluster
+    /// May a principal assume a role? CDK's kubectlRoleArn, and every cluster-admin role
     Trust(trust::Trust),
+    /// The account's side alone, without a cluster: the Spot role, who may create it, quotas
+    Account(Account),
     /// What a check looks at, why it matters, how to fix it
     Explain(Explain),
     /// The least-privilege IAM policies and RBAC that the tool needs
@@ -292,6 +294,25 @@ pub struct CreateRole {
     /// Take the account of this Cluster API cluster; the context is the management cluster's, -n the Cluster's namespace
     #[arg(long, value_name = "NAME")]
     pub capt: Option<String>,
+}
+
+/// `account`
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot account --region eu-west-1\n  \
+    kubectl capt-spot account --profile prod -o json\n\n\
+    For those who create the cluster next, or use Spot without Karpenter. Asks AWS with the credentials at hand; no kubeconfig \
+    is read. Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
+pub struct Account {
+    /// A warning counts as a failure
+    #[arg(long)]
+    pub strict: bool,
+    /// List what passed and what does not apply, too
+    #[arg(long)]
+    pub show_all: bool,
+    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<ReportFile>,
 }
 
 /// `whois`
@@ -449,6 +470,20 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
     ),
     (&["whois"], &[&["namespace"]]),
     (&["trust"], &[&["namespace"]]),
+    (
+        &["account"],
+        &[&[
+            "context",
+            "kubeconfig",
+            "cluster",
+            "user",
+            "as_user",
+            "as_groups",
+            "use_exec",
+            "namespace",
+            "cluster_name",
+        ]],
+    ),
     (
         &["explain"],
         &[CONNECTION, EKS, &["namespace", "profile", "verbose", "quiet"]],

@@ -17,7 +17,6 @@ pub mod kube;
 pub mod model;
 pub mod report;
 pub mod spot_role;
-pub mod spot_trust;
 pub mod terminal;
 pub mod text;
 pub mod trust;
@@ -125,6 +124,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         // Taken before clap: see commands::raw.
         Verb::Install(_) | Verb::Upgrade(_) => Err(CliError::usage("name the release and the chart")),
         Verb::Trust(args) => block_on(commands::trust::run(args, global)),
+        Verb::Account(args) => block_on(commands::account::run(args, global)),
         Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),
         Verb::Whois(args) => commands::whois::run(args, global),
         Verb::Access(command) => commands::access::run(command, global),

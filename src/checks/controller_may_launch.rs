@@ -11,8 +11,7 @@ use crate::facts::launch_permissions::{Permitted, scope};
 use crate::karpenter::launch_requests::{Carries, LaunchRequest};
 use crate::model::{Language, Observed, SimulatedDecision};
 
-/// See docs/checks/controller-may-launch.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "controller-may-launch",
     group: Group::Karpenter,
     title: "The controller's role allows the calls that a Spot launch takes",

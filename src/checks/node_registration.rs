@@ -13,8 +13,7 @@ use crate::karpenter::traces::{
 };
 use crate::model::{Command, Observed};
 
-/// See docs/checks/node-registration.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "node-registration",
     group: Group::Karpenter,
     title: "Launched instances join the cluster",

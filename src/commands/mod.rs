@@ -1,6 +1,7 @@
 //! One file a verb, thin: parse what is left to parse, call, print.
 
 pub mod access;
+pub mod account;
 pub mod capt;
 pub mod completion;
 pub mod contexts;

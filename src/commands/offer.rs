@@ -100,7 +100,7 @@ impl Run<'_> {
             finding.id == "spot-role-exists" && matches!(finding.status, Status::Fail | Status::Warn)
         });
         // What the caller may not do is not offered.
-        let refused = crate::checks::spot_role::caller_is_refused(facts);
+        let refused = crate::checks::spot_role_creatable::caller_is_refused(facts);
         if !missing || (refused && !without_asking) {
             return Ok(None);
         }

@@ -22,6 +22,7 @@ pub fn ask(chart: &ChartFacts, upgrade: bool, create_namespace: bool, node_role:
             ClusterName::Elsewhere | ClusterName::Missing => None,
         });
     Ask {
+        account_only: false,
         node_role,
         installing: true,
         chart_cluster,
