@@ -43,6 +43,11 @@ pub enum UsedBy {
 
 /// `access list`
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot access list\n  \
+    kubectl capt-spot access list --used-by admins\n  \
+    kubectl capt-spot access list --csv > access.csv\n\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something could not be read.")]
 pub struct List {
     /// Instead of the cluster
     #[command(flatten)]
@@ -58,9 +63,9 @@ pub struct List {
 /// `access diff`
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:\n  \
-    kubectl capt-spot access diff -f new-aws-auth.yaml           the cluster against this file\n  \
-    kubectl capt-spot access diff --from-file old.yaml -f new.yaml   on a pull request, without a cluster\n  \
-    kubectl capt-spot access diff --authentication-mode API      what the switch would change\n\n\
+    kubectl capt-spot access diff -f new-aws-auth.yaml\n  \
+    kubectl capt-spot access diff --from-file old.yaml -f new.yaml   offline\n  \
+    kubectl capt-spot access diff --authentication-mode API\n\n\
     Exit codes: 0 same or only gains, 1 somebody loses or changes access, 3 unknown.")]
 pub struct Diff {
     /// The state after
@@ -93,11 +98,15 @@ pub enum PlanForm {
 
 /// `access migrate`
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot access migrate\n  \
+    kubectl capt-spot access migrate --form terraform\n\n\
+    Exit codes: 0 done, 1 not everything can be moved, 2 wrong usage, 3 something could not be read.")]
 pub struct Migrate {
     /// Instead of the cluster
     #[command(flatten)]
     pub files: Files,
     /// The form of the access entries
-    #[arg(long = "as", value_enum, default_value_t, value_name = "FORM")]
+    #[arg(long, value_enum, default_value_t)]
     pub form: PlanForm,
 }
