@@ -16,7 +16,7 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{Loss, MapKey, Mistake, Outcome, PassedOverBecause, Problem, Severity};
 
-pub static AWS_AUTH_HYGIENE: Check = Check {
+pub(crate) static AWS_AUTH_HYGIENE: Check = Check {
     id: "aws-auth-hygiene",
     group: Group::NodeMapping,
     title: "aws-auth does what it seems to say",

@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{AuthenticationMode, Loss, MapKey, Problem};
 
-pub static AWS_AUTH_PARSES: Check = Check {
+pub(crate) static AWS_AUTH_PARSES: Check = Check {
     id: "aws-auth-parses",
     group: Group::NodeMapping,
     title: "aws-auth is read without loss",

@@ -15,7 +15,7 @@ use crate::facts::compute::FargateProfile;
 use crate::model::Observed;
 use iam_policy::document::glob;
 
-pub static FARGATE_ROLE_MAPPED: Check = Check {
+pub(crate) static FARGATE_ROLE_MAPPED: Check = Check {
     id: "fargate-role-mapped",
     group: Group::NodeMapping,
     title: "The cluster lets Pods on Fargate join",

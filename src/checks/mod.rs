@@ -2,23 +2,23 @@
 //!
 //! A new check is one file with a `static` and its function, its page in docs/checks/, and one line in [`REGISTRY`] and in [`pages`]. Ids are kebab-case and never reused.
 
-pub mod aws_auth_hygiene;
-pub mod aws_auth_parses;
+pub(crate) mod aws_auth_hygiene;
+pub(crate) mod aws_auth_parses;
 pub mod can_install;
 pub mod controller;
 pub mod controller_may_launch;
 pub mod controller_running;
-pub mod fargate_role_mapped;
+pub(crate) mod fargate_role_mapped;
 pub mod helm_access;
 pub mod interruption_queue;
 pub mod karpenter;
 pub(crate) mod mapping_fix;
 pub mod masters_trust;
-pub mod node_mapping;
+pub(crate) mod node_mapping;
 pub mod node_registration;
-pub mod node_role_current;
-pub mod node_role_known;
-pub mod node_role_mapped;
+pub(crate) mod node_role_current;
+pub(crate) mod node_role_known;
+pub(crate) mod node_role_mapped;
 pub(crate) mod node_verdict;
 pub(crate) mod pages;
 mod parts;

@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::model::Observed;
 use eks_aws_auth::{Existence, Outcome, SourceKind};
 
-pub static NODE_ROLE_CURRENT: Check = Check {
+pub(crate) static NODE_ROLE_CURRENT: Check = Check {
     id: "node-role-current",
     group: Group::NodeMapping,
     title: "The node role is still the one that was mapped",

@@ -5,7 +5,7 @@ use super::{Check, Group, Judgement, always, lost_cluster};
 use crate::facts::{Facts, NamedBy};
 use crate::model::Observed;
 
-pub static NODE_ROLE_KNOWN: Check = Check {
+pub(crate) static NODE_ROLE_KNOWN: Check = Check {
     id: "node-role-known",
     group: Group::NodeMapping,
     title: "The role of Karpenter's nodes is known, and IAM has it",

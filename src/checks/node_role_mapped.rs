@@ -9,7 +9,7 @@ use super::{Check, Group, Judgement, Status, always};
 use crate::facts::Facts;
 use eks_aws_auth::Existence;
 
-pub static NODE_ROLE_MAPPED: Check = Check {
+pub(crate) static NODE_ROLE_MAPPED: Check = Check {
     id: "node-role-mapped",
     group: Group::NodeMapping,
     title: "The cluster lets nodes with this role join",
