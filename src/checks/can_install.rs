@@ -7,10 +7,9 @@ use serde_json::json;
 use super::{Check, Group, Judgement, lost_cluster};
 use crate::facts::Facts;
 use crate::facts::install::{Chart, DEFAULT_NAMESPACE, Needed, PlannedRole, Review, chart};
-use crate::model::{Observed, Why};
-use crate::text::quote;
+use crate::model::{Command, Observed, Why};
 
-pub static CAN_INSTALL: Check = Check {
+pub(crate) static CAN_INSTALL: Check = Check {
     id: "can-install",
     group: Group::HelmAccess,
     title: "You may create what the chart contains",
@@ -118,7 +117,7 @@ fn can_install(facts: &Facts) -> Judgement {
             return Judgement::skip(unknown.detail.clone());
         }
         Observed::Unknown(unknown) => {
-            return Judgement::unknown("what the caller may do in the cluster", unknown).from(fact);
+            return Judgement::unknown("what you may do in the cluster", unknown).from(fact);
         }
         Observed::Absent => return Judgement::undecided("nobody was asked").from(fact),
     };
@@ -198,7 +197,8 @@ fn can_install(facts: &Facts) -> Judgement {
         .map(|one| json!({"object": one.what, "why": one.why, "instead": describe(&one.instead)}))
         .collect();
     judgement
-        .remedy(
+        .headline("You lack permissions that installing Karpenter needs")
+        .fix(
             "Let somebody install it who may, or have an administrator of the cluster grant it; the simplest is cluster-admin for the time of the install (with access entries: the policy AmazonEKSClusterAdminPolicy).",
             grants(&missing, &escalations, facts),
         )
@@ -272,7 +272,7 @@ struct Role<'a> {
 }
 
 /// The commands of an administrator that grant exactly what is missing.
-fn grants(missing: &BTreeSet<&Needed>, escalations: &[Escalation], facts: &Facts) -> Vec<String> {
+fn grants(missing: &BTreeSet<&Needed>, escalations: &[Escalation], facts: &Facts) -> Vec<Command> {
     let user = facts
         .kubernetes_user
         .known()
@@ -293,23 +293,29 @@ fn grants(missing: &BTreeSet<&Needed>, escalations: &[Escalation], facts: &Facts
     let mut commands = Vec::new();
     for (index, (role, kinds)) in roles.into_iter().enumerate() {
         let name = format!("karpenter-install-{}", index + 1);
-        let what = format!(
-            "--verb={} --resource={}{}",
-            join(&role.verbs, ","),
-            kinds.into_iter().collect::<Vec<_>>().join(","),
-            role.name
-                .map(|name| format!(" --resource-name={}", quote(name)))
-                .unwrap_or_default()
-        );
-        let (kubectl, kind) = match role.namespace {
-            None => ("kubectl".to_owned(), "clusterrole"),
-            Some(namespace) => (format!("kubectl -n {}", quote(namespace)), "role"),
+        let mut what = vec![
+            format!("--verb={}", join(&role.verbs, ",")),
+            format!("--resource={}", kinds.into_iter().collect::<Vec<_>>().join(",")),
+        ];
+        what.extend(role.name.map(|name| format!("--resource-name={name}")));
+        let (within, kind) = match role.namespace {
+            None => (Vec::new(), "clusterrole"),
+            Some(namespace) => (vec!["-n", namespace], "role"),
         };
-        commands.push(format!("{kubectl} create {kind} {name} {what}"));
-        commands.push(format!(
-            "{kubectl} create {kind}binding {name} --{kind}={name} --user={}",
-            quote(user)
-        ));
+        let binding = format!("{kind}binding");
+        let role_flag = format!("--{kind}={name}");
+        let user_flag = format!("--user={user}");
+        let create: Vec<&str> = ["create", kind, &name]
+            .into_iter()
+            .chain(what.iter().map(String::as_str))
+            .chain(within.iter().copied())
+            .collect();
+        let bind: Vec<&str> = ["create", &binding, &name, &role_flag, &user_flag]
+            .into_iter()
+            .chain(within.iter().copied())
+            .collect();
+        commands.push(facts.target.kubectl(&create));
+        commands.push(facts.target.kubectl(&bind));
     }
     commands
 }
@@ -417,8 +423,8 @@ mod tests {
         );
         let commands = judgement.remedy.map(|remedy| remedy.commands).unwrap_or_default();
         for command in [
-            "kubectl create clusterrole karpenter-install-1 --verb=bind,escalate --resource=clusterroles.rbac.authorization.k8s.io --resource-name=karpenter-core",
-            "kubectl -n karpenter create rolebinding karpenter-install-5 --role=karpenter-install-5 --user=admin",
+            "kubectl create clusterrole karpenter-install-1 --verb=bind,escalate --resource=clusterroles.rbac.authorization.k8s.io --resource-name=karpenter-core --context demo",
+            "kubectl create rolebinding karpenter-install-5 --role=karpenter-install-5 --user=admin -n karpenter --context demo",
         ] {
             assert!(commands.iter().any(|one| one == command), "{commands:#?}");
         }

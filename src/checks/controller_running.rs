@@ -8,8 +8,7 @@ use crate::facts::Facts;
 use crate::facts::launching::ControllerPod;
 use crate::karpenter::objects::{ConditionStatus, Deployment};
 
-/// See docs/checks/controller-running.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "controller-running",
     group: Group::Karpenter,
     title: "Karpenter's controller is running",

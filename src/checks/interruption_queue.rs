@@ -4,8 +4,7 @@ use super::karpenter::{Installed, NOT_YET, SpotDemand, auto_mode, installed, spo
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::facts::Facts;
 
-/// See docs/checks/interruption-queue.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "interruption-queue",
     group: Group::Karpenter,
     title: "Karpenter handles Spot interruptions",

@@ -4,16 +4,19 @@
 
 pub(crate) mod aws_auth_hygiene;
 pub(crate) mod aws_auth_parses;
+pub mod caller_mapped;
 pub mod can_install;
-pub mod controller;
+pub(crate) mod cluster_found;
+pub(crate) mod cluster_matches_chart;
+pub(crate) mod controller_identity;
 pub mod controller_may_launch;
 pub mod controller_running;
+pub(crate) mod endpoint_matches;
 pub(crate) mod fargate_role_mapped;
-pub mod helm_access;
 pub mod interruption_queue;
 pub mod karpenter;
 pub(crate) mod mapping_fix;
-pub mod masters_trust;
+pub(crate) mod masters_trust;
 pub(crate) mod node_mapping;
 pub mod node_registration;
 pub(crate) mod node_role_current;
@@ -24,11 +27,17 @@ pub(crate) mod pages;
 mod parts;
 pub mod pools_ready;
 pub mod pools_want_spot;
+pub(crate) mod same_account;
 pub mod spot_failures_seen;
 pub mod spot_kms_grant;
 pub mod spot_quota;
-pub mod spot_role;
+pub(crate) mod spot_role;
+pub(crate) mod spot_role_creatable;
+pub(crate) mod spot_role_exists;
+pub(crate) mod spot_role_intact;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,13 +46,13 @@ pub use crate::model::{Judgement, Remedy, Skip, Snippet, Status};
 
 /// Every check, in the order of the report.
 pub static REGISTRY: &[&Check] = &[
-    &target::CLUSTER_FOUND,
-    &target::ENDPOINT_MATCHES,
-    &target::SAME_ACCOUNT,
-    &target::CLUSTER_MATCHES_CHART,
-    &spot_role::SPOT_ROLE_EXISTS,
-    &spot_role::SPOT_ROLE_INTACT,
-    &spot_role::SPOT_ROLE_CREATABLE,
+    &cluster_found::CLUSTER_FOUND,
+    &endpoint_matches::ENDPOINT_MATCHES,
+    &same_account::SAME_ACCOUNT,
+    &cluster_matches_chart::CLUSTER_MATCHES_CHART,
+    &spot_role_exists::SPOT_ROLE_EXISTS,
+    &spot_role_intact::SPOT_ROLE_INTACT,
+    &spot_role_creatable::SPOT_ROLE_CREATABLE,
     &spot_quota::CHECK,
     &spot_kms_grant::CHECK,
     &aws_auth_parses::AWS_AUTH_PARSES,
@@ -52,13 +61,13 @@ pub static REGISTRY: &[&Check] = &[
     &node_role_current::NODE_ROLE_CURRENT,
     &fargate_role_mapped::FARGATE_ROLE_MAPPED,
     &aws_auth_hygiene::AWS_AUTH_HYGIENE,
-    &helm_access::CALLER_MAPPED,
+    &caller_mapped::CALLER_MAPPED,
     &can_install::CAN_INSTALL,
     &masters_trust::MASTERS_TRUST,
     &pools_want_spot::CHECK,
     &pools_ready::CHECK,
     &controller_running::CHECK,
-    &controller::CONTROLLER_IDENTITY,
+    &controller_identity::CONTROLLER_IDENTITY,
     &controller_may_launch::CHECK,
     &interruption_queue::CHECK,
     &spot_failures_seen::CHECK,
@@ -169,7 +178,7 @@ pub(crate) fn never(_: &Facts) -> bool {
 ///
 /// One cause is reported once: the check that found it fails, everything that rests on it is skipped with this reason.
 pub fn lost_ground(facts: &Facts) -> Option<String> {
-    if let Some((credentials, cluster)) = target::account_mismatch(facts) {
+    if let Some((credentials, cluster)) = same_account::account_mismatch(facts) {
         return Some(format!(
             "the credentials are of account {credentials}, the cluster is in account {cluster}: see same-account"
         ));
@@ -186,8 +195,51 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
         return Some(reason);
     }
     let cluster = facts.cluster.known()?;
-    (!target::serves(&cluster.status))
+    (!cluster_found::serves(&cluster.status))
         .then(|| format!("the cluster is {}: see cluster-found", cluster.status))
+}
+
+/// A finding as a person could read all of it, for snapshots.
+#[cfg(test)]
+pub(crate) fn told(name: &str, judgement: &Judgement) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!("== {name}\n{}", judgement.status.word());
+    if let Some(headline) = &judgement.headline {
+        _ = write!(out, ": {headline}");
+    }
+    _ = write!(out, "\n  {}\n", judgement.message);
+    let remedy = judgement.remedy.iter();
+    for remedy in remedy {
+        _ = writeln!(out, "  fix: {}", remedy.text);
+        for command in &remedy.commands {
+            _ = writeln!(out, "    $ {command}");
+        }
+        for snippet in &remedy.snippets {
+            for line in snippet.text.lines() {
+                _ = writeln!(out, "    | {line}");
+            }
+        }
+    }
+    out
+}
+
+/// What a case makes of a world.
+#[cfg(test)]
+pub(crate) type Damage = fn(&mut Facts);
+
+/// The findings of one check, one a case.
+#[cfg(test)]
+pub(crate) fn told_of(
+    world: fn() -> Facts,
+    judge: fn(&Facts) -> Judgement,
+    cases: &[(&str, Damage)],
+) -> String {
+    let one = |(name, damage): &(&str, fn(&mut Facts))| {
+        let mut facts = world();
+        damage(&mut facts);
+        told(name, &judge(&facts))
+    };
+    cases.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use crate::karpenter::launch_paths::{ClassLink, LaunchPath, Obstacle, Readiness,
 use crate::karpenter::objects::{Api, ConditionStatus};
 use crate::model::{Command, Unknown};
 
-/// See docs/checks/pools-ready.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "pools-ready",
     group: Group::Karpenter,
     title: "Karpenter itself reports the node pools and their classes ready",

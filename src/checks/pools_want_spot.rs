@@ -9,8 +9,7 @@ use crate::karpenter::launch_paths::{LaunchPath, LaunchPaths, Source};
 use crate::karpenter::requirements::{SpotVerdict, refusals};
 use crate::model::{Command, Language, Observed, Target};
 
-/// See docs/checks/pools-want-spot.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "pools-want-spot",
     group: Group::Karpenter,
     title: "Node pools can launch Spot",

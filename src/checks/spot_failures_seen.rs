@@ -20,8 +20,7 @@ const SETTLING: SignedDuration = SignedDuration::from_mins(5);
 /// What was last seen within this time is taken for going on: Karpenter tries again every few minutes.
 const STILL: SignedDuration = SignedDuration::from_mins(15);
 
-/// See docs/checks/spot-failures-seen.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "spot-failures-seen",
     group: Group::Karpenter,
     title: "No failed Spot launches found",

@@ -11,8 +11,7 @@ use crate::facts::Facts;
 use crate::facts::kms::{KeyState, KmsKey};
 use crate::model::{Command, Observed, SPOT_ROLE};
 
-/// See docs/checks/spot-kms-grant.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "spot-kms-grant",
     group: Group::SpotRole,
     title: "The Spot role may use the KMS keys that the node classes name",

@@ -10,8 +10,7 @@ use crate::karpenter::instances::{SpotQuota, spot_needs, spot_needs_of};
 use crate::karpenter::requirements::SpotVerdict;
 use crate::model::{Command, Observed};
 
-/// See docs/checks/spot-quota.md.
-pub static CHECK: Check = Check {
+pub(crate) static CHECK: Check = Check {
     id: "spot-quota",
     group: Group::SpotRole,
     title: "The Spot quotas leave room for the pools' instances",

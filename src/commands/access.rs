@@ -6,7 +6,7 @@ use crate::aws;
 use crate::cli::Global;
 use crate::cli::access::{AccessCommand, Diff, Files, List, Migrate, PlanForm};
 use crate::cluster;
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::bindings::{Binding, meaning_of_group};
 use crate::facts::mappings::{self, About, Mappings};
 use crate::model::{Calls, Exit, Observed, Target};
@@ -20,9 +20,9 @@ use serde::Serialize;
 ///
 /// # Errors
 /// Wrong usage; a file that cannot be read; a target that cannot be resolved.
-pub fn run(command: &AccessCommand, global: &Global) -> Result<Exit, Stop> {
+pub fn run(command: &AccessCommand, global: &Global) -> Result<Exit, CliError> {
     if matches!(global.output, Output::Junit | Output::Sarif) {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "access prints text, json, yaml or markdown\n  fix: leave --output out, or take one of these",
         ));
     }
@@ -55,13 +55,13 @@ impl Known {
 ///
 /// # Errors
 /// A file that cannot be read, or that the API server would refuse.
-fn over(files: &Files, base: Option<&State>) -> Result<State, Stop> {
+fn over(files: &Files, base: Option<&State>) -> Result<State, CliError> {
     let aws_auth = match files.filename.as_deref() {
         None => base.map_or_else(|| Some(AwsAuth::default()), |base| base.aws_auth.clone()),
         Some(path) => {
             let manifest = manifest_in(path)?;
             if let Some(problem) = manifest.rejected() {
-                return Err(Stop::failed(format!(
+                return Err(CliError::failed(format!(
                     "{}: {}\n  fix: {}",
                     path.display(),
                     problem.message,
@@ -83,7 +83,7 @@ fn over(files: &Files, base: Option<&State>) -> Result<State, Stop> {
     Ok(State::new(mode, aws_auth, entries))
 }
 
-fn offline(files: &Files) -> Result<Known, Stop> {
+fn offline(files: &Files) -> Result<Known, CliError> {
     Ok(Known {
         state: over(files, None)?,
         target: None,
@@ -93,8 +93,8 @@ fn offline(files: &Files) -> Result<Known, Stop> {
     })
 }
 
-fn live(global: &Global, ui: &Ui, mode: Option<AuthenticationMode>) -> Result<Known, Stop> {
-    let http = aws::http_client().map_err(Stop::failed)?;
+fn live(global: &Global, ui: &Ui, mode: Option<AuthenticationMode>) -> Result<Known, CliError> {
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let options = commands::options(global);
     let request = commands::request(global);
@@ -107,14 +107,14 @@ fn live(global: &Global, ui: &Ui, mode: Option<AuthenticationMode>) -> Result<Kn
     let work = async {
         let resolved = cluster::resolve(&request, &http, options.limits, &calls).await?;
         let read = mappings::gather(&resolved, &about, &http, &options, &calls).await;
-        Ok::<_, Stop>((resolved.target, read))
+        Ok::<_, CliError>((resolved.target, read))
     };
     let (target, read) = commands::block_on(ui.progress("reading AWS and the cluster", work))?;
     known(target, read, mode)
 }
 
-fn known(target: Target, read: Mappings, mode: Option<AuthenticationMode>) -> Result<Known, Stop> {
-    let undecided = |message: String| Stop {
+fn known(target: Target, read: Mappings, mode: Option<AuthenticationMode>) -> Result<Known, CliError> {
+    let undecided = |message: String| CliError {
         message,
         exit: Exit::Undecided,
     };
@@ -122,7 +122,7 @@ fn known(target: Target, read: Mappings, mode: Option<AuthenticationMode>) -> Re
         (Some(mode), _) => mode,
         (None, Observed::Known(cluster)) => cluster.authentication_mode,
         (None, Observed::Absent) => {
-            return Err(Stop::failed(format!(
+            return Err(CliError::failed(format!(
                 "EKS has no cluster {} in {}\n  fix: name it with --context, or with --cluster-name, --region and --profile",
                 target.cluster, target.region
             )));
@@ -193,7 +193,7 @@ fn known(target: Target, read: Mappings, mode: Option<AuthenticationMode>) -> Re
     })
 }
 
-fn known_of(files: &Files, global: &Global, ui: &Ui) -> Result<Known, Stop> {
+fn known_of(files: &Files, global: &Global, ui: &Ui) -> Result<Known, CliError> {
     match (&files.filename, &files.access_entries) {
         (None, None) => live(global, ui, files.authentication_mode),
         _ => offline(files),
@@ -205,7 +205,7 @@ fn print<T: Serialize>(
     global: &Global,
     text: impl FnOnce() -> String,
     markdown: impl FnOnce() -> String,
-) -> Result<(), Stop> {
+) -> Result<(), CliError> {
     let out = match global.output {
         Output::Json => json::pretty(value),
         Output::Yaml => json::to_yaml(value),
@@ -215,7 +215,7 @@ fn print<T: Serialize>(
     Ok(terminal::out_as(global.output, &out)?)
 }
 
-fn run_list(args: &List, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+fn run_list(args: &List, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     let known = known_of(&args.files, global, ui)?;
     let mut caveats = known.unread.clone();
     if known.state.mode == AuthenticationMode::ConfigMap {
@@ -231,10 +231,10 @@ fn run_list(args: &List, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
     })
 }
 
-fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     let files = &args.after;
     if files.filename.is_none() && files.access_entries.is_none() && files.authentication_mode.is_none() {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "nothing to compare with\n  fix: name the state after: -f FILE, --access-entries FILE or --authentication-mode MODE",
         ));
     }
@@ -254,10 +254,10 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
     Ok(result.exit())
 }
 
-fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     let known = known_of(&args.files, global, ui)?;
     if known.state.aws_auth.is_none() || known.state.entries.is_none() {
-        return Err(Stop {
+        return Err(CliError {
             message: format!("a plan needs all of the mappings: {}", known.unread.join("; ")),
             exit: Exit::Undecided,
         });
@@ -311,10 +311,10 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
 }
 
 /// The cluster that files do not name.
-fn named_target(global: &Global) -> Result<Target, Stop> {
+fn named_target(global: &Global) -> Result<Target, CliError> {
     match (&global.cluster_name, &global.region) {
         (Some(cluster), Some(region)) => Ok(super::whois::files::target(cluster, region)),
-        _ => Err(Stop::usage(
+        _ => Err(CliError::usage(
             "files do not name the cluster that the plan is for\n  fix: give --cluster-name and --region",
         )),
     }

@@ -51,10 +51,9 @@ fn suite(page: &Page, group: &str, several: bool, out: &mut String) {
         .filter(|finding| finding.group == group)
         .collect();
     let (name, class) = if several {
-        let dotted = page.place.replace('.', "_").replace('/', ".");
         (
-            format!("{} {group}", page.subject),
-            format!("capt-spot.{dotted}.{group}"),
+            format!("{} {group}", page.name),
+            format!("capt-spot.{}.{group}", page.name.replace('.', "_")),
         )
     } else {
         (group.to_owned(), format!("capt-spot.{group}"))

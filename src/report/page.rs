@@ -28,6 +28,8 @@ pub struct Page {
     pub status: Status,
     /// The answer in capitals: `NOT READY`.
     pub word: String,
+    /// What tells it from the others of one run: the context.
+    pub name: String,
     /// What it is about: `demo (eu-west-1, account 111122223333)`.
     pub subject: String,
     /// Beside the subject: `context: prod`.
@@ -67,6 +69,7 @@ impl Page {
             findings: Vec::new(),
             closing: String::new(),
             place: place(&[verb, &subject]),
+            name: subject.clone(),
             subject,
             strict: false,
             show_all: false,
@@ -81,7 +84,7 @@ impl Page {
             .finding(Finding::new(
                 "cluster-found",
                 "target",
-                crate::checks::target::CLUSTER_FOUND.title,
+                crate::checks::cluster_found::CLUSTER_FOUND.title,
                 judgement,
             ))
             .closing("the cluster could not be judged")

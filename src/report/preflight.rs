@@ -17,6 +17,7 @@ impl Report {
         let subject = format!("{} ({}, account {account})", target.cluster, target.region);
         let mut page = Page {
             findings: self.checks.clone(),
+            name: target.context.clone(),
             strict: self.strict,
             show_all,
             ..Page::new("preflight", status, word, subject)
@@ -90,6 +91,23 @@ impl Report {
                 unknown => headlines(unknown),
             },
         }
+    }
+}
+
+/// The answer in a few words: what is wrong, or `ready` where nothing is.
+pub(super) fn closing_of(verdict: Verdict, findings: &[Finding], ready: String) -> String {
+    let of = |wanted: &[Status]| {
+        let blocks = block::problems(findings).into_iter();
+        headlines(
+            &blocks
+                .filter(|block| wanted.contains(&block.status))
+                .collect::<Vec<_>>(),
+        )
+    };
+    match verdict {
+        Verdict::Ready => ready,
+        Verdict::NotReady => of(&[Status::Fail, Status::Warn]),
+        Verdict::Undecided => of(&[Status::Unknown]),
     }
 }
 

@@ -43,8 +43,16 @@ pub(crate) fn render(pages: &[Page], style: Style) -> String {
         width: style.width.clamp(40, WIDEST),
         ..style
     };
-    let pages: Vec<String> = pages.iter().map(|page| one(page, style)).collect();
-    pages.join("\n")
+    let several = pages.len() > 1;
+    let pages = pages.iter().map(|page| {
+        let context = format!("context: {}", page.name);
+        if several && page.name != page.subject && !page.notes.contains(&context) {
+            one(&page.clone().note(context), style)
+        } else {
+            one(page, style)
+        }
+    });
+    pages.collect::<Vec<_>>().join("\n")
 }
 
 fn one(page: &Page, style: Style) -> String {

@@ -12,6 +12,11 @@ pub fn quote(word: &str) -> String {
     } else {
         word
     };
+    // A flag with its value reads better bare, and no shell has a meaning for these.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+%".contains(c);
+    if !word.is_empty() && !word.starts_with('=') && word.chars().all(plain) {
+        return word.to_owned();
+    }
     shlex::try_quote(word).map_or_else(|_| "''".to_owned(), std::borrow::Cow::into_owned)
 }
 

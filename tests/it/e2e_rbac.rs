@@ -116,7 +116,7 @@ fn a_user_without_rights_learns_every_rule_and_the_group_binding_lifts_them() {
     );
     let text = shell.capt_spot(&["preflight"]).expect(1).stdout;
     assert!(
-        text.contains("? unknown pools-want-spot") && text.contains("kubectl capt-spot policy rbac"),
+        text.contains("? The cluster denies ") && text.contains("kubectl capt-spot policy rbac"),
         "{text}"
     );
 

@@ -400,13 +400,9 @@ fn node_pools_from_a_file_before_karpenter_is_there() {
         // Saved facts carry the file.
         let saved = stage.home.path().join("facts.json");
         let saved = saved.to_str().expect("a path");
-        let live = stage.run(&["preflight", "--nodepools", path, "--save", saved]);
-        let offline = stage.run(&["preflight", "--from", saved]);
-        assert_eq!(
-            (live.code, live.stdout),
-            (offline.code, offline.stdout),
-            "{values}"
-        );
+        let live = stage.preflight(&["--nodepools", path, "--save", saved]);
+        let offline = stage.preflight(&["--from", saved]);
+        assert_eq!(live.steady_json(), offline.steady_json(), "{values}");
     }
     std::fs::write(&file, "a: [").expect("written");
     let ran = stage.run(&["preflight", "--nodepools", path]).expect(1);

@@ -1,6 +1,7 @@
 //! The program as a user runs it.
 
 mod access;
+mod account;
 mod bad_input;
 mod capt_live;
 mod completeness;

@@ -25,7 +25,7 @@ fn yes_creates_and_judges_again() {
         "{shown}"
     );
     assert!(
-        shown.contains("not ready"),
+        shown.contains("NOT READY"),
         "the report comes before the question\n{shown}"
     );
     assert_eq!(stage.writes(), [""; 0], "nothing is written before the answer");
@@ -36,7 +36,7 @@ fn yes_creates_and_judges_again() {
         "{shown}"
     );
     assert!(
-        shown.contains("ready: Karpenter can get spot capacity"),
+        shown.contains("READY: Karpenter can get Spot capacity"),
         "{shown}"
     );
     assert_eq!(code, 0);

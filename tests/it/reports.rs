@@ -132,3 +132,127 @@ fn nothing_answers() {
         3,
     );
 }
+
+#[test]
+fn many_failures() {
+    let mut world = scenario::fresh_account_karpenter_on_fargate();
+    let kubernetes = world.kubernetes(scenario::CLUSTER);
+    kubernetes.put_aws_auth(&[(
+        "mapRoles",
+        "- rolearn: arn:aws:iam::111122223333:role/path/demo-node\n  username: node\n  groups: [system:masters]\n",
+    )]);
+    kubernetes.put(scenario::node_pool(
+        "odd",
+        &serde_json::json!([{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spott"]}]),
+    ));
+    let mut stage = Stage::new(world);
+    looks("many-failures", &mut stage, &["preflight", "--no-input"], 1);
+}
+
+#[test]
+fn before_the_installation() {
+    let mut world = scenario::healthy();
+    let kubernetes = world.kubernetes(scenario::CLUSTER);
+    kubernetes.uninstall("karpenter.sh", "v1");
+    kubernetes.uninstall("karpenter.k8s.aws", "v1");
+    kubernetes.clear("apps/v1", "deployments");
+    let mut stage = Stage::new(world);
+    looks("before-installation", &mut stage, &["preflight"], 0);
+}
+
+#[test]
+fn several_clusters() {
+    let mut stage = Stage::with_a_second_context();
+    looks("several", &mut stage, &["preflight", "--all-contexts"], 0);
+    for format in ["markdown", "github", "junit"] {
+        let ran = stage
+            .run(&["preflight", "--all-contexts", "-o", format])
+            .expect(0);
+        kept(&format!("several.{format}"), &steady(&stage, &ran.stdout));
+    }
+}
+
+#[test]
+fn one_world_in_every_format() {
+    let stage = Stage::fresh();
+    for format in ["markdown", "github", "junit", "sarif"] {
+        let ran = stage.run(&["preflight", "-o", format]).expect(1);
+        kept(&format!("fresh-account.{format}"), &steady(&stage, &ran.stdout));
+    }
+}
+
+#[test]
+fn strict_partial_and_offline_say_so() {
+    let stage = Stage::healthy();
+    let file = stage.home.path().join("facts.json");
+    let file = file.to_str().expect("a path");
+    stage.run(&["preflight", "--save", file, "--redact"]).expect(0);
+    for (name, args) in [
+        ("offline.80", &["--from", file][..]),
+        ("partial.80", &["--skip", "target"]),
+        ("strict.80", &["--strict"]),
+    ] {
+        let ran = stage.run(&[&["preflight"], args].concat()).expect(0);
+        kept(name, &steady(&stage, &ran.stdout));
+    }
+}
+
+#[test]
+fn the_summary_of_a_github_step_and_further_reports() {
+    let mut stage = Stage::fresh();
+    let summary = stage.home.path().join("summary.md");
+    std::fs::write(&summary, "before\n").expect("written");
+    stage.set("GITHUB_STEP_SUMMARY", summary.to_str().expect("a path"));
+    let junit = stage.home.path().join("report.xml");
+    let sarif = stage.home.path().join("report.sarif");
+    let ran = stage
+        .run(&[
+            "preflight",
+            "-o",
+            "github",
+            "--report",
+            &format!("junit={}", junit.display()),
+            "--report",
+            &format!("sarif={}", sarif.display()),
+        ])
+        .expect(1);
+    assert!(ran.stdout.starts_with("::error title="), "{}", ran.stdout);
+    let markdown = stage.run(&["preflight", "-o", "markdown"]).expect(1).stdout;
+    let written = std::fs::read_to_string(&summary).expect("the summary");
+    assert_eq!(written, format!("before\n{markdown}"));
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("a report");
+    assert_eq!(
+        read(&junit),
+        stage.run(&["preflight", "-o", "junit"]).expect(1).stdout
+    );
+    assert_eq!(
+        read(&sarif),
+        stage.run(&["preflight", "-o", "sarif"]).expect(1).stdout
+    );
+    let ran = stage.run(&["preflight", "--report", "nonsense=x"]).expect(2);
+    assert!(ran.stderr.contains("is not a format"), "{}", ran.stderr);
+}
+
+#[test]
+fn with_strict_a_warning_fails_in_every_format() {
+    let stage = Stage::healthy();
+    stage.standin.world(|world| {
+        let kubernetes = world.kubernetes(scenario::CLUSTER);
+        kubernetes.put(scenario::node_pool(
+            "default",
+            &serde_json::json!([{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}]),
+        ));
+    });
+    let ran = stage.run(&["preflight", "--strict", "-o", "json"]).expect(1);
+    assert_eq!(ran.json()["strict"], true);
+    for (format, says) in [
+        ("text", "NOT READY: --strict"),
+        ("junit", "<failure "),
+        ("sarif", "\"error\""),
+        ("markdown", "FAIL"),
+        ("github", "::error "),
+    ] {
+        let ran = stage.run(&["preflight", "--strict", "-o", format]).expect(1);
+        assert!(ran.stdout.contains(says), "{format}: {}", ran.stdout);
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{cluster_problems, hidden_creator, policies, print, print_list, remedy, with_flags};
 use crate::access::{Asked, Unmapped, account_of_files, caller_of, entries_from, whois_fix};
 use crate::cli::{Global, Whois as Args};
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::model::{Exit, Target};
 use crate::report::whois::{Ground, Whois, WhoisList};
 use crate::terminal::Ui;
@@ -16,13 +16,13 @@ use eks_aws_auth::{
 };
 
 /// aws-auth from a file.
-pub(in crate::commands) fn manifest_in(path: &Path) -> Result<Manifest, Stop> {
-    Manifest::read(&bytes_of(path)?).map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
+pub(in crate::commands) fn manifest_in(path: &Path) -> Result<Manifest, CliError> {
+    Manifest::read(&bytes_of(path)?).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
 }
 
 /// Access entries from a file.
-pub(in crate::commands) fn entries_in(path: &Path) -> Result<Vec<AccessEntry>, Stop> {
-    entries_from(&bytes_of(path)?).map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
+pub(in crate::commands) fn entries_in(path: &Path) -> Result<Vec<AccessEntry>, CliError> {
+    entries_from(&bytes_of(path)?).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
 }
 
 /// What the files say.
@@ -35,9 +35,9 @@ struct Files {
     caveats: Vec<String>,
 }
 
-pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, Stop> {
+pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, CliError> {
     if asked.contains(&Asked::Me) {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "a file does not say who you are\n  fix: name the ARN (aws sts get-caller-identity shows yours), or leave -f and --access-entries out to ask the cluster",
         ));
     }
@@ -54,10 +54,10 @@ pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit,
 }
 
 impl Files {
-    fn read(args: &Args) -> Result<Self, Stop> {
+    fn read(args: &Args) -> Result<Self, CliError> {
         let dash = Some(Path::new("-"));
         if args.filename.as_deref() == dash && args.access_entries.as_deref() == dash {
-            return Err(Stop::usage(
+            return Err(CliError::usage(
                 "-f and --access-entries cannot both be standard input",
             ));
         }
@@ -126,15 +126,15 @@ impl Files {
         WhoisList::of_everyone(listed, self.caveats.clone(), problems, self.ground(), &file_line)
     }
 
-    fn whois(&self, asked: &Asked, args: &Args) -> Result<Whois, Stop> {
+    fn whois(&self, asked: &Asked, args: &Args) -> Result<Whois, CliError> {
         let arn = match asked {
             Asked::Arn(arn) => arn.clone(),
             Asked::Name { kind, name } => {
                 let (partition, account) =
-                    account_of_files(&self.aws_auth, &self.entries).map_err(Stop::usage)?;
+                    account_of_files(&self.aws_auth, &self.entries).map_err(CliError::usage)?;
                 format!("arn:{partition}:iam::{account}:{kind}/{name}")
             }
-            Asked::Me => return Err(Stop::usage("a file does not say who you are")),
+            Asked::Me => return Err(CliError::usage("a file does not say who you are")),
         };
         let cluster = self.cluster();
         let caller = caller_of(&arn).map(|caller| with_flags(caller, args));
@@ -219,8 +219,9 @@ pub(in crate::commands) fn target(cluster: &str, region: &str) -> Target {
 }
 
 /// Reads a file, as much of it as may be.
-fn bytes_of(path: &Path) -> Result<Vec<u8>, Stop> {
-    let failed = |error: std::io::Error| Stop::failed(format!("reading {} failed: {error}", path.display()));
+fn bytes_of(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed =
+        |error: std::io::Error| CliError::failed(format!("reading {} failed: {error}", path.display()));
     let most = MAX_MANIFEST_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     if path == Path::new("-") {

@@ -36,6 +36,15 @@ impl Ran {
             .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.stdout, self.stderr))
     }
 
+    /// The same without what differs between two runs over the same facts: when, and whether from a file.
+    pub fn steady_json(&self) -> Value {
+        let mut report = self.json();
+        for key in ["generatedAt", "offline"] {
+            report.as_object_mut().expect("an object").remove(key);
+        }
+        report
+    }
+
     /// The finding of one check in a JSON report.
     pub fn check(&self, id: &str) -> Value {
         let report = self.json();

@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::model::{Language, Observed, Why};
 use eks_aws_auth::{Caller, Existence, Outcome, decide};
 
-pub static CALLER_MAPPED: Check = Check {
+pub(crate) static CALLER_MAPPED: Check = Check {
     id: "caller-mapped",
     group: Group::HelmAccess,
     title: "The cluster knows you",
@@ -25,7 +25,7 @@ fn caller_mapped(facts: &Facts) -> Judgement {
     let unknown = match &facts.kubernetes_user.observed {
         Observed::Known(user) => {
             return Judgement::pass(format!(
-                "the cluster takes the caller for {} ({})",
+                "the cluster authenticates you as {} ({})",
                 user.username,
                 user.groups.join(", ")
             ))
@@ -34,13 +34,15 @@ fn caller_mapped(facts: &Facts) -> Judgement {
             .from(&facts.kubernetes_user);
         }
         Observed::Absent => {
-            return Judgement::undecided("the cluster names no user").from(&facts.kubernetes_user);
+            return Judgement::undecided("the cluster names no user")
+                .headline("Whom the cluster authenticates you as is not known")
+                .from(&facts.kubernetes_user);
         }
         Observed::Unknown(unknown) => unknown,
     };
     let refused = unknown.why == Why::Unauthenticated && unknown.detail.contains("401");
     if !refused {
-        return Judgement::unknown("who the cluster takes the caller for", unknown)
+        return Judgement::unknown("whom the cluster authenticates you as", unknown)
             .from(&facts.kubernetes_user);
     }
     // The token is the exec entry's role's, where it names one.
@@ -90,7 +92,8 @@ fn caller_mapped(facts: &Facts) -> Judgement {
         .map_or(arn.as_str(), |role| role.arn.as_str());
     let mapped_arn = facts.target.role_arn.as_deref().unwrap_or(mapped_arn);
     let mode = facts.cluster.known().map(|cluster| cluster.authentication_mode);
-    let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"));
+    let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"))
+        .headline("The cluster does not accept your identity");
     match mode {
         Some(mode) => {
             let fix = mapping_fix(&facts.target, mode, mapped_arn, Want::Admin);
