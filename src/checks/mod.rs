@@ -2,8 +2,8 @@
 //!
 //! A new check is one file with a `static` and its function, its page in docs/checks/, and one line in [`REGISTRY`] and in [`pages`]. Ids are kebab-case and never reused.
 
-pub mod aws_auth_hygiene;
-pub mod aws_auth_parses;
+pub(crate) mod aws_auth_hygiene;
+pub(crate) mod aws_auth_parses;
 pub mod caller_mapped;
 pub mod can_install;
 pub(crate) mod cluster_found;
@@ -12,16 +12,16 @@ pub(crate) mod controller_identity;
 pub mod controller_may_launch;
 pub mod controller_running;
 pub(crate) mod endpoint_matches;
-pub mod fargate_role_mapped;
+pub(crate) mod fargate_role_mapped;
 pub mod interruption_queue;
 pub mod karpenter;
 pub(crate) mod mapping_fix;
 pub(crate) mod masters_trust;
-pub mod node_mapping;
+pub(crate) mod node_mapping;
 pub mod node_registration;
-pub mod node_role_current;
-pub mod node_role_known;
-pub mod node_role_mapped;
+pub(crate) mod node_role_current;
+pub(crate) mod node_role_known;
+pub(crate) mod node_role_mapped;
 pub(crate) mod node_verdict;
 pub(crate) mod pages;
 mod parts;

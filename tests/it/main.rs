@@ -1,5 +1,6 @@
 //! The program as a user runs it.
 
+mod access;
 mod account;
 mod bad_input;
 mod capt_live;
