@@ -50,6 +50,14 @@ fn controller_identity(facts: &Facts) -> Judgement {
     let Some(subject) = controller.subject(&facts.ask) else {
         return no_controller(facts);
     };
+    if subject.planned.is_some_and(|planned| planned.name_is_generated) {
+        return Judgement::undecided(
+            "helm makes up the release's name when it installs, and the service account's name with it, so no association \
+             and no trust policy can be looked up for it",
+        )
+        .headline("The controller's service account has no name yet")
+        .fix("Name the release, or set serviceAccount.name.", []);
+    }
     let cluster = match &facts.cluster.observed {
         Observed::Known(cluster) => cluster,
         Observed::Absent => return Judgement::ground_lost("the cluster was not found: see cluster-found"),
@@ -1425,6 +1433,7 @@ mod tests {
         facts.ask.installing = true;
         facts.ask.chart = Some(Chart {
             controller: Some(PlannedController {
+                name_is_generated: false,
                 deployment,
                 service_account: makes_account.then(|| ServiceAccount {
                     namespace: "kube-system".into(),

@@ -2,36 +2,36 @@
 //!
 //! A new check is one file with a `static` and its function, its page in docs/checks/, and one line in [`REGISTRY`] and in [`pages`]. Ids are kebab-case and never reused.
 
-pub mod aws_auth_hygiene;
-pub mod aws_auth_parses;
-pub mod can_install;
+pub(crate) mod aws_auth_hygiene;
+pub(crate) mod aws_auth_parses;
+pub(crate) mod can_install;
 pub(crate) mod controller_identity;
-pub mod controller_may_launch;
-pub mod controller_running;
-pub mod fargate_role_mapped;
-pub mod helm_access;
-pub mod interruption_queue;
-pub mod karpenter;
+pub(crate) mod controller_may_launch;
+pub(crate) mod controller_running;
+pub(crate) mod fargate_role_mapped;
+pub(crate) mod helm_access;
+pub(crate) mod interruption_queue;
+pub(crate) mod karpenter;
 pub(crate) mod mapping_fix;
 pub(crate) mod masters_trust;
-pub mod node_mapping;
-pub mod node_registration;
-pub mod node_role_current;
-pub mod node_role_known;
-pub mod node_role_mapped;
+pub(crate) mod node_mapping;
+pub(crate) mod node_registration;
+pub(crate) mod node_role_current;
+pub(crate) mod node_role_known;
+pub(crate) mod node_role_mapped;
 pub(crate) mod node_verdict;
 pub(crate) mod pages;
 mod parts;
-pub mod pools_ready;
-pub mod pools_want_spot;
-pub mod spot_failures_seen;
-pub mod spot_kms_grant;
-pub mod spot_quota;
+pub(crate) mod pools_ready;
+pub(crate) mod pools_want_spot;
+pub(crate) mod spot_failures_seen;
+pub(crate) mod spot_kms_grant;
+pub(crate) mod spot_quota;
 pub(crate) mod spot_role;
 pub(crate) mod spot_role_creatable;
 pub(crate) mod spot_role_exists;
 pub(crate) mod spot_role_intact;
-pub mod target;
+pub(crate) mod target;
 
 use serde::{Deserialize, Serialize};
 

@@ -23,7 +23,7 @@ use crate::facts::cluster_admins::GET_TOKEN_SESSION;
         kubectl capt-spot trust kubectl-role --cdk\n  \
         kubectl capt-spot trust kubectl-role --try\n  \
         kubectl capt-spot trust -f trust-policy.json --principal \\\n      arn:aws:iam::111122223333:role/cdk-handler\n\n\
-        Exit codes: 0 it may, 1 it may not, 2 wrong usage, 3 unknown, 130 interrupted."
+        Exit codes: 0 it may, 1 it may not, 2 wrong usage, 3 undecided, 130 interrupted."
 )]
 pub struct Trust {
     /// The role: a name, a name with its path, or an ARN

@@ -3,7 +3,7 @@
 use crate::aws::{self, Identity};
 use crate::cli::{Account, Global};
 use crate::cluster::environment_region;
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts;
 use crate::model::{Calls, Exit, Target};
 use crate::report::account::AccountReport;
@@ -14,7 +14,7 @@ use iam_policy::arn::partition_of_region;
 ///
 /// # Errors
 /// No region is known, or the output could not be written.
-pub async fn run(args: &Account, global: &Global) -> Result<Exit, Stop> {
+pub async fn run(args: &Account, global: &Global) -> Result<Exit, CliError> {
     let ui = Ui::new(global.color, global.verbose, true);
     let identity = Identity {
         profile_flag: global.profile.clone(),
@@ -25,7 +25,9 @@ pub async fn run(args: &Account, global: &Global) -> Result<Exit, Stop> {
         None => environment_region(&identity).await,
     };
     let region = region.filter(|region| !region.is_empty()).ok_or_else(|| {
-        Stop::usage("no AWS region is known\n  fix: give --region, or set AWS_REGION or the profile's region")
+        CliError::usage(
+            "no AWS region is known\n  fix: give --region, or set AWS_REGION or the profile's region",
+        )
     })?;
     let target = Target {
         context: String::new(),
@@ -41,7 +43,7 @@ pub async fn run(args: &Account, global: &Global) -> Result<Exit, Stop> {
         clues: Vec::new(),
         disagreements: Vec::new(),
     };
-    let http = aws::http_client().map_err(Stop::failed)?;
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let work = facts::account::gather(
         &target,

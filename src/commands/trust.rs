@@ -7,7 +7,7 @@ use crate::checks::node_mapping::{existence, mappings_of};
 use crate::cli::Global;
 use crate::cli::trust::Trust;
 use crate::cluster::{self, resolve::Resolved};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::assume::{self, About, Assume, Who};
 use crate::facts::cluster_admins::identity_of;
 use crate::facts::{self, Options, access};
@@ -28,7 +28,7 @@ use iam_policy::principal::{self, Requester};
 ///
 /// # Errors
 /// The role's name is none, the target could not be told, the output could not be written.
-pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
+pub async fn run(args: &Trust, global: &Global) -> Result<Exit, CliError> {
     commands::text_json_or_yaml(global, "trust")?;
     let ui = Ui::new(global.color, global.verbose, true);
     if let Some(file) = &args.filename {
@@ -36,9 +36,9 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     }
     // Wrong usage is said before anything is read.
     let role = args.role.as_deref().unwrap_or_default();
-    let name = RoleName::from_given(role).map_err(|error| Stop::usage(error.to_string()))?;
+    let name = RoleName::from_given(role).map_err(|error| CliError::usage(error.to_string()))?;
     let given = given(role)?;
-    let http = aws::http_client().map_err(Stop::failed)?;
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let request = commands::request(global);
     let options = commands::options(global);
@@ -77,7 +77,7 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     print(&report, global, &ui)
 }
 
-fn print(report: &TrustReport, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+fn print(report: &TrustReport, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     let text = match global.output {
         Output::Json => pretty(report),
         Output::Yaml => to_yaml(report),
@@ -92,15 +92,17 @@ fn print(report: &TrustReport, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
 }
 
 /// A trust policy before IAM has it: judged alone, without a network.
-fn of_file(args: &Trust, file: &std::path::Path) -> Result<TrustReport, Stop> {
+fn of_file(args: &Trust, file: &std::path::Path) -> Result<TrustReport, CliError> {
     let Some(principal) = &args.principal else {
-        return Err(Stop::usage("-f needs --principal: who is to assume the role?"));
+        return Err(CliError::usage(
+            "-f needs --principal: who is to assume the role?",
+        ));
     };
     let home = principal.arn();
     let role_arn = match &args.role {
         Some(role) => given(role)?
             .filter(|arn| arn.role_name().is_some())
-            .ok_or_else(|| Stop::usage("with -f, ROLE is the role's ARN, or is left out"))?,
+            .ok_or_else(|| CliError::usage("with -f, ROLE is the role's ARN, or is left out"))?,
         // The role that the file is for has no name yet; as long as nothing names it, it is the principal's neighbour.
         None => Arn {
             service: "iam".to_owned(),
@@ -135,10 +137,10 @@ fn of_file(args: &Trust, file: &std::path::Path) -> Result<TrustReport, Stop> {
 }
 
 /// The text of a policy document, `-` being standard input; longer than any document is refused.
-fn read_policy(file: &std::path::Path) -> Result<String, Stop> {
+fn read_policy(file: &std::path::Path) -> Result<String, CliError> {
     use std::io::Read as _;
     let shown = file.display();
-    let failed = |error: std::io::Error| Stop::failed(format!("{shown} could not be read: {error}"));
+    let failed = |error: std::io::Error| CliError::failed(format!("{shown} could not be read: {error}"));
     let mut bytes = Vec::new();
     let most = iam_policy::document::LONGEST_DOCUMENT as u64 + 1;
     if file.as_os_str() == "-" {
@@ -151,20 +153,20 @@ fn read_policy(file: &std::path::Path) -> Result<String, Stop> {
         open.take(most).read_to_end(&mut bytes).map_err(failed)?;
     }
     String::from_utf8(bytes).map_err(|_| {
-        Stop::failed(format!(
+        CliError::failed(format!(
             "{shown} is not UTF-8 text\n  fix: give the JSON of a trust policy"
         ))
     })
 }
 
 /// The role's ARN, where one was given.
-fn given(role: &str) -> Result<Option<Arn>, Stop> {
+fn given(role: &str) -> Result<Option<Arn>, CliError> {
     if !role.starts_with("arn:") {
         return Ok(None);
     }
     role.parse()
         .map(Some)
-        .map_err(|error: iam_policy::arn::ArnError| Stop::usage(error.to_string()))
+        .map_err(|error: iam_policy::arn::ArnError| CliError::usage(error.to_string()))
 }
 
 /// What was read, and what it takes to ask more.
@@ -181,7 +183,7 @@ impl Side<'_> {
         name: &RoleName,
         given: Option<Arn>,
         resolved: &Resolved,
-    ) -> Result<TrustReport, Stop> {
+    ) -> Result<TrustReport, CliError> {
         let facts = self.facts;
         let cluster_account = facts
             .cluster
@@ -198,7 +200,7 @@ impl Side<'_> {
             .or_else(|| cluster_account.as_ref().map(ToString::to_string))
             .ok_or_else(|| {
                 let why = facts.caller.observed.unknown().map(ToString::to_string).unwrap_or_default();
-                Stop::failed(format!(
+                CliError::failed(format!(
                     "the account of the role {name} is not known ({why})\n  fix: give its ARN, or credentials with --profile"
                 ))
             })?;
@@ -212,7 +214,7 @@ impl Side<'_> {
             .known()
             .map_or(asked.as_str(), |role| role.arn.as_str())
             .parse()
-            .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?;
+            .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?;
         let mut hints = Vec::new();
         if given.is_some() && role_arn.to_string() != asked {
             hints.push(format!(
@@ -265,7 +267,7 @@ impl Side<'_> {
         cluster_account: &Option<iam_policy::arn::AccountId>,
         role_account: &str,
         hints: &mut Vec<String>,
-    ) -> Result<Requester, Stop> {
+    ) -> Result<Requester, CliError> {
         let facts = self.facts;
         let who = match (&args.principal, args.cdk) {
             (Some(who), _) => who.clone(),
@@ -274,7 +276,7 @@ impl Side<'_> {
                     Some(account) => account.clone(),
                     None => role_account
                         .parse()
-                        .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
+                        .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 };
                 return Ok(Requester::SomeRole {
                     partition: iam_policy::arn::Partition::of_region(&facts.target.region),
@@ -285,14 +287,14 @@ impl Side<'_> {
                 Observed::Known(caller) => caller
                     .arn
                     .parse()
-                    .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
+                    .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 Observed::Unknown(unknown) => {
-                    return Err(Stop::failed(format!(
+                    return Err(CliError::failed(format!(
                         "who the caller is could not be read: {unknown}\n  fix: name the principal with --principal, or give \
                          credentials with --profile"
                     )));
                 }
-                Observed::Absent => return Err(Stop::failed("STS names no caller")),
+                Observed::Absent => return Err(CliError::failed("STS names no caller")),
             },
         };
         let caller = facts

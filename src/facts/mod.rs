@@ -9,6 +9,7 @@ pub mod account;
 mod ask;
 pub mod assume;
 pub mod aws_auth;
+pub mod bindings;
 pub mod cluster_admins;
 pub mod compute;
 mod connect;

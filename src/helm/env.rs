@@ -119,8 +119,6 @@ impl ClusterChoice {
             Some(
                 "helm is given a token of its own (--kube-token), so it is somebody else than the context says",
             )
-        } else if self.as_user.is_some() || !self.as_groups.is_empty() {
-            Some("helm is told to act as somebody else (--kube-as-user, --kube-as-group)")
         } else {
             None
         }
@@ -196,8 +194,6 @@ mod tests {
         for (line, word) in [
             ("r c --kube-apiserver https://x", "another server"),
             ("r c --kube-token t", "token"),
-            ("r c --kube-as-user u", "act as"),
-            ("r c --kube-as-group g", "act as"),
         ] {
             assert!(
                 choice(line, &[])
@@ -206,8 +202,12 @@ mod tests {
                 "{line}"
             );
         }
-        let why = choice("r c", &[("HELM_KUBEASGROUPS", "a,b")]);
-        assert_eq!(why.as_groups, ["a", "b"]);
-        assert!(why.departs_from_context().is_some());
+        // The preflight asks as they do.
+        let other = choice("r c --kube-as-user u", &[("HELM_KUBEASGROUPS", "a,b")]);
+        assert_eq!(
+            (other.as_user.as_deref(), other.as_groups.join(" ")),
+            (Some("u"), "a b".to_owned())
+        );
+        assert_eq!(other.departs_from_context(), None);
     }
 }
