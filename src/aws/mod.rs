@@ -576,8 +576,7 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
         }
         source = inner.source();
     }
-    let text = parts.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
-    text.chars().take(400).collect()
+    one_line(&parts.join(": "))
 }
 
 /// The innermost cause of an error: what the system said, without the layers that handed it on.
@@ -586,12 +585,14 @@ pub fn root(error: &(dyn StdError + 'static)) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    let text = innermost
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    text.chars().take(400).collect()
+    one_line(&innermost.to_string())
+}
+
+/// A library's text on one line, cut where it gets long, without a secret (a proxy's password).
+fn one_line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text: String = text.chars().take(400).collect();
+    crate::text::secrets::masked(&text)
 }
 
 #[cfg(test)]

@@ -159,7 +159,16 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         (Some(ours), Some(theirs)) => Some(ours == theirs),
         _ => None,
     };
-    let judgement = if same_endpoint(server, endpoint) {
+    let judgement = if facts.target.insecure {
+        Judgement::warn(format!(
+            "the kubeconfig does not verify the certificate of {server} (insecure-skip-tls-verify): whoever is on the way can read \
+             and change everything"
+        ))
+        .remedy(
+            "Write the kubeconfig entry anew: it then has the cluster's certificate authority.",
+            [format!("aws eks update-kubeconfig --name {}{}", crate::text::quote(&facts.target.cluster), aws_flags(facts))],
+        )
+    } else if same_endpoint(server, endpoint) {
         Judgement::pass(format!("the server is the cluster's endpoint, {endpoint}"))
     } else if host_of(server)
         .as_deref()

@@ -191,7 +191,11 @@ fn exec_plugins_that_do_not_work() {
         ("no-such-plugin", &[], "not installed or not on PATH"),
         ("sh", &["-c", "echo sorry >&2; exit 7"], "sorry"),
         ("sh", &["-c", "echo rubbish-that-is-secret"], "printed no JSON"),
-        ("sleep", &["600"], "exec plugin sleep within 0.5 s (--request-timeout)"),
+        (
+            "sleep",
+            &["600"],
+            "exec plugin sleep within 0.5 s (--request-timeout)",
+        ),
     ];
     for (command, args, says) in rows {
         let stage = Stage::healthy();

@@ -5,6 +5,7 @@ mod bad_input;
 mod capt_live;
 mod completeness;
 mod create_role;
+mod credentials;
 mod e2e;
 mod e2e_authenticator;
 mod e2e_create_role;
