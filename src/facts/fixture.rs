@@ -202,6 +202,7 @@ pub fn healthy() -> Facts {
             ),
         }],
         calls: Vec::new(),
+        redacted: false,
     }
 }
 

@@ -22,6 +22,7 @@ mod pod_identity;
 pub mod quotas;
 pub mod redact;
 pub mod rulers;
+pub mod saved;
 mod spot_role;
 pub mod traces;
 
@@ -108,6 +109,9 @@ pub struct Facts {
     pub rulers: Vec<rulers::Ruler>,
     /// Every call that was made.
     pub calls: Vec<Call>,
+    /// `--redact` masked what identifies accounts, persons and machines.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
 }
 
 /// How to gather.
@@ -188,6 +192,7 @@ pub async fn gather(
         may_install,
         rulers,
         calls: calls.sorted(),
+        redacted: false,
     };
     let reach = Reach {
         api: read.api().await.clone(),

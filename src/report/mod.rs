@@ -69,6 +69,9 @@ pub struct Report {
     pub api_version: String,
     /// `PreflightReport`.
     pub kind: String,
+    /// It is judged from redacted facts: its names and ids are not the real ones, and it offers no commands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
     /// The cluster it is about.
     pub target: ReportTarget,
     /// Who asked.
@@ -244,7 +247,14 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
             status: judgement.status,
             message: judgement.message,
             evidence: judgement.evidence,
-            remedy: judgement.remedy,
+            // With masked names a command would do something else than what it says.
+            remedy: judgement.remedy.map(|remedy| match facts.redacted {
+                true => Remedy {
+                    commands: Vec::new(),
+                    ..remedy
+                },
+                false => remedy,
+            }),
             docs: check.docs.to_owned(),
             reason: judgement.reason,
             sources: judgement.sources,
@@ -262,6 +272,7 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
     Report {
         api_version: API_VERSION.to_owned(),
         kind: "PreflightReport".to_owned(),
+        redacted: facts.redacted,
         target: ReportTarget {
             context: facts.target.context.clone(),
             cluster: facts.target.cluster.clone(),

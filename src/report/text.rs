@@ -37,6 +37,11 @@ fn ansi(status: Status) -> Ansi {
 pub fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
     header(report, style, &mut out);
+    if report.redacted {
+        out.push_str(
+            "judged from redacted facts: what identifies anybody is masked, and commands are left out\n",
+        );
+    }
     let mut said: Vec<(&str, &str)> = Vec::new();
     for group in Group::ALL {
         let findings: Vec<&Finding> = report

@@ -35,6 +35,7 @@ fn report(verdict: Verdict) -> Report {
         sources: Vec::new(),
     };
     Report {
+        redacted: false,
         api_version: API_VERSION.to_owned(),
         kind: "PreflightReport".to_owned(),
         target: ReportTarget {
