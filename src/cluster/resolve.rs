@@ -217,6 +217,7 @@ pub async fn resolve(
         Some(profile) => Identity {
             profile_flag: Some(profile.clone()),
             env: token_identity.env.clone(),
+            credentials_by: None,
         },
         None => token_identity.clone(),
     };
@@ -331,6 +332,7 @@ fn exec_identity(exec: Option<&KnownExec>) -> Identity {
     exec.map(|exec| Identity {
         profile_flag: exec.profile_flag.clone(),
         env: exec.env.clone(),
+        credentials_by: exec.credentials_by.clone(),
     })
     .unwrap_or_default()
 }
