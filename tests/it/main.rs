@@ -9,6 +9,7 @@ mod credentials;
 mod e2e;
 mod e2e_authenticator;
 mod e2e_create_role;
+mod e2e_kubeconfig;
 mod e2e_outage;
 mod e2e_rbac;
 mod formats;
