@@ -1,21 +1,25 @@
-# The image of the pre-install Job (kubectl capt-spot hook): one static binary and the public certificate authorities.
+# The image of the pre-install Job (kubectl capt-spot hook): one static binary and the public certificate authorities, on nothing.
 #
-# Here it is built from source:      docker build -t kubectl-capt-spot .
-# The release gives its own binaries in place of the stage `build`: docker buildx build --build-context build=FOLDER,
-# with the binaries in FOLDER/out/amd64 and FOLDER/out/arm64.
-FROM rust:1.95-alpine AS build
+# From source:      docker build -t kubectl-capt-spot .
+# The release gives its own binaries and certificate authorities in place of the stage `build`, so that no base image is pulled:
+#                   docker buildx build --build-context build=FOLDER ...
+# with FOLDER/out/amd64/kubectl-capt_spot, FOLDER/out/arm64/kubectl-capt_spot and FOLDER/out/ca-certificates.crt.
+ARG RUST_IMAGE=rust:1.95-alpine
+FROM ${RUST_IMAGE} AS build
 ARG TARGETARCH
 # ring, the one TLS provider, is C and assembly.
-RUN apk add --no-cache build-base
+RUN apk add --no-cache build-base ca-certificates-bundle
 WORKDIR /source
 COPY . .
 RUN cargo build --release --locked --bin kubectl-capt_spot \
     && mkdir -p "/out/${TARGETARCH}" \
-    && cp target/release/kubectl-capt_spot "/out/${TARGETARCH}/"
+    && cp target/release/kubectl-capt_spot "/out/${TARGETARCH}/" \
+    && cp /etc/ssl/certs/ca-certificates.crt /out/
 
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM scratch
 ARG TARGETARCH
 COPY LICENSE /LICENSE
+COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/${TARGETARCH}/kubectl-capt_spot /usr/local/bin/kubectl-capt_spot
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/kubectl-capt_spot"]

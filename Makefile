@@ -4,13 +4,17 @@
 # make dist     the release's files for this platform, into target/dist
 # make testbed  only the real programs that the end-to-end tests run against, into target/testbed
 # make deny     licences, advisories, sources and bans of the dependencies (cargo install cargo-deny --locked)
+# make record-karpenter  what Karpenter's controller leaves behind in a cluster, into tests/fixtures; takes 35 minutes
+# make fault-matrix  every call of a run meets every fault, in every authentication mode
 # make fuzz-authenticator [DOCUMENTS=N]  our aws-auth rules against the authenticator's own code, for long
+# make fuzz-nodepools [POOLS=N]  what we make of NodePools against Karpenter's own code, for long
 
-.PHONY: help deny test testbed build lint run-tests bench demo dist fuzz-authenticator
+.PHONY: help fault-matrix deny test testbed build lint run-tests bench demo dist fuzz-authenticator fuzz-nodepools record-karpenter
 
 CARGO ?= cargo
 PYTHON ?= python3
 DOCUMENTS ?= 1000000
+POOLS ?= 1000000
 
 # What could not be run and why, one line each; the tests add theirs.
 NOT_RUN := target/testbed/not-run.txt
@@ -63,7 +67,17 @@ dist:
 	@$(PYTHON) packaging/dist.py
 
 fuzz-authenticator: testbed
-	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked --test it authenticator -- --nocapture
+	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked -p eks-aws-auth --test oracle -- --nocapture
+
+fuzz-nodepools: testbed
+	@CAPT_SPOT_FUZZ_POOLS=$(POOLS) $(CARGO) test --locked --test it nodepool_oracle -- --nocapture
+
+# Every world at once. Reports are not judged for the records' sake: a wrong verdict fails here, and the record is written.
+record-karpenter: testbed
+	@CAPT_SPOT_RECORD_KARPENTER=1 $(CARGO) test --locked --test it e2e_karpenter -- --include-ignored
+
+fault-matrix:
+	@CAPT_SPOT_FAULT_MATRIX=1 $(CARGO) test --locked --test it fault_matrix -- --nocapture
 
 # By deny.toml.
 deny:

@@ -20,6 +20,7 @@ import string
 import subprocess
 import sys
 import tarfile
+import tempfile
 import tomllib
 import uuid
 from datetime import datetime, timezone
@@ -48,9 +49,9 @@ def exe(system):
     return BINARY + (".exe" if system == "windows" else "")
 
 
-def cargo(*words):
+def cargo(*words, env=None):
     run = subprocess.run(
-        [os.environ.get("CARGO", "cargo"), *words], cwd=ROOT, text=True, stdout=subprocess.PIPE
+        [os.environ.get("CARGO", "cargo"), *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}
     )
     if run.returncode != 0:
         # cargo has said why.
@@ -59,9 +60,19 @@ def cargo(*words):
 
 
 def build(system):
-    cargo("build", "--release", "--locked", "--bin", BINARY)
+    cargo("build", "--release", "--locked", "--bin", BINARY, env=build_information())
     metadata = json.loads(cargo("metadata", "--format-version=1", "--locked", "--no-deps"))
     return Path(metadata["target_directory"]) / "release" / exe(system)
+
+
+def build_information():
+    """What `version` says beside the number."""
+    made = datetime.fromtimestamp(epoch(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    information = {"CAPT_SPOT_BUILD_DATE": made}
+    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    if commit.returncode == 0:
+        information["CAPT_SPOT_COMMIT"] = commit.stdout.strip()
+    return information
 
 
 def version():
@@ -176,11 +187,31 @@ def provenance_message(target, metadata):
     target.with_name(target.name + ".prov-message").write_text(message)
 
 
+def manual_pages(binaries):
+    """What the binary for this machine writes; none when it was not built."""
+    try:
+        data = binaries.get(host())
+    except Refused:
+        data = None
+    if data is None:
+        sys.stderr.write("dist: no manual pages: there is no binary for this machine to write them\n")
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / exe(host()[0])
+        program.write_bytes(data)
+        program.chmod(0o755)
+        pages = Path(folder) / "man"
+        if subprocess.run([program, "man", pages]).returncode != 0:
+            raise Refused("the binary wrote no manual pages")
+        return [(f"man/{page.name}", page.read_bytes(), False) for page in sorted(pages.iterdir())]
+
+
 def krew_archives(out, binaries, number, mtime):
     made = {}
+    pages = manual_pages(binaries)
     for (system, arch), data in binaries.items():
         target = out / f"{BINARY}_v{number}_{system}_{arch}.tar.gz"
-        files = [(exe(system), data, True), text_file("LICENSE")]
+        files = [(exe(system), data, True), text_file("LICENSE"), *pages]
         if system != "windows":
             files.append(text_file("kubectl_complete-capt_spot", True))
         archive(target, files, mtime)

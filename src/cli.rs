@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod hook;
+pub mod schema;
 pub mod template;
 pub mod trust;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::facts::redact::Redact;
-use crate::text::{Output, When};
+use crate::text::{Output, ReportFile, When};
 use eks_aws_auth::AuthenticationMode;
 
 /// Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?
@@ -47,6 +48,23 @@ pub struct Global {
     /// Kubeconfig file, instead of KUBECONFIG and ~/.kube/config
     #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
     pub kubeconfig: Option<PathBuf>,
+    /// Kubeconfig cluster entry to use instead of the context's
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub cluster: Option<String>,
+    /// Kubeconfig user entry to use instead of the context's
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub user: Option<String>,
+    /// Ask the cluster as this user: may the pipeline's identity install?
+    #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
+    pub as_user: Option<String>,
+    /// Ask the cluster as a member of this group (repeatable; goes with --as)
+    #[arg(
+        long = "as-group",
+        global = true,
+        value_name = "GROUP",
+        help_heading = "Cluster"
+    )]
+    pub as_groups: Vec<String>,
     /// Namespace (of a release, or of a Cluster API cluster)
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub namespace: Option<String>,
@@ -88,9 +106,24 @@ pub struct Global {
         help_heading = "Output"
     )]
     pub color: When,
-    /// Show every call and its answer, and where each finding comes from
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output")]
+    /// Show every call and its answer, and where each finding comes from (-v=N as in kubectl; every N above 0 is the same)
+    #[arg(
+        short,
+        long,
+        visible_alias = "v",
+        global = true,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t,
+        default_missing_value = "1",
+        hide_default_value = true,
+        help_heading = "Output"
+    )]
     pub verbose: u8,
+    /// Print nothing but errors and what the output format asks for: no text, no progress; the exit code says the rest
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub quiet: bool,
 }
 
 /// The verbs.
@@ -110,7 +143,7 @@ pub enum Verb {
     Hook(hook::Hook),
     /// Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not
     Gate(gate::Gate),
-    /// Who the cluster takes a principal for: username, groups, from which line or entry, and why not
+    /// Who the cluster authenticates principals as: username, groups, from which line or entry, and why not
     Whois(Whois),
     /// CAPT WorkspaceTemplates: does the NodePool wait for the role? mend it
     #[command(subcommand)]
@@ -123,9 +156,17 @@ pub enum Verb {
     Policy(Policy),
     /// Print shell completion
     Completion(Completion),
+    /// Print the version of this program; nothing is asked of anybody
+    Version,
     /// Print the JSON Schema of a report
     #[command(hide = true)]
     Schema(Schema),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 /// `schema`
@@ -133,7 +174,7 @@ pub enum Verb {
 pub struct Schema {
     /// Which report
     #[arg(value_enum, default_value_t)]
-    pub report: crate::report::schema::Published,
+    pub report: schema::Published,
 }
 
 /// `preflight`
@@ -163,6 +204,12 @@ pub struct Preflight {
     /// Count a warning as a failure
     #[arg(long)]
     pub strict: bool,
+    /// List what passed and what does not apply, too
+    #[arg(long)]
+    pub show_all: bool,
+    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<ReportFile>,
     /// Try again until it is ready, at most this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
@@ -253,17 +300,17 @@ pub struct CreateRole {
     1 not mapped, denied or ambiguous (or a file that cannot be read), 2 wrong usage, 3 undecided: something that decides \
     could not be read, 130 interrupted.")]
 pub struct Whois {
-    /// An IAM or STS ARN; a role's name; or me: the identity of the cluster's token
+    /// IAM or STS ARNs; names of roles; or me: the identity of the cluster's token
     #[arg(
         value_name = "ARN|ROLE-NAME|me",
         required_unless_present = "all",
         conflicts_with = "all"
     )]
-    pub principal: Option<String>,
+    pub principals: Vec<String>,
     /// List every principal of the cluster, mapped and masked
     #[arg(long)]
     pub all: bool,
-    /// Judge this aws-auth manifest, or its bare data, instead of the cluster's; - is standard input
+    /// Judge this aws-auth manifest (its bare data, or the template of cdk.out) instead of the cluster's; - is standard input
     #[arg(short, long, value_name = "FILE")]
     pub filename: Option<PathBuf>,
     /// Judge these access entries: a JSON array of DescribeAccessEntry's accessEntry objects; - is standard input
@@ -353,89 +400,71 @@ pub struct Completion {
     pub shell: clap_complete::Shell,
 }
 
-/// The flags of every verb that change nothing in some: they are taken there, and not shown.
-const IDLE: &[(&str, &[&str])] = &[
-    (
-        "hook",
-        &[
-            "context",
-            "kubeconfig",
-            "use_exec",
-            "request_timeout",
-            "overall_timeout",
-            "profile",
-            "color",
-            "verbose",
-        ],
-    ),
-    ("whois", &["namespace"]),
-    ("trust", &["namespace"]),
-    (
-        "explain",
-        &[
-            "context",
-            "kubeconfig",
-            "namespace",
-            "cluster_name",
-            "use_exec",
-            "request_timeout",
-            "overall_timeout",
-            "region",
-            "profile",
-            "verbose",
-        ],
-    ),
-    (
-        "policy",
-        &[
-            "context",
-            "kubeconfig",
-            "namespace",
-            "use_exec",
-            "request_timeout",
-            "overall_timeout",
-            "profile",
-            "color",
-            "verbose",
-        ],
-    ),
-    (
-        "completion",
-        &[
-            "context",
-            "kubeconfig",
-            "namespace",
-            "cluster_name",
-            "use_exec",
-            "request_timeout",
-            "overall_timeout",
-            "region",
-            "profile",
-            "output",
-            "color",
-            "verbose",
-        ],
-    ),
+/// The flags that say which cluster is asked, and how.
+const CONNECTION: &[&str] = &[
+    "context",
+    "kubeconfig",
+    "cluster",
+    "user",
+    "as_user",
+    "as_groups",
+    "use_exec",
+    "request_timeout",
+    "overall_timeout",
 ];
 
-/// The same for verbs below a verb.
-const IDLE_BELOW: &[(&str, &str, &[&str])] = &[
-    ("policy", "rbac", &["cluster_name", "region"]),
+/// The flags that name the EKS cluster and its account.
+const EKS: &[&str] = &["cluster_name", "region"];
+
+/// The flags of every verb that change nothing in some: they are taken there, and not shown.
+const IDLE: &[(&[&str], &[&[&str]])] = &[
     (
-        "template",
-        "patch",
-        &[
-            "context",
-            "kubeconfig",
-            "namespace",
-            "cluster_name",
+        &["hook"],
+        &[&[
+            "as_user",
+            "as_groups",
             "use_exec",
             "request_timeout",
             "overall_timeout",
-            "region",
             "profile",
-            "output",
+            "color",
             "verbose",
+            "quiet",
+        ]],
+    ),
+    (&["whois"], &[&["namespace"]]),
+    (&["trust"], &[&["namespace"]]),
+    (
+        &["explain"],
+        &[CONNECTION, EKS, &["namespace", "profile", "verbose", "quiet"]],
+    ),
+    (
+        &["policy"],
+        &[CONNECTION, &["namespace", "profile", "color", "verbose", "quiet"]],
+    ),
+    (&["policy", "rbac"], &[EKS]),
+    (
+        &["completion"],
+        &[
+            CONNECTION,
+            EKS,
+            &["namespace", "profile", "output", "color", "verbose", "quiet"],
+        ],
+    ),
+    (
+        &["version"],
+        &[
+            CONNECTION,
+            EKS,
+            &["namespace", "profile", "color", "verbose", "quiet"],
+        ],
+    ),
+    (
+        &["template", "patch"],
+        &[
+            CONNECTION,
+            EKS,
+            &["namespace", "profile", "output", "verbose", "quiet"],
         ],
     ),
 ];
@@ -444,6 +473,7 @@ const IDLE_BELOW: &[(&str, &str, &[&str])] = &[
 const FORMATS: &[(&str, &str)] = &[
     ("create-role", "text, json or yaml"),
     ("hook", "text, json or yaml"),
+    ("version", "text, json or yaml"),
     ("whois", "text, json or yaml"),
     ("trust", "text, json or yaml"),
     ("template", "text, json, yaml or sarif"),
@@ -463,16 +493,25 @@ pub fn command(called_as: &str) -> clap::Command {
         .collect();
     let hide = |command: clap::Command, idle: &[&str]| {
         // What a verb defines itself is not handed down to it from above.
-        let hidden = flags.iter().filter(|flag| idle.contains(&flag.get_id().as_str()));
+        let own: Vec<String> = command
+            .get_arguments()
+            .map(|arg| arg.get_id().to_string())
+            .collect();
+        let hidden = flags.iter().filter(|flag| {
+            let id = flag.get_id().as_str();
+            idle.contains(&id) && !own.iter().any(|own| own == id)
+        });
         command.args(hidden.map(|flag| flag.clone().hide(true)))
     };
-    for (verb, idle) in IDLE {
-        root = root.mut_subcommand(verb, |command| hide(command, idle));
-    }
-    for (verb, below, idle) in IDLE_BELOW {
-        root = root.mut_subcommand(verb, |command| {
-            command.mut_subcommand(below, |below| hide(below, idle))
-        });
+    for (path, idle) in IDLE {
+        let idle = idle.concat();
+        root = match path {
+            [verb] => root.mut_subcommand(verb, |command| hide(command, &idle)),
+            [verb, below] => root.mut_subcommand(verb, |command| {
+                command.mut_subcommand(below, |below| hide(below, &idle))
+            }),
+            _ => root,
+        };
     }
     if let Some(output) = flags.iter().find(|flag| flag.get_id() == "output") {
         for (verb, formats) in FORMATS {
@@ -594,11 +633,11 @@ mod tests {
         same(&["policy", "rbac"], &["output"]);
         same(&["template", "patch"], &["color"]);
         assert!(shown(&["preflight"]).len() > 10);
-        for (verb, idle) in IDLE {
-            for id in *idle {
+        for (path, idle) in IDLE {
+            for id in idle.concat() {
                 assert!(
                     Cli::command().get_arguments().any(|arg| arg.get_id() == id),
-                    "{verb}: no flag {id}"
+                    "{path:?}: no flag {id}"
                 );
             }
         }
@@ -610,6 +649,27 @@ mod tests {
         ] {
             let cli = Cli::from_arg_matches(&command("x").get_matches_from(line)).expect("a line");
             assert_eq!(cli.global.context.as_deref(), Some("a"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn verbosity_as_kubectl_takes_it() {
+        for (line, want) in [
+            (&["x", "explain"][..], Some(0)),
+            (&["x", "explain", "-v"], Some(1)),
+            (&["x", "explain", "-v=6"], Some(6)),
+            (&["x", "explain", "--v=0"], Some(0)),
+            (&["x", "explain", "--verbose"], Some(1)),
+            (&["x", "-v", "explain", "spot-quota"], Some(1)),
+            (&["x", "explain", "-v=much"], None),
+        ] {
+            use clap::FromArgMatches as _;
+            let verbose = command("x")
+                .try_get_matches_from(line)
+                .ok()
+                .and_then(|matches| Cli::from_arg_matches(&matches).ok())
+                .map(|cli| cli.global.verbose);
+            assert_eq!(verbose, want, "{line:?}");
         }
     }
 

@@ -3,8 +3,9 @@
 //! Data goes one way: flags -> [`cluster`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`cluster`] reads the
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
+pub(crate) mod access;
 pub mod aws;
-pub mod capt;
+mod capt;
 pub mod checks;
 pub mod cli;
 pub mod cluster;
@@ -54,6 +55,9 @@ pub fn run(args: Vec<OsString>) -> Exit {
             };
         }
     };
+    if cli.global.quiet {
+        terminal::be_quiet();
+    }
     ended(dispatch(&cli))
 }
 
@@ -98,6 +102,11 @@ fn namespace_of_helm(cli: &mut Cli) {
 
 fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
     let global = &cli.global;
+    if !global.as_groups.is_empty() && global.as_user.is_none() {
+        return Err(Stop::usage(
+            "--as-group goes with --as: a group alone cannot be impersonated",
+        ));
+    }
     match &cli.verb {
         Verb::Explain(args) => commands::explain::run(args, global),
         Verb::Policy(args) => commands::policy::run(args, global),
@@ -106,6 +115,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
             terminal::out(args.report.schema())?;
             Ok(Exit::Done)
         }
+        Verb::Version => commands::version::run(global),
+        Verb::Man { folder } => commands::man::run(folder),
         Verb::Template(command) => {
             commands::template::run(command, global, || block_on(commands::capt::fetch(global)))
         }

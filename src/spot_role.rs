@@ -6,21 +6,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::aws::{self, Failure, Session, iam, sts};
-use crate::checks::spot_role::defects;
-use crate::checks::target::account_mismatch;
-use crate::cluster::clues::{host_of, region_of_eks_host};
-use crate::cluster::resolve::same_endpoint;
-use crate::facts::{Facts, Reach};
+use crate::aws::{self, Failure, Session, eks, iam, sts};
+use crate::checks::{self, Status, spot_role::defects};
+use crate::facts::Facts;
 use crate::model::Calls;
 use crate::model::permission;
-use crate::model::{DeniedBy, Grant, Observed, Role, SPOT_ROLE, Unknown};
+use crate::model::{DeniedBy, Grant, Observed, Role, SPOT_ROLE, Unknown, Why};
 
 /// The service whose role it is.
 pub const SERVICE: &str = "spot.amazonaws.com";
 
-/// How long IAM may take to show a role that it has created.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long IAM may take to show a role that it has created, counted in answers that may take `--request-timeout` each.
+const PATIENCE: u32 = 6;
+/// And at most this long.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a role would be created, verified: the only way to get one is [`plan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +64,12 @@ pub enum Refusal {
     },
     /// The call failed.
     Failed(String),
-    /// It was created, but IAM does not show it yet.
+    /// IAM created it, but does not show it yet.
     NotShown(String),
+    /// IAM says that the name is taken, and does not show the role.
+    TakenNotShown(String),
+    /// The answer was lost, for the first reason, and whether the role is there could not be seen, for the second.
+    AnswerLost(String, String),
 }
 
 impl fmt::Display for Refusal {
@@ -109,6 +112,14 @@ impl fmt::Display for Refusal {
                 f,
                 "the role was created, but IAM does not show it yet: {why}\n  fix: run the command again in a minute"
             ),
+            Self::TakenNotShown(why) => write!(
+                f,
+                "nothing was created: IAM says that the role's name has been taken in this account, and does not show the role: {why}\n  fix: run the command again in a minute; if it stays so, look for the role in the IAM console"
+            ),
+            Self::AnswerLost(lost, why) => write!(
+                f,
+                "the role may have been created: the answer to the request was lost ({lost}), and the role is not seen: {why}\n  fix: run the command again in a minute; it does nothing if the role is there by then"
+            ),
         }
     }
 }
@@ -123,6 +134,26 @@ fn lift(unknown: &Unknown) -> String {
         .map(|command| format!("\n    {command}"))
         .collect();
     format!("\n  fix: {}{commands}", permission::grant_remedy(grant))
+}
+
+/// What a check that must not fail says, when it fails.
+fn failed(id: &str, facts: &Facts) -> Option<String> {
+    let judgement = (checks::find(id)?.judge)(facts);
+    if judgement.status != Status::Fail {
+        return None;
+    }
+    let fix = judgement.remedy.map_or_else(String::new, |remedy| {
+        let commands: String = remedy
+            .commands
+            .iter()
+            .map(|command| format!("\n    {command}"))
+            .collect();
+        format!("\n  fix: {}{commands}", remedy.text)
+    });
+    Some(format!(
+        "{} (kubectl capt-spot explain {id}){fix}",
+        judgement.message
+    ))
 }
 
 /// Decides from the facts whether the role may be created here. Pure.
@@ -141,11 +172,10 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
             ));
         }
     };
-    if let Some((credentials, cluster)) = account_mismatch(facts) {
-        return refuse(format!(
-            "the credentials are of account {credentials}, the cluster {} is in account {cluster}\n  fix: name the profile of account {cluster} with --profile",
-            facts.target.cluster
-        ));
+    for check in ["same-account", "endpoint-matches"] {
+        if let Some(why) = failed(check, facts) {
+            return refuse(why);
+        }
     }
     let cluster = match &facts.cluster.observed {
         Observed::Known(cluster) => cluster,
@@ -178,28 +208,11 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
             "--expect-account says {expected}, the cluster is in account {account}"
         ));
     }
-    let endpoint = cluster.endpoint.as_deref().unwrap_or_default();
-    let other_eks = host_of(&facts.target.server)
-        .as_deref()
-        .is_some_and(|host| region_of_eks_host(host).is_some())
-        && !same_endpoint(&facts.target.server, endpoint);
-    if other_eks && !endpoint.is_empty() {
-        return refuse(format!(
-            "the kubeconfig's server {} is not the endpoint of {} ({endpoint}), so this may be the wrong account\n  fix: aws eks update-kubeconfig --name {} --region {}",
-            facts.target.server,
-            facts.target.cluster,
-            crate::text::quote(&facts.target.cluster),
-            crate::text::quote(&facts.target.region),
-        ));
-    }
     match &facts.spot_role.observed {
         Observed::Known(role) => {
             match defects(role, facts.spot_role_policies.known().map(Vec::as_slice)).first() {
                 None => Ok(Todo::Nothing(role.clone())),
-                Some(defect) => refuse(format!(
-                    "{} exists and is not the service-linked role: {defect}\n  fix: rename or delete it (kubectl capt-spot explain spot-role-intact)",
-                    role.arn
-                )),
+                Some(defect) => Err(impostor(role, defect)),
             }
         }
         Observed::Unknown(unknown) => refuse(format!(
@@ -222,79 +235,146 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
 pub struct Created {
     /// The role as IAM shows it.
     pub role: Role,
-    /// Somebody else created it in the meantime.
-    pub by_somebody_else: bool,
+    /// How it came about.
+    pub how: How,
 }
 
-/// Verifies the account once more, creates the role, and waits until IAM shows it.
+/// How the role came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// By this program.
+    Created,
+    /// By somebody else, or by a request of this program whose answer was lost, before the one that was answered.
+    Meanwhile,
+    /// The answer was lost; the role is there.
+    AnswerLost,
+}
+
+/// Verifies caller and cluster once more, creates the role, and waits until IAM shows it.
 ///
 /// # Errors
 /// See [`Refusal`].
 pub async fn create(
     plan: &Plan,
-    reach: &Reach,
-    timeout: Duration,
+    facts: &Facts,
+    session: &Session,
     calls: &Calls,
 ) -> Result<Created, Refusal> {
-    let caller = sts::caller(&reach.session).await;
-    match caller.observed {
-        Observed::Known(now) if now.account == plan.account => {}
-        Observed::Known(now) => {
-            return Err(Refusal::Unsafe(format!(
-                "the credentials were of account {} and are now of account {}",
-                plan.account, now.account
-            )));
-        }
-        Observed::Absent => return Err(Refusal::Unsafe("STS names no caller".to_owned())),
-        Observed::Unknown(unknown) => {
-            return Err(Refusal::Unsafe(format!(
-                "the account could not be verified right before the call: {unknown}"
-            )));
-        }
+    let timeout = session.limits.request;
+    verify(plan, facts, session).await?;
+    let outstanding = Outstanding {
+        account: &plan.account,
+    };
+    let answer = request(session, plan, timeout, calls).await;
+    let shown = match &answer {
+        Err(refusal) => Err(refusal.clone()),
+        Ok(_) => shown(session, timeout).await,
+    };
+    std::mem::forget(outstanding);
+    match (answer?, shown?) {
+        (answer, Ok(role)) => Ok(Created {
+            role,
+            how: match answer {
+                Answer::Created => How::Created,
+                Answer::Taken => How::Meanwhile,
+                Answer::Lost(_) => How::AnswerLost,
+            },
+        }),
+        (Answer::Created, Err(why)) => Err(Refusal::NotShown(why)),
+        (Answer::Taken, Err(why)) => Err(Refusal::TakenNotShown(why)),
+        (Answer::Lost(lost), Err(why)) => Err(Refusal::AnswerLost(lost, why)),
     }
-    let client = aws_sdk_iam::Client::new(&reach.session.config);
+}
+
+/// Dropped before IAM's answer was understood, because a signal ended the program: says what may have happened.
+struct Outstanding<'a> {
+    account: &'a str,
+}
+
+impl Drop for Outstanding<'_> {
+    fn drop(&mut self) {
+        crate::terminal::err(&format!(
+            "interrupted after the request was sent: the role may have been created in account {}\n  fix: see whether it is there: kubectl capt-spot create-role --dry-run",
+            self.account
+        ));
+    }
+}
+
+/// Reads caller and cluster again, and plans again: what was planned must still be what is to be done.
+async fn verify(plan: &Plan, facts: &Facts, session: &Session) -> Result<(), Refusal> {
+    let (caller, cluster) = tokio::join!(
+        sts::caller(session),
+        eks::describe_cluster(session, &plan.cluster),
+    );
+    let now = Facts {
+        caller,
+        cluster,
+        ..facts.clone()
+    };
+    match self::plan(&now, Some(&plan.account)) {
+        Ok(_) => Ok(()),
+        Err(Refusal::Unsafe(why)) => Err(Refusal::Unsafe(format!("right before the call, {why}"))),
+        Err(other) => Err(other),
+    }
+}
+
+/// What IAM said to the request.
+enum Answer {
+    Created,
+    /// The role exists already.
+    Taken,
+    /// Nothing that can be understood: the role may be there.
+    Lost(String),
+}
+
+async fn request(
+    session: &Session,
+    plan: &Plan,
+    timeout: Duration,
+    calls: &Calls,
+) -> Result<Answer, Refusal> {
     const CALL: &str = "iam:CreateServiceLinkedRole spot.amazonaws.com";
     // No description: another one than AWS's own breaks CloudFormation's adoption of the role.
-    let answer = client
+    let answer = session
+        .iam()
         .create_service_linked_role()
         .aws_service_name(SERVICE)
         .send()
         .await;
-    let by_somebody_else = match answer {
-        Ok(_) => {
+    let failure = match answer {
+        Ok(answer) if answer.role().is_some() => {
             calls.record(CALL, "created");
-            false
+            return Ok(Answer::Created);
+        }
+        Ok(_) => {
+            calls.record(CALL, "an answer without a role");
+            return Ok(Answer::Lost("it holds no role".to_owned()));
         }
         Err(error) => {
             let grant = Grant::Iam {
                 action: "iam:CreateServiceLinkedRole".to_owned(),
                 resource: "*".to_owned(),
             };
-            let failure = aws::failure(&error, grant, timeout);
-            calls.record(CALL, failure.unknown.to_string());
-            match meaning(&failure) {
-                Meaning::Taken => true,
-                Meaning::Denied(by) => {
-                    return Err(Refusal::Denied {
-                        caller: plan.caller.clone(),
-                        by,
-                        message: failure.message,
-                        statement: permission::create_statement(&plan.partition).to_string(),
-                    });
-                }
-                Meaning::Other => return Err(Refusal::Failed(failure.unknown.to_string())),
-            }
+            aws::failure(&error, grant, timeout)
         }
     };
-    let role = shown(&reach.session).await?;
-    Ok(Created {
-        role,
-        by_somebody_else,
-    })
+    calls.record(CALL, failure.unknown.to_string());
+    match meaning(&failure) {
+        Meaning::Taken => Ok(Answer::Taken),
+        Meaning::Lost => Ok(Answer::Lost(failure.unknown.to_string())),
+        Meaning::Denied(by) => Err(Refusal::Denied {
+            caller: plan.caller.clone(),
+            by,
+            message: failure.message,
+            statement: permission::create_statement(&plan.partition).to_string(),
+        }),
+        Meaning::Refused => Err(Refusal::Failed(failure.unknown.to_string())),
+    }
 }
 
-/// Reads until IAM shows the role: IAM is eventually consistent.
-async fn shown(session: &Session) -> Result<Role, Refusal> {
+/// Reads until IAM shows the role, which is eventually consistent; the inner error says why it is not seen.
+async fn shown(session: &Session, timeout: Duration) -> Result<Result<Role, String>, Refusal> {
+    let patience = (timeout * PATIENCE).min(MOST_PATIENCE);
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
@@ -302,20 +382,17 @@ async fn shown(session: &Session) -> Result<Role, Refusal> {
         let last: Option<Unknown> = match fact.observed {
             Observed::Known(role) => {
                 return match defects(&role, None).first() {
-                    None => Ok(role),
-                    Some(defect) => Err(Refusal::Failed(format!(
-                        "{} exists and is not the service-linked role: {defect}\n  fix: rename or delete it (kubectl capt-spot explain spot-role-intact)",
-                        role.arn
-                    ))),
+                    None => Ok(Ok(role)),
+                    Some(defect) => Err(impostor(&role, defect)),
                 };
             }
             Observed::Absent => None,
             Observed::Unknown(unknown) => Some(unknown),
         };
-        if started.elapsed() + pause > PATIENCE {
-            return Err(Refusal::NotShown(match last {
+        if started.elapsed() + pause > patience {
+            return Ok(Err(match last {
                 Some(unknown) => unknown.to_string(),
-                None => format!("iam:GetRole says NoSuchEntity after {} s", PATIENCE.as_secs()),
+                None => format!("iam:GetRole says NoSuchEntity after {} s", patience.as_secs()),
             }));
         }
         tokio::time::sleep(pause).await;
@@ -323,11 +400,21 @@ async fn shown(session: &Session) -> Result<Role, Refusal> {
     }
 }
 
+fn impostor(role: &Role, defect: &impl fmt::Display) -> Refusal {
+    Refusal::Unsafe(format!(
+        "{} exists and is not the service-linked role: {defect}\n  fix: kubectl capt-spot explain spot-role-intact",
+        role.arn
+    ))
+}
+
 enum Meaning {
     /// The role exists already.
     Taken,
     Denied(DeniedBy),
-    Other,
+    /// IAM says no, in its own words.
+    Refused,
+    /// No answer in IAM's own words, or one that says that IAM failed on the way.
+    Lost,
 }
 
 fn meaning(failure: &Failure) -> Meaning {
@@ -342,7 +429,11 @@ fn meaning(failure: &Failure) -> Meaning {
         Some("AccessDenied" | "AccessDeniedException") => {
             Meaning::Denied(DeniedBy::from_aws_message(&failure.message))
         }
-        _ => Meaning::Other,
+        // Without credentials nothing was sent.
+        None if failure.unknown.why == Why::Unauthenticated => Meaning::Refused,
+        None => Meaning::Lost,
+        Some(_) if failure.status.is_some_and(|status| status >= 500) => Meaning::Lost,
+        Some(_) => Meaning::Refused,
     }
 }
 
@@ -386,7 +477,7 @@ mod tests {
             ),
             (
                 |f| f.target.server = "https://OLD.gr7.eu-west-1.eks.amazonaws.com".into(),
-                "is not the endpoint",
+                "is another EKS endpoint",
             ),
             (|f| f.spot_role = denied("iam:GetRole"), "whether the role exists"),
             (|f| f.spot_role = denied("iam:GetRole"), "\n  fix: "),
@@ -432,7 +523,7 @@ mod tests {
         ));
         assert!(matches!(
             meaning(&failure("InvalidInput", "The specified suffix is invalid.")),
-            Meaning::Other
+            Meaning::Refused
         ));
         assert!(matches!(
             meaning(&failure(

@@ -4,8 +4,11 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use dialoguer::theme::{SimpleTheme, Theme as _};
 
 use crate::text::sanitize;
 use crate::text::style::Style;
@@ -27,6 +30,18 @@ fn said_by(text: &str, helm: bool) -> Cow<'_, str> {
     }
 }
 
+/// `--quiet`: no text for people but errors.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on, only errors and documents for programs are printed.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// Longer than this, and a person wants to see that something happens.
 const MOMENT: Duration = Duration::from_millis(400);
 
@@ -35,8 +50,10 @@ const MOMENT: Duration = Duration::from_millis(400);
 pub struct Ui {
     /// How to print the report on stdout.
     pub style: Style,
-    /// Whether a person can be asked.
+    /// Whether a person can be asked: standard input and standard error are terminals, and no flag forbids it.
     pub person: bool,
+    /// Whether a person reads what goes to standard output.
+    pub reads_stdout: bool,
     progress: bool,
 }
 
@@ -68,8 +85,9 @@ impl Ui {
                 width,
                 verbose: verbose > 0,
             },
+            reads_stdout: stdout.is_terminal(),
             person: !no_input && stderr && io::stdin().is_terminal(),
-            progress: stderr && verbose == 0 && std::env::var_os("CI").is_none(),
+            progress: stderr && verbose == 0 && !quiet() && std::env::var_os("CI").is_none(),
         }
     }
 
@@ -88,30 +106,40 @@ impl Ui {
         self
     }
 
-    /// Asks a question; no is the default.
+    /// Asks for consent: only a whole line `y` or `yes`, typed after the question was shown, is it. Everything else is no, the
+    /// end of input too.
     ///
-    /// The question waits on a thread of its own, so that Ctrl-C and a signal from outside end the program; the terminal
-    /// is then put back as it was.
+    /// dialoguer's own prompts read keys one by one, in a terminal without echo; here the terminal stays as it is, so that
+    /// nothing is left to put back however the program ends. The line is read on a thread of its own, so that a signal ends
+    /// the question.
     ///
     /// # Errors
-    /// The terminal went away, or Ctrl-C.
-    pub async fn ask(&self, question: &str) -> io::Result<bool> {
-        let question = sanitize::line(question).into_owned();
-        let mut restored = terminal::Saved::new();
-        let answer = tokio::task::spawn_blocking(move || {
-            dialoguer::Confirm::new()
-                .with_prompt(question)
-                .default(false)
-                .wait_for_newline(true)
-                .interact()
-        });
-        let answer = answer.await;
-        restored.answered = matches!(answer, Ok(Ok(_)));
-        match answer {
-            Ok(Ok(yes)) => Ok(yes),
-            Ok(Err(dialoguer::Error::IO(error))) => Err(error),
-            Err(_) => Err(io::ErrorKind::Interrupted.into()),
-        }
+    /// The question could not be shown.
+    pub async fn consents(&self, question: &str) -> io::Result<bool> {
+        let mut prompt = String::new();
+        SimpleTheme
+            .format_confirm_prompt(&mut prompt, &sanitize::line(question), Some(false))
+            .map_err(io::Error::other)?;
+        // Before the question is shown: what comes after that is an answer to it.
+        #[cfg(unix)]
+        rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush)?;
+        let mut stderr = io::stderr();
+        stderr.write_all(prompt.as_bytes())?;
+        stderr.flush()?;
+        let mut line = QuestionLine { open: true };
+        let answer = tokio::task::spawn_blocking(|| {
+            let mut answer = Vec::new();
+            let read = io::stdin()
+                .lock()
+                .take(LONGEST_ANSWER)
+                .read_until(b'\n', &mut answer);
+            // A terminal that went away has no consent to give.
+            read.map(|_| answer).unwrap_or_default()
+        })
+        .await
+        .unwrap_or_default();
+        line.open = !answer.ends_with(b"\n");
+        Ok(is_consent(&answer))
     }
 
     /// Waits for `work`; when it takes longer than a moment and a person is there, shows that it goes on.
@@ -139,41 +167,26 @@ impl Ui {
     }
 }
 
-/// The terminal's settings, put back when this goes away.
-mod terminal {
-    pub(super) struct Saved {
-        #[cfg(unix)]
-        settings: Option<rustix::termios::Termios>,
-        /// Otherwise the shell's prompt would follow on the question's line.
-        pub(super) answered: bool,
-    }
+/// More than a terminal hands over as one line.
+const LONGEST_ANSWER: u64 = 4096;
 
-    impl Saved {
-        pub(super) fn new() -> Self {
-            Self {
-                #[cfg(unix)]
-                settings: rustix::termios::tcgetattr(std::io::stdin()).ok(),
-                answered: false,
-            }
-        }
-    }
+fn is_consent(line: &[u8]) -> bool {
+    let Some(answer) = line.strip_suffix(b"\n") else {
+        return false;
+    };
+    let answer = answer.trim_ascii();
+    answer.eq_ignore_ascii_case(b"y") || answer.eq_ignore_ascii_case(b"yes")
+}
 
-    impl Drop for Saved {
-        fn drop(&mut self) {
-            // Nothing can be done about a terminal that is gone.
-            #[cfg(unix)]
-            if let Some(settings) = &self.settings {
-                let _ = rustix::termios::tcsetattr(
-                    std::io::stdin(),
-                    rustix::termios::OptionalActions::Now,
-                    settings,
-                );
-            }
-            let terminal = dialoguer::console::Term::stderr();
-            let _ = terminal.show_cursor();
-            if !self.answered {
-                let _ = terminal.write_line("");
-            }
+/// The line with the question: left open, what follows would stand on it.
+struct QuestionLine {
+    open: bool,
+}
+
+impl Drop for QuestionLine {
+    fn drop(&mut self) {
+        if self.open {
+            err("");
         }
     }
 }
@@ -210,6 +223,7 @@ pub fn out(text: &str) -> io::Result<()> {
 /// As [`out`].
 pub fn out_as(output: Output, text: &str) -> io::Result<()> {
     match output {
+        Output::Text if quiet() => Ok(()),
         Output::Text => out(&said(text)),
         _ => out(text),
     }
@@ -217,6 +231,9 @@ pub fn out_as(output: Output, text: &str) -> io::Result<()> {
 
 /// Prints a rendered report to stderr: it is clean already, and its colours are to stay.
 pub fn err_rendered(output: Output, text: &str) {
+    if output == Output::Text && quiet() {
+        return;
+    }
     let text = match output {
         Output::Text => said(text),
         _ => Cow::Borrowed(text),
@@ -224,6 +241,13 @@ pub fn err_rendered(output: Output, text: &str) {
     let mut stderr = io::stderr().lock();
     // Where even stderr is gone there is nobody left to tell.
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Prints to stderr what a person may want to know, and what is no error.
+pub fn note(text: &str) {
+    if !quiet() {
+        err(text);
+    }
 }
 
 /// Prints lines to stderr, cleaned; the one door to it.
@@ -236,6 +260,29 @@ pub fn err(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn consent_is_a_whole_line() {
+        for line in ["y\n", "Y\n", "yes\n", "YeS\r\n", " y \n"] {
+            assert!(is_consent(line.as_bytes()), "{line:?}");
+        }
+        for line in [
+            "",
+            "\n",
+            "y",
+            "yes",
+            "yy\n",
+            "ye\n",
+            "no\n",
+            "y n\n",
+            "not yet\n",
+            "\u{1b}y\n",
+            "\u{ff59}\n",
+        ] {
+            assert!(!is_consent(line.as_bytes()), "{line:?}");
+        }
+        assert!(!is_consent(b"\xffy\n"));
+    }
 
     #[test]
     fn the_prefix_is_the_one_that_works_here() {

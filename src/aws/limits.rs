@@ -39,6 +39,15 @@ impl Limits {
         }
     }
 
+    /// The clock anew: a person may think about a question for longer than reading may take.
+    #[must_use]
+    pub fn restarted(self) -> Self {
+        Self {
+            flag: self.flag,
+            ..Self::start(self.request, self.overall)
+        }
+    }
+
     /// The same run with a shorter bound of one request, which no flag sets.
     pub fn with_request(self, request: Duration) -> Self {
         match request < self.request {

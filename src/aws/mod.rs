@@ -163,6 +163,11 @@ impl Session {
         aws_sdk_sts::Client::new(&self.config)
     }
 
+    /// KMS.
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.config)
+    }
+
     /// Service Quotas.
     pub fn service_quotas(&self) -> aws_sdk_servicequotas::Client {
         aws_sdk_servicequotas::Client::new(&self.config)

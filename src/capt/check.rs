@@ -1,26 +1,30 @@
 //! `template check`: does every NodePool that can launch Spot wait for the role?
-use crate::model::{Command, CommandScope};
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use hcl_edit::structure::Body;
 use serde_json::Value;
 
-use super::hcl::{BlockKind, Entry, Evaluator, Graph, Vars};
-use super::pools::{self, Spot};
-use super::report::{self, CanSpot, Finding, Fix, ModuleReport, PoolReport, Rule, Severity, TemplateReport};
-use super::role::{Guard, How, Maker, ROLE, Roles};
-use super::source::{Format, Input, ModuleSource, Skipped, Unreadable};
+use super::beside::{Beside, NOTHING};
+use super::hcl::{self, Graph};
+use super::module::{Facts, ModuleJudge, Unit, active, folder_of, pool_report, who};
+use super::placeholder;
+use super::pools;
+use super::report::{self, Finding, ModuleReport, PoolReport, Severity, TemplateReport};
+use super::role::{Mode, ROLE};
+use super::source::{Format, Input, Manifest, ModuleSource, Skipped, Unreadable, next_step};
+use crate::model::{Command, CommandScope, Language, Remedy, Snippet};
 
 /// A module's file, parsed.
 pub(super) fn parse(file: &str, module: &ModuleSource) -> Result<Body, Unreadable> {
-    hcl_edit::parser::parse_body(&module.text).map_err(|e| {
+    hcl::parse(&module.text).map_err(|e| {
         let (line, column) = (e.location().line(), e.location().column());
         let object = module
             .object
             .as_ref()
             .map(|o| format!(" in the module of {o}, its line {line}"))
             .unwrap_or_default();
+        let step = next_step(file, &module.text, line);
         Unreadable {
             file: file.to_owned(),
             line: module.file_line(line).unwrap_or(line),
@@ -29,17 +33,9 @@ pub(super) fn parse(file: &str, module: &ModuleSource) -> Result<Body, Unreadabl
             } else {
                 1
             },
-            message: format!("not Terraform{object}: {}", report::sanitised(e.message())),
+            message: format!("not Terraform{object}: {}. {step}", e.message()),
         }
     })
-}
-
-/// One module and the files it is made of.
-struct Unit<'a> {
-    parts: Vec<(Option<&'a str>, &'a ModuleSource, &'a Body)>,
-    used_by: Vec<String>,
-    /// For an object of a cluster: the flags with which kubectl reaches it.
-    scope: Option<&'a CommandScope>,
 }
 
 /// What a management cluster has, as its API server gave it.
@@ -51,7 +47,7 @@ pub struct Management {
     pub control_planes: Vec<Value>,
     /// The one namespace that was looked into; none: all of them.
     pub namespace: Option<String>,
-    /// The flags with which kubectl reaches the cluster, with a space before each, quoted for a shell.
+    /// The flags with which kubectl reaches the cluster.
     pub scope: CommandScope,
     /// What could not be read and matters: a sentence each, without a full stop. The report is undecided then.
     pub unread: Vec<String>,
@@ -59,109 +55,127 @@ pub struct Management {
     pub notes: Vec<String>,
 }
 
-/// Checks files. `.tf` files of one directory are one module, as in Terraform.
+/// Checks files. `.tf` files of one folder are one module, as in Terraform; `beside` are the other files of such folders.
 ///
 /// # Errors
-/// [`Unreadable`] at the first text that is not Terraform: exit code 2.
-pub fn check_files(inputs: &[Input]) -> Result<TemplateReport, Unreadable> {
-    let mut bodies = Vec::new();
+/// Every module that is not Terraform: exit code 2.
+pub fn check_files(
+    inputs: &[Input],
+    beside: &BTreeMap<PathBuf, Beside>,
+) -> Result<TemplateReport, Vec<Unreadable>> {
+    let (mut bodies, mut broken) = (Vec::new(), Vec::new());
     for input in inputs {
-        for module in &input.modules {
-            bodies.push((input, module, parse(&input.name, module)?));
+        for module in &input.objects.modules {
+            match parse(&input.name, module) {
+                Ok(body) => bodies.push((input, module, body)),
+                Err(e) => broken.push(e),
+            }
         }
+    }
+    if !broken.is_empty() {
+        return Err(broken);
     }
     let mut units: Vec<Unit<'_>> = Vec::new();
-    let mut directories: BTreeMap<&Path, usize> = BTreeMap::new();
+    let mut folders: BTreeMap<&Path, usize> = BTreeMap::new();
     for (input, module, body) in &bodies {
-        let part = (Some(input.name.as_str()), *module, body);
+        let folder = folder_of(&input.name);
+        if input.format == Format::Hcl
+            && let Some(index) = folders.get(folder)
+        {
+            units[*index].parts.push((Some(&input.name), module, body));
+            continue;
+        }
         if input.format == Format::Hcl {
-            let directory = Path::new(&input.name).parent().unwrap_or(Path::new(""));
-            let index = *directories.entry(directory).or_insert_with(|| {
-                units.push(Unit {
-                    parts: Vec::new(),
-                    used_by: Vec::new(),
-                    scope: None,
-                });
-                units.len() - 1
-            });
-            units[index].parts.push(part);
-        } else {
-            units.push(Unit {
-                parts: vec![part],
-                used_by: Vec::new(),
-                scope: None,
-            });
+            folders.insert(folder, units.len());
+        }
+        units.push(Unit {
+            beside: beside.get(folder).unwrap_or(&NOTHING),
+            ..Unit::of(Some(&input.name), module, body)
+        });
+    }
+    let mut judge = Judge::default();
+    for unit in &units {
+        judge.unit(unit);
+    }
+    for input in inputs {
+        judge.outside(input, beside.get(folder_of(&input.name)).unwrap_or(&NOTHING));
+        judge.placeholders(input);
+        for skip in &input.objects.skipped {
+            judge.skipped(Some(&input.name), skip);
+        }
+        let objects = &input.objects;
+        if input.named
+            && objects.modules.is_empty()
+            && objects.skipped.is_empty()
+            && !judge.outside.iter().any(|o| o.input.name == input.name)
+        {
+            judge.undecided.push(format!(
+                "{} holds no WorkspaceTemplate, Workspace, Terraform module or NodePool",
+                input.name
+            ));
         }
     }
-    let skipped = inputs
-        .iter()
-        .flat_map(|i| i.skipped.iter().map(|s| (Some(i.name.as_str()), s)));
-    let nothing = inputs
-        .iter()
-        .filter(|i| i.modules.is_empty() && i.skipped.is_empty());
-    let nothing = nothing.map(|i| {
-        format!(
-            "{} holds no WorkspaceTemplate, Workspace or Terraform module",
-            i.name
-        )
-    });
-    Ok(judge(&units, skipped, nothing.collect()))
+    Ok(judge.report(&units))
 }
 
 /// Checks WorkspaceTemplates (and Workspaces) as the API server has them. The control planes are for the report to say
 /// which clusters a template makes, and which clusters' templates it could not look into.
 pub fn check_objects(there: &Management) -> TemplateReport {
-    let Management {
-        templates,
-        control_planes,
-        ..
-    } = there;
-    let mut modules = Vec::new();
-    let mut skipped = Vec::new();
-    for template in templates {
+    let (mut modules, mut skipped) = (Vec::new(), Vec::new());
+    let mut judge = Judge {
+        undecided: there.unread.clone(),
+        ..Judge::default()
+    };
+    for template in &there.templates {
         match ModuleSource::of_object(template) {
             Ok(module) => match parse("", &module) {
                 Ok(body) => modules.push((module, body)),
-                Err(e) => skipped.extend(module.object.map(|object| Skipped {
-                    object,
-                    line: 0,
-                    reason: format!("line {}, column {}: {}", e.line, e.column, e.message),
-                })),
+                Err(e) => {
+                    let reason = format!("line {}, column {}: {}", e.line, e.column, e.message);
+                    let object = module.object.clone().unwrap_or_default();
+                    judge
+                        .undecided
+                        .push(format!("the module of {object} could not be read: {reason}"));
+                    skipped.push(Skipped {
+                        object,
+                        line: 0,
+                        reason,
+                    });
+                }
             },
             Err(why) => skipped.push(why),
         }
     }
-    let units: Vec<Unit<'_>> = modules
-        .iter()
-        .map(|(module, body)| Unit {
-            parts: vec![(None, module, body)],
-            used_by: users(module, control_planes),
-            scope: Some(&there.scope),
-        })
-        .collect();
-    let mut unreadable: Vec<String> = there.unread.clone();
-    if templates.is_empty() && unreadable.is_empty() {
-        unreadable.push(match &there.namespace {
+    if there.templates.is_empty() && there.unread.is_empty() {
+        judge.undecided.push(match &there.namespace {
             Some(namespace) => format!("there is no WorkspaceTemplate in the namespace {namespace}"),
             None => "there is no WorkspaceTemplate on this cluster".to_owned(),
         });
     }
     if there.unread.is_empty() {
-        unreadable.extend(orphans(there));
+        judge.undecided.extend(orphans(there));
     }
-    for s in skipped.iter().filter(|s| s.reason.contains("not Terraform")) {
-        unreadable.push(format!(
-            "the module of {} could not be read: {}",
-            s.object, s.reason
-        ));
+    let units: Vec<Unit<'_>> = modules
+        .iter()
+        .map(|(module, body)| Unit {
+            used_by: users(module, &there.control_planes),
+            scope: Some(&there.scope),
+            ..Unit::of(None, module, body)
+        })
+        .collect();
+    for unit in &units {
+        judge.unit(unit);
     }
-    judge(&units, skipped.iter().map(|s| (None, s)), unreadable)
+    for skip in &skipped {
+        judge.skipped(None, skip);
+    }
+    judge.report(&units)
 }
 
 /// A sentence for each control plane whose template was not among those that were read.
 fn orphans(there: &Management) -> Vec<String> {
     let text = |v: &Value, p: &str| v.pointer(p).and_then(Value::as_str).map(str::to_owned);
-    let known: std::collections::BTreeSet<(Option<String>, Option<String>)> = there
+    let known: BTreeSet<(Option<String>, Option<String>)> = there
         .templates
         .iter()
         .map(|t| (text(t, "/metadata/namespace"), text(t, "/metadata/name")))
@@ -218,553 +232,286 @@ fn users(module: &ModuleSource, control_planes: &[Value]) -> Vec<String> {
         .collect()
 }
 
-fn judge<'a>(
-    units: &[Unit<'a>],
-    skipped: impl Iterator<Item = (Option<&'a str>, &'a Skipped)>,
-    mut undecided: Vec<String>,
-) -> TemplateReport {
-    let mut findings = Vec::new();
-    let mut modules = Vec::new();
-    for unit in units {
+/// What a module is to the NodePools outside of it.
+#[derive(Default)]
+struct Summary {
+    /// It makes the cluster that they come to.
+    home: bool,
+    only_role: bool,
+    /// What in it creates or requires the role, with the variables' defaults.
+    ensures: Vec<String>,
+    /// Whether it has NodePools, or something that may be one.
+    pools: bool,
+    /// The block that sets up Karpenter, with its line, and what patches its file.
+    karpenter: Option<(String, Vec<String>)>,
+}
+
+/// The NodePools of an object outside any module.
+struct Outside<'a> {
+    input: &'a Input,
+    manifest: &'a Manifest,
+    found: pools::Outside,
+}
+
+#[derive(Default)]
+struct Judge<'a> {
+    findings: Vec<Finding>,
+    modules: Vec<ModuleReport>,
+    undecided: Vec<String>,
+    summaries: Vec<Summary>,
+    outside: Vec<Outside<'a>>,
+    /// Files that a module of their folder reads itself.
+    read: BTreeSet<PathBuf>,
+}
+
+impl<'a> Judge<'a> {
+    fn unit(&mut self, unit: &Unit<'_>) {
         let parts: Vec<(&str, &Body)> = unit.parts.iter().map(|(_, m, b)| (m.text.as_str(), *b)).collect();
-        let graph = Graph::new(&parts);
+        let graph = Graph::new(&parts, unit.beside);
         let facts = Facts::of(&graph);
-        let mut say = Sayer {
+        let mut judge = ModuleJudge {
             unit,
-            findings: &mut findings,
+            graph: &graph,
+            facts: &facts,
+            findings: &mut self.findings,
+            undecided: &mut self.undecided,
         };
-        let report = judge_module(&graph, &facts, &mut say, &mut undecided);
-        modules.push(report);
-    }
-    for (file, skip) in skipped {
-        modules.push(ModuleReport {
-            files: file.map(str::to_owned).into_iter().collect(),
-            object: Some(skip.object.clone()),
-            used_by: Vec::new(),
-            skipped: Some(skip.reason.clone()),
-            node_pools: Vec::new(),
-            makes_role: Vec::new(),
-            requires_role: Vec::new(),
-            not_seen: Vec::new(),
+        judge.all();
+        self.modules.push(judge.report());
+        if let Some(folder) = unit.folder() {
+            self.read
+                .extend(graph.read.borrow().iter().map(|file| folder.join(file)));
+        }
+        let ensures = facts.ensuring().filter(|(_, guard)| active(guard));
+        self.summaries.push(Summary {
+            home: facts.cluster || facts.karpenter.is_some(),
+            only_role: facts.only_role(),
+            ensures: ensures.map(|(e, _)| graph.entries[e].address.clone()).collect(),
+            pools: !facts.scan.blocks.is_empty() || facts.scan.unseen.iter().any(|u| u.manifest),
+            karpenter: facts.karpenter.map(|index| {
+                let entry = &graph.entries[index];
+                (
+                    format!("{}, line {}", entry.address, entry.line),
+                    unit.patch(entry.part, Mode::Require),
+                )
+            }),
         });
     }
-    if units.is_empty() && modules.iter().any(|m| m.skipped.is_some()) {
-        undecided.push("no module could be looked into".into());
-    }
-    TemplateReport::new(findings, modules, undecided)
-}
 
-/// What the judgement of one module rests on.
-#[derive(Debug)]
-pub struct Facts {
-    /// What is done about the role.
-    pub roles: Roles,
-    /// The NodePools.
-    pub scan: pools::Scan,
-}
-
-impl Facts {
-    /// Reads them from a module.
-    pub fn of(graph: &Graph<'_>) -> Self {
-        let roles = Roles::of(graph, &Evaluator::new(graph, Vars::Default));
-        let scan = pools::scan(graph, &Evaluator::new(graph, Vars::Open));
-        Self { roles, scan }
+    fn skipped(&mut self, file: Option<&str>, skip: &Skipped) {
+        self.modules.push(ModuleReport {
+            files: file.map(str::to_owned).into_iter().collect(),
+            object: Some(skip.object.clone()),
+            skipped: Some(skip.reason.clone()),
+            ..ModuleReport::default()
+        });
     }
 
-    /// Addresses of what makes or requires the role and that `entry` waits for, whether or not it is ever active.
-    pub fn ensured_by(&self, graph: &Graph<'_>, index: usize) -> Vec<(String, Guard)> {
-        let before = graph.waits_for(&graph.entries[index]);
-        let all = self.roles.makers.iter().map(|m| (m.entry, &m.guard));
-        all.chain(self.roles.requirers.iter().map(|r| (r.entry, &r.guard)))
-            .filter(|(e, _)| *e == index || before.contains(&graph.entries[*e].address))
-            .map(|(e, g)| (graph.entries[e].address.clone(), g.clone()))
-            .collect()
-    }
-}
-
-/// Active with the variables' defaults.
-fn active(guard: &Guard) -> bool {
-    !matches!(guard, Guard::Never | Guard::Variable { on: false, .. })
-}
-
-struct Sayer<'u, 'a, 'f> {
-    unit: &'u Unit<'a>,
-    findings: &'f mut Vec<Finding>,
-}
-
-impl Sayer<'_, '_, '_> {
-    fn say(
-        &mut self,
-        rule: &Rule,
-        severity: Severity,
-        entry: &Entry<'_>,
-        message: String,
-        fix: String,
-        patch: bool,
-    ) {
-        let (file, module, _) = self.unit.parts[entry.part];
-        let yaml = module.object.is_some();
-        let commands = match (file, &module.object, self.unit.scope) {
-            _ if !patch || self.unit.parts.len() != 1 => Vec::new(),
-            (Some(file), ..) => vec![format!(
-                "kubectl capt-spot template patch --in-place {}",
-                quoted(file)
-            )],
-            // Where it is kept in git, that file is the one to mend.
-            (None, Some(object), Some(scope)) => {
-                let namespace = object.namespace.as_deref().unwrap_or("default");
-                let file = format!("{}.yaml", object.name);
-                let kind = "workspacetemplates.infrastructure.cluster.x-k8s.io";
-                vec![
-                    scope
-                        .kubectl(&["get", kind, &object.name, "-n", namespace, "-o", "yaml"])
-                        .into_file(&file)
-                        .to_string(),
-                    Command::local(&["kubectl", "capt-spot", "template", "patch", "--in-place", &file])
-                        .to_string(),
-                    scope.kubectl(&["apply", "-f", &file]).to_string(),
-                ]
+    /// What the objects of a file bring, but for a file that a module applies itself.
+    fn outside(&mut self, input: &'a Input, beside: &Beside) {
+        if self.read.contains(Path::new(&input.name)) {
+            return;
+        }
+        for manifest in &input.objects.manifests {
+            let found = pools::outside(manifest, beside);
+            if found.karpenter || !found.pools.is_empty() {
+                self.outside.push(Outside {
+                    input,
+                    manifest,
+                    found,
+                });
             }
-            (None, ..) => Vec::new(),
+        }
+    }
+
+    fn placeholders(&mut self, input: &Input) {
+        let found = placeholder::find(&input.text);
+        let holds =
+            !input.objects.modules.is_empty() || self.outside.iter().any(|o| o.input.name == input.name);
+        let (Some((range, _)), true) = (found.first(), holds) else {
+            return;
+        };
+        let names: BTreeSet<&str> = found.iter().map(|(_, name)| *name).collect();
+        let shown: Vec<String> = names.iter().take(5).map(|name| format!("${{{name}}}")).collect();
+        let more = match names.len().saturating_sub(shown.len()) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let line = input.text[..range.start].matches('\n').count() + 1;
+        let yaml = input.format == Format::Yaml;
+        let fill = Command::local(&["clusterctl", "generate", "yaml", "--from", &input.name]).piped(
+            Command::local(&["kubectl", "capt-spot", "template", "check", "-"]),
+        );
+        self.findings.push(Finding {
+            id: report::PLACEHOLDER.id,
+            severity: Severity::Note,
+            message: format!(
+                "{} has placeholders that are not filled in: {}{more}.",
+                input.name,
+                shown.join(", ")
+            ),
+            file: Some(input.name.clone()),
+            yaml_line: yaml.then_some(line),
+            hcl_line: (!yaml).then_some(line),
+            object: None,
+            block: String::new(),
+            fix: Remedy {
+                text: "Fill them in (clusterctl generate, or envsubst), and check the result.".into(),
+                commands: if yaml { vec![fill.to_string()] } else { Vec::new() },
+                snippets: Vec::new(),
+            },
+        });
+    }
+
+    /// The modules that make the cluster which the NodePools of a file come to: of its folder if there are any, else all; where
+    /// none is known to make one, the only module of the folder.
+    fn homes(&self, units: &[Unit<'_>], folder: &Path) -> Vec<usize> {
+        let here = |i: &usize| units[*i].folder() == Some(folder);
+        let (homes, others): (Vec<usize>, Vec<usize>) =
+            (0..units.len()).partition(|i| self.summaries[*i].home);
+        let in_folder: Vec<usize> = homes.iter().copied().filter(here).collect();
+        if !in_folder.is_empty() {
+            return in_folder;
+        }
+        if !homes.is_empty() {
+            return homes;
+        }
+        let neighbours = others
+            .into_iter()
+            .filter(|i| here(i) && !self.summaries[*i].only_role);
+        let neighbours: Vec<usize> = neighbours.collect();
+        if neighbours.len() == 1 {
+            neighbours
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn report(mut self, units: &[Unit<'_>]) -> TemplateReport {
+        let mut with_pools: BTreeSet<usize> = BTreeSet::new();
+        let mut installed = Vec::new();
+        for outside in std::mem::take(&mut self.outside) {
+            let homes = self.homes(units, folder_of(&outside.input.name));
+            if outside.found.pools.is_empty() {
+                installed.push((outside, homes));
+            } else {
+                with_pools.extend(&homes);
+                self.outside_pools(units, &homes, &outside);
+            }
+        }
+        for (i, summary) in self.summaries.iter().enumerate() {
+            let Some((block, patch)) = &summary.karpenter else {
+                continue;
+            };
+            if summary.pools || with_pools.contains(&i) || !summary.ensures.is_empty() {
+                continue;
+            }
+            let require = match patch.last() {
+                Some(command) => format!(", or let the module require the role (`{command}`)"),
+                None => String::new(),
+            };
+            self.undecided.push(format!(
+                "{} sets up Karpenter ({block}), and its NodePools are not in what was read: check the files or the chart with the \
+                 NodePools together with it{require}",
+                units[i].name()
+            ));
+        }
+        let any_pools = self.modules.iter().any(|m| !m.node_pools.is_empty());
+        for (outside, homes) in installed {
+            let ensured = !homes.is_empty() && homes.iter().all(|i| !self.summaries[*i].ensures.is_empty());
+            if !any_pools && !ensured && !homes.iter().any(|i| self.summaries[*i].karpenter.is_some()) {
+                self.undecided.push(format!(
+                    "{} ({}:{}) installs Karpenter, and its NodePools are not in what was read: check the files or the chart with \
+                     the NodePools together with it",
+                    outside.manifest.object, outside.input.name, outside.manifest.line
+                ));
+            }
+        }
+        if units.is_empty() && self.modules.iter().all(|m| m.skipped.is_some()) && !self.modules.is_empty() {
+            self.undecided.push("no module could be looked into".into());
+        }
+        TemplateReport::new(self.findings, self.modules, self.undecided)
+    }
+
+    fn outside_pools(&mut self, units: &[Unit<'_>], homes: &[usize], outside: &Outside<'_>) {
+        let Outside {
+            input,
+            manifest,
+            found,
+        } = outside;
+        let ensured = !homes.is_empty() && homes.iter().all(|i| !self.summaries[*i].ensures.is_empty());
+        let waits_for: Vec<String> = homes
+            .iter()
+            .flat_map(|i| &self.summaries[*i].ensures)
+            .filter(|_| ensured)
+            .cloned()
+            .collect();
+        let node_pools = found.pools.iter().map(|pool| PoolReport {
+            yaml_line: Some(manifest.line),
+            ..pool_report(pool, manifest.object.to_string(), waits_for.clone())
+        });
+        self.modules.push(ModuleReport {
+            files: vec![input.name.clone()],
+            node_pools: node_pools.collect(),
+            ..ModuleReport::default()
+        });
+        if ensured || !found.pools.iter().any(|p| p.spot.needs_role()) {
+            return;
+        }
+        let who = who(&found.pools, &manifest.object.to_string());
+        if homes.is_empty() {
+            self.undecided.push(format!(
+                "{who}, and the module that makes its cluster is not in what was read: check both together, or ask the cluster \
+                 (`kubectl capt-spot preflight`)"
+            ));
+            return;
+        }
+        let lacking = || homes.iter().filter(|i| self.summaries[**i].ensures.is_empty());
+        let names: Vec<String> = lacking().map(|i| units[*i].name()).collect();
+        let elsewhere = self.summaries.iter().flat_map(|s| &s.ensures).next();
+        let (rule, severity, but) = match elsewhere {
+            Some(address) => (
+                &report::NOT_WAITED,
+                Severity::Warning,
+                format!(
+                    " {address} is in another module, and nothing makes this NodePool's cluster wait for it."
+                ),
+            ),
+            None => (&report::NEITHER, Severity::Error, String::new()),
+        };
+        let message = format!(
+            "{who}, but {} the role {ROLE}.{but} In an account without the role no Spot instance ever starts.",
+            match names.as_slice() {
+                [name] => format!("{name} neither creates nor requires"),
+                names => format!("none of {} creates or requires", names.join(", ")),
+            }
+        );
+        let commands: Vec<String> = lacking()
+            .filter_map(|i| self.summaries[*i].karpenter.as_ref())
+            .flat_map(|(_, patch)| patch.clone())
+            .collect();
+        let snippets = if commands.is_empty() {
+            vec![Snippet {
+                language: Language::Hcl,
+                text: super::patch::require_text(),
+            }]
+        } else {
+            Vec::new()
         };
         self.findings.push(Finding {
             id: rule.id,
             severity,
             message,
-            file: file.map(str::to_owned),
-            yaml_line: if yaml && file.is_some() {
-                module.file_line(entry.line)
-            } else {
-                None
+            file: Some(input.name.clone()),
+            yaml_line: Some(manifest.line),
+            hcl_line: None,
+            object: Some(manifest.object.clone()),
+            block: String::new(),
+            fix: Remedy {
+                text: "Let the module that makes the cluster require the role: its plan then stops where the role is missing.".into(),
+                commands,
+                snippets,
             },
-            hcl_line: entry.line,
-            object: module.object.clone(),
-            block: entry.address.clone(),
-            fix: Fix { text: fix, commands },
         });
     }
-}
-
-/// A file name as a shell takes it.
-fn quoted(file: &str) -> String {
-    let plain = !file.is_empty()
-        && file
-            .chars()
-            .all(|c| c.is_alphanumeric() || "/._-+@%:,".contains(c));
-    if plain {
-        file.to_owned()
-    } else {
-        format!("'{}'", file.replace('\'', "'\\''"))
-    }
-}
-
-fn judge_module(
-    graph: &Graph<'_>,
-    facts: &Facts,
-    say: &mut Sayer<'_, '_, '_>,
-    undecided: &mut Vec<String>,
-) -> ModuleReport {
-    let roles = &facts.roles;
-    let address = |i: usize| graph.entries[i].address.clone();
-    let mut node_pools = Vec::new();
-    for block in &facts.scan.blocks {
-        let entry = &graph.entries[block.entry];
-        let ensured = facts.ensured_by(graph, block.entry);
-        let (_, module, _) = say.unit.parts[entry.part];
-        let in_file = say.unit.parts[entry.part].0.is_some() && module.object.is_some();
-        let waits_for: Vec<String> = ensured
-            .iter()
-            .filter(|(_, g)| *g != Guard::Never)
-            .map(|(a, _)| a.clone())
-            .collect();
-        for pool in &block.pools {
-            let (spot, why) = match &pool.spot {
-                Spot::Yes(why) => (CanSpot::Yes, why),
-                Spot::No(why) => (CanSpot::No, why),
-                Spot::Unknown(why) => (CanSpot::Unknown, why),
-            };
-            node_pools.push(PoolReport {
-                name: pool.name.clone(),
-                block: entry.address.clone(),
-                yaml_line: if in_file {
-                    module.file_line(entry.line)
-                } else {
-                    None
-                },
-                hcl_line: entry.line,
-                spot,
-                why: why.clone(),
-                waits_for: waits_for.clone(),
-            });
-        }
-        if block.pools.iter().any(|p| p.spot.needs_role()) {
-            judge_pool(graph, facts, block, &ensured, say);
-        }
-    }
-    let per_cluster = !facts.scan.blocks.is_empty() || graph.entries.iter().any(is_cluster);
-    for maker in &roles.makers {
-        judge_maker(graph, roles, maker, per_cluster, say);
-    }
-    for requirer in &roles.requirers {
-        let entry = &graph.entries[requirer.entry];
-        if requirer.guard == Guard::Never {
-            let message = format!(
-                "{} has count = 0, so it reads nothing: it neither finds the role nor fails without it.",
-                entry.address
-            );
-            say.say(
-                &report::READ_NEVER,
-                Severity::Warning,
-                entry,
-                message,
-                "Remove the count.".into(),
-                true,
-            );
-        } else if !requirer.has_words && entry.type_name == "aws_iam_role" {
-            let message = format!(
-                "Where the role is missing, {} ends the plan with the provider's words, which do not say how to create it.",
-                entry.address
-            );
-            let fix = "Give it a lifecycle precondition with a message.".into();
-            say.say(&report::NO_WORDS, Severity::Note, entry, message, fix, true);
-        }
-    }
-    for index in &roles.ordinary {
-        let entry = &graph.entries[*index];
-        let message = format!(
-            "{} declares an ordinary role named {ROLE}. EC2 Spot needs the service-linked role of that name, which only \
-             CreateServiceLinkedRole makes, and which this one keeps from being made.",
-            entry.address
-        );
-        let fix = "Remove the block; create the role once per account: kubectl capt-spot create-role".into();
-        say.say(&report::ORDINARY, Severity::Error, entry, message, fix, false);
-    }
-    for wrong in &roles.misnamed {
-        let entry = &graph.entries[wrong.entry];
-        let message = format!("{} {}.", entry.address, wrong.why);
-        let fix = match entry.kind {
-            BlockKind::Data => format!("Write name = \"{ROLE}\"."),
-            _ => "Take the custom_suffix out; better, only require the role (kubectl capt-spot create-role, once per account)."
-                .to_owned(),
-        };
-        say.say(&report::MISNAMED, Severity::Error, entry, message, fix, false);
-    }
-    for block in roles.forgotten.iter().filter(|block| block.destroys) {
-        let entry = &graph.entries[block.entry];
-        let surely = block.address.contains("spot") && !block.address.contains("fleet");
-        let (severity, if_it_is) = if surely {
-            (Severity::Error, "")
-        } else {
-            (Severity::Warning, "; if that is the Spot role")
-        };
-        let message = format!(
-            "This removed block takes {} out of the state and deletes it in AWS as well (destroy is not false){if_it_is}, every \
-             cluster of the account loses Spot.",
-            block.address
-        );
-        let fix = "Set destroy = false in its lifecycle.".into();
-        say.say(&report::DESTROY, severity, entry, message, fix, false);
-    }
-    for index in &roles.checks {
-        let entry = &graph.entries[*index];
-        let message =
-            "This check block looks at the role, but a failing check block only warns; the apply goes on."
-                .to_owned();
-        let fix = "Use a precondition or postcondition on a block that the NodePools depend on.".into();
-        say.say(&report::CHECK_WARNS, Severity::Note, entry, message, fix, true);
-    }
-    let mut not_seen = Vec::new();
-    for unseen in &facts.scan.unseen {
-        let entry = &graph.entries[unseen.entry];
-        not_seen.push(format!(
-            "what {} (line {}) applies is {}",
-            entry.address, entry.line, unseen.why
-        ));
-        let waits = facts
-            .ensured_by(graph, unseen.entry)
-            .iter()
-            .any(|(_, g)| active(g));
-        if unseen.manifest && !waits {
-            undecided.push(format!(
-                "{} may hold a NodePool (its manifest is {}), and it waits for nothing that makes or requires the role",
-                entry.address, unseen.why
-            ));
-        }
-    }
-    let calls: Vec<String> = graph
-        .entries
-        .iter()
-        .filter(|e| e.kind == BlockKind::Module)
-        .map(|e| e.address.clone())
-        .collect();
-    if !calls.is_empty() {
-        not_seen.push(format!(
-            "the inside of {}: NodePools made there are not judged",
-            calls.join(", ")
-        ));
-    }
-    let (_, module, _) = say.unit.parts[0];
-    ModuleReport {
-        files: say
-            .unit
-            .parts
-            .iter()
-            .filter_map(|(f, _, _)| f.map(str::to_owned))
-            .collect(),
-        object: module.object.clone(),
-        used_by: say.unit.used_by.clone(),
-        skipped: None,
-        node_pools,
-        makes_role: roles.makers.iter().map(|m| address(m.entry)).collect(),
-        requires_role: roles
-            .requirers
-            .iter()
-            .filter(|r| r.guard != Guard::Never)
-            .map(|r| address(r.entry))
-            .collect(),
-        not_seen,
-    }
-}
-
-fn is_cluster(entry: &Entry<'_>) -> bool {
-    let source = || {
-        entry
-            .block
-            .body
-            .get_attribute("source")
-            .and_then(|a| a.value.as_str().map(str::to_owned))
-    };
-    match entry.kind {
-        BlockKind::Resource => entry.type_name == "aws_eks_cluster",
-        BlockKind::Module => source().is_some_and(|s| s.contains("eks")),
-        _ => false,
-    }
-}
-
-fn judge_pool(
-    graph: &Graph<'_>,
-    facts: &Facts,
-    block: &pools::PoolBlock,
-    ensured: &[(String, Guard)],
-    say: &mut Sayer<'_, '_, '_>,
-) {
-    if ensured.iter().any(|(_, g)| active(g)) {
-        return;
-    }
-    let entry = &graph.entries[block.entry];
-    let needy: Vec<&pools::Pool> = block.pools.iter().filter(|p| p.spot.needs_role()).collect();
-    let names: Vec<&str> = needy.iter().filter_map(|p| p.name.as_deref()).collect();
-    let who = match (needy.len(), names.as_slice()) {
-        (1, [name]) => format!("NodePool {name} ({})", entry.address),
-        (1, _) => format!("The NodePool of {}", entry.address),
-        (n, []) => format!("{n} NodePools of {}", entry.address),
-        (_, names) => format!("NodePools {} ({})", names.join(", "), entry.address),
-    };
-    let why = match needy.iter().find_map(|p| {
-        if let Spot::Yes(why) = &p.spot {
-            Some(why)
-        } else {
-            None
-        }
-    }) {
-        Some(why) => format!("can launch Spot ({why})"),
-        None => match &needy[0].spot {
-            Spot::Yes(why) | Spot::No(why) | Spot::Unknown(why) => format!("may launch Spot ({why})"),
-        },
-    };
-    if let Some((address, Guard::Variable { names, .. })) =
-        ensured.iter().find(|(_, g)| matches!(g, Guard::Variable { .. }))
-    {
-        let message = format!(
-            "{who} {why}. It waits for {address}, which is there only where {} says so: with the defaults nothing makes or \
-             requires the role.",
-            names.join(" and ")
-        );
-        let fix =
-            "Let the module read the role where it does not make it, and the NodePool depend on both.".into();
-        say.say(&report::ON_REQUEST, Severity::Warning, entry, message, fix, true);
-        return;
-    }
-    let list = |indices: Vec<usize>| {
-        let all: Vec<String> = indices
-            .iter()
-            .map(|i| format!("{} (line {})", graph.entries[*i].address, graph.entries[*i].line))
-            .collect();
-        all.join(", ")
-    };
-    let makers: Vec<usize> = facts
-        .roles
-        .makers
-        .iter()
-        .filter(|m| m.guard != Guard::Never)
-        .map(|m| m.entry)
-        .collect();
-    let requirers: Vec<usize> = facts
-        .roles
-        .requirers
-        .iter()
-        .filter(|r| r.guard != Guard::Never)
-        .map(|r| r.entry)
-        .collect();
-    if !makers.is_empty() {
-        let message = format!(
-            "{who} {why}. {} makes the role, but the NodePool does not depend on it: Terraform may apply the NodePool first, or \
-             although the role could not be made.",
-            list(makers)
-        );
-        let fix = "Make the NodePool depend on the role (depends_on).".into();
-        say.say(&report::NOT_WAITED, Severity::Error, entry, message, fix, true);
-    } else if !requirers.is_empty() {
-        let message = format!(
-            "{who} {why}. {} requires the role, but the NodePool does not depend on it, so nothing keeps the NodePool back when \
-             that read is put off to the apply.",
-            list(requirers)
-        );
-        let fix = "Make the NodePool depend on it (depends_on).".into();
-        say.say(&report::NOT_WAITED, Severity::Warning, entry, message, fix, true);
-    } else {
-        let message = format!(
-            "{who} {why}, but nothing in this module makes or requires the role {ROLE}. In an account without it no Spot instance \
-             ever starts, and Karpenter 1.5 and later do not say why."
-        );
-        let fix = "Let the module read the role, and the NodePool depend on that.".into();
-        say.say(&report::NEITHER, Severity::Error, entry, message, fix, true);
-    }
-}
-
-fn judge_maker(
-    graph: &Graph<'_>,
-    roles: &Roles,
-    maker: &Maker,
-    per_cluster: bool,
-    say: &mut Sayer<'_, '_, '_>,
-) {
-    let entry = &graph.entries[maker.entry];
-    let address = &entry.address;
-    if maker.guard == Guard::Never || maker.how == How::Stack || maker.how == How::Module {
-        // What the inside of a stack or a module does where the role exists is not seen here.
-        return;
-    }
-    if let How::Command { tolerant, hides } = maker.how {
-        if hides {
-            let message = format!(
-                "{address} runs a command that creates the role, and no failure of it counts: where it is denied, the NodePools \
-                 come up without the role and nothing says so."
-            );
-            let fix = "Use `kubectl capt-spot create-role --yes`, which is content with a role that is there and fails otherwise."
-                .into();
-            say.say(&report::HIDDEN, Severity::Note, entry, message, fix, false);
-        } else if !tolerant {
-            let message = format!(
-                "{address} runs a command that creates the role and fails where it exists (InvalidInput: \"has been taken in this \
-                 account\")."
-            );
-            let fix =
-                "Use `kubectl capt-spot create-role --yes`, which is content with a role that is there."
-                    .into();
-            say.say(&report::FAILS, Severity::Error, entry, message, fix, false);
-        }
-        return;
-    }
-    match &maker.guard {
-        Guard::RoleRead(reader) => {
-            let message = format!(
-                "{address} is made when {reader} does not find the role. The first apply makes it; the next one finds it and plans to \
-                 destroy it."
-            );
-            let fix = "Decide by a variable, or only require the role.".into();
-            say.say(&report::FLIPS, Severity::Error, entry, message, fix, true);
-        }
-        Guard::Variable { on: false, .. } | Guard::Never => {}
-        _ if maker.imported => {
-            let message = format!(
-                "An import block takes the role that is there for {address}, so that nothing is created where it exists. Where it \
-                 is missing, the import ends the plan with the provider's words, which do not say how to create it."
-            );
-            let fix =
-                "Only require the role, and create it once per account: kubectl capt-spot create-role".into();
-            say.say(&report::NO_WORDS, Severity::Note, entry, message, fix, false);
-        }
-        guard => {
-            let mut message = match guard {
-                Guard::Variable { names, .. } => format!(
-                    "{address} creates the role unless {} says otherwise.",
-                    names.join(" and ")
-                ),
-                Guard::Unknown => format!(
-                    "Whether {address} creates the role is decided by something that is not known here."
-                ),
-                _ => format!("{address} creates the role unconditionally."),
-            };
-            message.push_str(
-                " Where the account has it already (Spot was used once, or this is its second cluster), AWS answers InvalidInput, \
-                 \"has been taken in this account\", and the apply stops.",
-            );
-            if maker.ignore_changes {
-                message.push_str(" lifecycle.ignore_changes does not help: it does nothing before creation.");
-            }
-            let never: Vec<&str> = roles
-                .requirers
-                .iter()
-                .filter(|r| r.guard == Guard::Never)
-                .map(|r| graph.entries[r.entry].address.as_str())
-                .collect();
-            if !never.is_empty() {
-                message.push_str(&format!(
-                    " Nor does {} with count = 0: it reads nothing.",
-                    never.join(", ")
-                ));
-            }
-            let severity = if *guard == Guard::Always {
-                Severity::Error
-            } else {
-                Severity::Warning
-            };
-            let fix = "Only require the role, and create it once per account (kubectl capt-spot create-role); or guard its creation by a \
-                       variable that defaults to false (--mode create)."
-                .into();
-            say.say(&report::FAILS, severity, entry, message, fix, true);
-        }
-    }
-    if !maker.prevent_destroy {
-        let message = format!(
-            "{address} has no prevent_destroy: destroying the workspace that made the role deletes it from the account, and every \
-             other cluster there loses Spot (AWS refuses only while Spot instances run)."
-        );
-        let fix = "Only require the role; or, in the one module that owns it, set lifecycle { prevent_destroy = true }.".into();
-        say.say(&report::DESTROY, Severity::Error, entry, message, fix, true);
-    } else if per_cluster {
-        let asked = matches!(maker.guard, Guard::Variable { on: false, .. });
-        let message = format!(
-            "{address} puts the account's role into a cluster's module{}: the workspace that owns the role cannot be destroyed before \
-             the role is taken out of its state.",
-            if asked { " (off by default)" } else { "" }
-        );
-        let fix =
-            "Keep the role in a workspace of its own, one per account (--mode account-template).".into();
-        let severity = if asked { Severity::Note } else { Severity::Warning };
-        say.say(&report::PER_CLUSTER, severity, entry, message, fix, false);
-    }
-}
-
-/// What the check finds in one module, without places in a file.
-pub(super) fn faults(graph: &Graph<'_>, facts: &Facts) -> Vec<Finding> {
-    let nowhere = ModuleSource::bare(String::new());
-    let body = Body::new();
-    let unit = Unit {
-        parts: vec![(None, &nowhere, &body)],
-        used_by: Vec::new(),
-        scope: None,
-    };
-    let mut findings = Vec::new();
-    judge_module(
-        graph,
-        facts,
-        &mut Sayer {
-            unit: &unit,
-            findings: &mut findings,
-        },
-        &mut Vec::new(),
-    );
-    findings
 }

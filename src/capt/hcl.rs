@@ -4,38 +4,33 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use hcl_edit::Span;
-use hcl_edit::expr::{BinaryOperator, Expression, ObjectKey, Traversal, TraversalOperator, UnaryOperator};
+use hcl_edit::expr::{
+    BinaryOperator, Expression, ForExpr, ObjectKey, Traversal, TraversalOperator, UnaryOperator,
+};
 use hcl_edit::structure::{Block, Body, Structure};
 use hcl_edit::template::{Directive, Element, Template};
 use hcl_edit::visit::{Visit, visit_expr};
 
+use super::beside::Beside;
+use super::placeholder::{self, MARK, MARK_END};
 use super::yaml;
 
-/// What a block of a module is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockKind {
-    /// `resource "type" "name"`
     Resource,
-    /// `data "type" "name"`
     Data,
-    /// `module "name"`
     Module,
-    /// `variable "name"`
     Variable,
     /// Anything else at the top of a module.
     Other,
 }
 
-/// A top-level block.
 #[derive(Debug)]
 pub struct Entry<'a> {
-    /// What it is.
     pub kind: BlockKind,
     /// How the module refers to it: `aws_x.y`, `data.aws_x.y`, `module.m`, `var.v`. Empty for other blocks.
     pub address: String,
-    /// The resource's or data source's type.
     pub type_name: &'a str,
-    /// The block.
     pub block: &'a Block,
     /// Which of the module's files it stands in.
     pub part: usize,
@@ -45,34 +40,75 @@ pub struct Entry<'a> {
     waits: Vec<String>,
 }
 
+/// A file of a module, parsed. Places in the tree are places in the text.
+///
+/// # Errors
+/// Where the text is not Terraform.
+pub fn parse(text: &str) -> Result<Body, hcl_edit::parser::Error> {
+    let mut bare = BTreeSet::new();
+    loop {
+        let error = match hcl_edit::parser::parse_body(&placeholder::masked(text, &bare)) {
+            Ok(body) => return Ok(body),
+            Err(error) => error,
+        };
+        // Where a mark does not do, the placeholder stands outside a text.
+        let at = error.location().offset();
+        let found = placeholder::find(text)
+            .into_iter()
+            .find(|(range, _)| range.contains(&at));
+        if bare.len() > 64 || !found.is_some_and(|(range, _)| bare.insert(range.start)) {
+            return Err(error);
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    pub fn attr(&self, name: &str) -> Option<&'a Expression> {
+        self.block.body.get_attribute(name).map(|a| &a.value)
+    }
+
+    /// A block's name, without its type.
+    pub fn name(&self) -> &'a str {
+        self.block.labels.get(1).map_or("", |label| label.as_str())
+    }
+
+    /// An attribute of its `lifecycle`.
+    pub fn lifecycle(&self, name: &str) -> Option<&'a Expression> {
+        let mut blocks = self.block.body.get_blocks("lifecycle");
+        blocks.find_map(|l| l.body.get_attribute(name)).map(|a| &a.value)
+    }
+}
+
 /// A module: every file of it, parsed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Graph<'a> {
     /// The blocks in the order of the files.
     pub entries: Vec<Entry<'a>>,
     by_address: HashMap<String, usize>,
     locals: HashMap<String, &'a Expression>,
     local_refs: HashMap<String, Vec<String>>,
+    texts: Vec<&'a str>,
+    /// The files in its folder.
+    pub beside: &'a Beside,
+    /// Those of them that its expressions read.
+    pub read: RefCell<BTreeSet<String>>,
 }
 
-/// The line on which a byte offset stands, from 1.
-pub fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
-        + 1
-}
-
-/// The bytes of a parsed item.
 pub fn span(item: &impl Span) -> Range<usize> {
     item.span().unwrap_or(0..0)
 }
 
 impl<'a> Graph<'a> {
-    /// Indexes parsed files, each with its text.
-    pub fn new(parts: &[(&'a str, &'a Body)]) -> Self {
-        let mut graph = Self::default();
+    pub fn new(parts: &[(&'a str, &'a Body)], beside: &'a Beside) -> Self {
+        let mut graph = Self {
+            entries: Vec::new(),
+            by_address: HashMap::new(),
+            locals: HashMap::new(),
+            local_refs: HashMap::new(),
+            texts: parts.iter().map(|(text, _)| *text).collect(),
+            beside,
+            read: RefCell::default(),
+        };
         for (part, (text, body)) in parts.iter().enumerate() {
             let mut newlines = 0;
             let mut at = 0;
@@ -130,9 +166,17 @@ impl<'a> Graph<'a> {
         graph
     }
 
-    /// The block behind an address.
     pub fn get(&self, address: &str) -> Option<&Entry<'a>> {
         self.by_address.get(address).map(|i| &self.entries[*i])
+    }
+
+    /// The line of a place in a block's file, from 1.
+    pub fn line_in(&self, entry: &Entry<'a>, offset: usize) -> usize {
+        let start = span(entry.block).start;
+        entry.line
+            + self.texts[entry.part][start..offset.max(start)]
+                .matches('\n')
+                .count()
     }
 
     /// Every block and local that must be done before `entry`, as Terraform orders them: references and `depends_on`, through
@@ -167,7 +211,6 @@ impl<'a> Graph<'a> {
         seen.into_iter().map(|(a, _)| a).collect()
     }
 
-    /// The expressions of all `locals` blocks.
     pub fn local_expressions(&self) -> impl Iterator<Item = &'a Expression> {
         self.locals.values().copied()
     }
@@ -251,15 +294,11 @@ pub fn depends_on_addresses(list: &Expression) -> Vec<String> {
 /// A value as far as it is decided by the text of the module.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Val {
-    /// `null`
     Null,
-    /// A boolean.
     Bool(bool),
-    /// A number.
     Num(f64),
     /// A string. Parts that are not known are [`MARK`]s in it.
     Str(String),
-    /// A list, set or tuple.
     List(Vec<Val>),
     /// An object or map, in order. A key with a [`MARK`] stands for keys that are not known.
     Obj(Vec<(String, Val)>),
@@ -269,17 +308,10 @@ pub enum Val {
     Unknown(usize),
 }
 
-/// Stands in a text for something that is only known when Terraform runs: this, the reason's index, [`MARK_END`]. Both are
-/// private-use characters that YAML takes as part of a plain scalar.
-pub const MARK: char = '\u{e0c0}';
-/// Ends what [`MARK`] begins.
-pub const MARK_END: char = '\u{e0c1}';
-
 /// How much one module may make the evaluator do, in visited nodes and copied bytes.
 const BUDGET: usize = 4_000_000;
 const MAX_DEPTH: usize = 48;
 
-/// How [`Evaluator`] takes a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vars {
     /// As its default: what the module does when nobody sets anything.
@@ -289,7 +321,6 @@ pub enum Vars {
     Open,
 }
 
-/// Evaluates expressions without running anything.
 pub struct Evaluator<'g, 'a> {
     graph: &'g Graph<'a>,
     vars: Vars,
@@ -303,7 +334,6 @@ pub struct Evaluator<'g, 'a> {
 type Scope = Vec<(String, Val)>;
 
 impl<'g, 'a> Evaluator<'g, 'a> {
-    /// An evaluator for one module.
     pub fn new(graph: &'g Graph<'a>, vars: Vars) -> Self {
         Self {
             graph,
@@ -315,7 +345,6 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         }
     }
 
-    /// Why something is not known.
     pub fn reason(&self, index: usize) -> String {
         self.reasons
             .borrow()
@@ -327,12 +356,8 @@ impl<'g, 'a> Evaluator<'g, 'a> {
     /// The first reason that a text with [`MARK`]s names.
     pub fn reason_in(&self, text: &str) -> Option<String> {
         let rest = text.split_once(MARK)?.1;
-        let index = rest
-            .split_once(MARK_END)
-            .map_or(rest, |(i, _)| i)
-            .parse()
-            .unwrap_or(usize::MAX);
-        Some(self.reason(index))
+        let what = rest.split_once(MARK_END).map_or(rest, |(what, _)| what);
+        Some(placeholder::reason(what).unwrap_or_else(|| self.reason(what.parse().unwrap_or(usize::MAX))))
     }
 
     fn unknown(&self, why: impl Into<String>) -> Val {
@@ -391,6 +416,11 @@ impl<'g, 'a> Evaluator<'g, 'a> {
             Expression::Parenthesis(p) => self.go(p.inner(), scope, depth),
             Expression::Variable(name) => match scope.iter().rev().find(|(n, _)| n == name.as_str()) {
                 Some((_, v)) => self.copy(v),
+                None if placeholder::is_name(name.as_str()) => {
+                    let name = name.as_str().trim_end_matches('_');
+                    let placeholder = placeholder::reason(&format!("${{{name}}}"));
+                    self.unknown(placeholder.unwrap_or_default())
+                }
                 None => self.unknown(format!("`{}`", name.as_str())),
             },
             Expression::Conditional(c) => match self.go(&c.cond_expr, scope, depth) {
@@ -418,47 +448,57 @@ impl<'g, 'a> Evaluator<'g, 'a> {
                     return self.unknown("a function of a provider");
                 }
                 let args: Vec<Val> = call.args.iter().map(|a| self.go(a, scope, depth)).collect();
-                self.call(call.name.name.as_str(), args)
+                self.call(call.name.name.as_str(), args, depth)
             }
             Expression::Traversal(t) => self.traverse(t, scope, depth),
-            Expression::ForExpr(f) => {
-                let items = self.go(&f.intro.collection_expr, scope, depth);
-                let Some(items) = elements(&items) else {
-                    return self.unknown("a `for` over something not known");
-                };
-                let mut list = Vec::new();
-                let mut pairs = Vec::new();
-                for (key, value) in items {
-                    if !self.spend(weight(&value)) {
-                        return self.unknown("an expression too large to follow");
+            Expression::ForExpr(f) => self.for_expr(f, scope, depth),
+        }
+    }
+
+    fn for_expr(&self, f: &ForExpr, scope: &mut Scope, depth: usize) -> Val {
+        let items = self.go(&f.intro.collection_expr, scope, depth);
+        let Some(items) = elements(&items) else {
+            return self.unknown("a `for` over something not known");
+        };
+        let mut list = Vec::new();
+        let mut pairs = Vec::new();
+        for (key, value) in items {
+            if !self.spend(weight(&value)) {
+                return self.unknown("an expression too large to follow");
+            }
+            let mark = scope.len();
+            if let Some(k) = &f.intro.key_var {
+                scope.push((k.as_str().to_owned(), key));
+            }
+            scope.push((f.intro.value_var.as_str().to_owned(), value));
+            let keep = f
+                .cond
+                .as_ref()
+                .is_none_or(|c| self.go(&c.expr, scope, depth) != Val::Bool(false));
+            if keep {
+                let value = self.go(&f.value_expr, scope, depth);
+                match &f.key_expr {
+                    Some(k) => {
+                        let key = self.go(k, scope, depth);
+                        put(&mut pairs, self.as_text(&key), value);
                     }
-                    let mark = scope.len();
-                    if let Some(k) = &f.intro.key_var {
-                        scope.push((k.as_str().to_owned(), key));
-                    }
-                    scope.push((f.intro.value_var.as_str().to_owned(), value));
-                    let keep = f
-                        .cond
-                        .as_ref()
-                        .is_none_or(|c| self.go(&c.expr, scope, depth) != Val::Bool(false));
-                    if keep {
-                        let value = self.go(&f.value_expr, scope, depth);
-                        match &f.key_expr {
-                            Some(k) => {
-                                let key = self.go(k, scope, depth);
-                                put(&mut pairs, self.as_text(&key), value);
-                            }
-                            None => list.push(value),
-                        }
-                    }
-                    scope.truncate(mark);
-                }
-                if f.key_expr.is_some() {
-                    Val::Obj(pairs)
-                } else {
-                    Val::List(list)
+                    None => list.push(value),
                 }
             }
+            scope.truncate(mark);
+        }
+        if f.key_expr.is_some() {
+            Val::Obj(pairs)
+        } else {
+            Val::List(list)
+        }
+    }
+
+    /// An attribute of a block, where it is a text.
+    pub fn text_of(&self, entry: &Entry<'_>, name: &str) -> Option<String> {
+        match self.eval(entry.attr(name)?) {
+            Val::Str(text) => Some(text),
+            _ => None,
         }
     }
 
@@ -554,7 +594,6 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         }
     }
 
-    /// A value as it appears in a text.
     fn as_text(&self, value: &Val) -> String {
         match value {
             Val::Null => String::new(),
@@ -634,6 +673,7 @@ impl<'g, 'a> Evaluator<'g, 'a> {
                     };
                     (value, used)
                 }
+                None if root == "path" => (Val::Str(".".into()), 1),
                 None => (self.unknown(format!("{root}.*")), t.operators.len()),
             },
             _ => (self.go(&t.expr, scope, depth), 0),
@@ -655,24 +695,47 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         value
     }
 
-    /// `data.kubectl_file_documents.x`: its `documents` and `manifests` are the documents of a text.
+    /// `data.kubectl_file_documents.x` and `data.kubectl_path_documents.x`: their `documents` and `manifests` are the documents
+    /// of a text, or of the files that a pattern matches.
     fn file_documents(&self, address: &str, depth: usize) -> Option<Val> {
-        let name = address.strip_prefix("data.kubectl_file_documents.")?;
-        let entry = self
-            .graph
-            .get(address)
-            .filter(|e| !name.is_empty() && e.kind == BlockKind::Data)?;
-        let content = self.go(
-            &entry.block.body.get_attribute("content")?.value,
-            &mut Vec::new(),
-            depth,
+        let entry = self.graph.get(address).filter(|e| e.kind == BlockKind::Data)?;
+        let argument = |name| Some(self.go(entry.attr(name)?, &mut Vec::new(), depth));
+        let texts = match entry.type_name {
+            "kubectl_file_documents" => vec![argument("content")?],
+            "kubectl_path_documents" => match argument("pattern")? {
+                Val::Str(pattern) => {
+                    let files = self.graph.beside.matching(".", &pattern);
+                    files.iter().map(|file| self.file("file", file)).collect()
+                }
+                other => vec![other],
+            },
+            _ => return None,
+        };
+        let map = Val::Obj(
+            texts
+                .iter()
+                .enumerate()
+                .map(|(i, text)| (i.to_string(), text.clone()))
+                .collect(),
         );
-        let list = Val::List(vec![content.clone()]);
-        let map = Val::Obj(vec![("documents".into(), content)]);
+        let list = Val::List(texts);
         Some(Val::Obj(vec![
             ("documents".into(), list),
             ("manifests".into(), map),
         ]))
+    }
+
+    fn file(&self, function: &str, path: &str) -> Val {
+        match self.graph.beside.file(path) {
+            Some((path, text)) => {
+                self.graph.read.borrow_mut().insert(path.to_owned());
+                self.text(text.to_owned())
+            }
+            None => {
+                let shown = path.replace([MARK, MARK_END], "");
+                self.unknown(format!("{function}({shown:?}), which is not read"))
+            }
+        }
     }
 
     fn index(&self, value: &Val, key: &Val) -> Val {
@@ -723,7 +786,7 @@ impl<'g, 'a> Evaluator<'g, 'a> {
         }
     }
 
-    fn call(&self, name: &str, mut args: Vec<Val>) -> Val {
+    fn call(&self, name: &str, mut args: Vec<Val>, depth: usize) -> Val {
         let first = || args.first().cloned();
         match name {
             "yamlencode" | "jsonencode" => match first() {
@@ -843,21 +906,23 @@ impl<'g, 'a> Evaluator<'g, 'a> {
                 }
                 _ => self.unknown("split()"),
             },
-            "file" | "templatefile" | "fileset" | "templatestring" => {
-                let path = match first() {
-                    Some(Val::Str(s)) => {
-                        let shown: String = s.chars().take_while(|c| *c != MARK).collect();
-                        let tail = s.rsplit(MARK_END).next().unwrap_or_default();
-                        if s.contains(MARK) {
-                            format!("{shown}...{tail}")
-                        } else {
-                            s
-                        }
-                    }
-                    _ => String::new(),
-                };
-                self.unknown(format!("{name}(\"{path}\"), which is not read"))
-            }
+            "file" | "templatefile" => match first() {
+                Some(Val::Str(path)) => match (self.file(name, &path), args.get(1)) {
+                    (Val::Str(text), Some(Val::Obj(vars))) => match text.parse::<Template>() {
+                        Ok(template) => self.template(&template, &mut vars.clone(), depth),
+                        Err(_) => self.unknown(format!("templatefile({path:?}), which is not a template")),
+                    },
+                    (text, _) => text,
+                },
+                _ => self.unknown(format!("{name}()")),
+            },
+            "fileset" => match (args.first(), args.get(1)) {
+                (Some(Val::Str(directory)), Some(Val::Str(pattern))) => {
+                    let files = self.graph.beside.matching(directory, pattern);
+                    Val::List(files.into_iter().map(Val::Str).collect())
+                }
+                _ => self.unknown("fileset()"),
+            },
             _ => self.unknown(format!("{name}()")),
         }
     }
@@ -969,8 +1034,8 @@ mod tests {
     use super::*;
 
     fn graph_of(text: &str, f: impl FnOnce(&Graph<'_>)) {
-        let body = hcl_edit::parser::parse_body(text).expect("parses");
-        f(&Graph::new(&[(text, &body)]));
+        let body = parse(text).expect("parses");
+        f(&Graph::new(&[(text, &body)], &super::super::beside::NOTHING));
     }
 
     #[test]

@@ -8,40 +8,27 @@ use hcl_edit::expr::{Array, Expression, Traversal, TraversalOperator};
 use hcl_edit::structure::{Attribute, Block};
 use hcl_edit::visit::{Visit, visit_attr, visit_expr};
 
-use super::check::{self, Facts};
-use super::hcl::{BlockKind, Entry, Graph, address_of, span};
+use super::beside::Beside;
+use super::check;
+use super::hcl::{BlockKind, Entry, Graph, address_of, references, span};
+use super::module::{self, Facts};
 use super::report::Severity;
-use super::role::{Guard, How, PATH, ROLE, SERVICE};
-use super::source::{Format, Input, ObjectRef, Unreadable};
+use super::role::{Guard, How, Mode, PATH, ROLE, SERVICE};
+use super::source::{Change, Format, Input, Unreadable};
 
-/// What a mended module does about the role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// The module reads the role and never owns it: a plan fails early where it is missing, and says how to create it.
-    Require,
-    /// The module creates the role where a variable (default false) says so, and requires it everywhere else.
-    Create,
-    /// As require, and a WorkspaceTemplate of its own, one per account, that owns the role.
-    AccountTemplate,
-}
-
-/// What [`patch`] is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
-    /// The mode.
-    pub mode: Mode,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PatchOptions {
+    /// None: each module keeps what it is for. One that is there for the role alone creates it, every other one requires it.
+    pub mode: Option<Mode>,
     /// Leave a `removed` block where an owned role was (Terraform and OpenTofu from 1.7).
     pub removed_block: bool,
     /// Hand out the account's documents apart instead of at the end of the file.
     pub account_apart: bool,
 }
 
-/// A mended file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patched {
-    /// The whole file.
     pub text: String,
-    /// Differs from what was read.
     pub changed: bool,
     /// What the user should know, in sentences.
     pub notes: Vec<String>,
@@ -49,13 +36,13 @@ pub struct Patched {
     pub account: Option<String>,
 }
 
-/// Why a file was not mended.
+/// Why a file was not patched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
     /// It cannot be read: exit code 2.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// Mending it is a person's work: exit code 1. One sentence each.
+    /// It has to be changed by hand: exit code 1. One sentence each.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
 }
@@ -64,41 +51,83 @@ pub enum PatchError {
 pub const ACCOUNT_NAME: &str = "ec2-spot-service-linked-role";
 const VARIABLE: &str = "create_spot_service_linked_role";
 
-/// Mends a file. The result is stable: mending it again changes nothing.
+/// What a module is, before anything is changed.
+struct Purpose {
+    concerned: bool,
+    /// It has a block that owns the role.
+    owns: bool,
+    only_role: bool,
+    /// Neither NodePools nor anything about the role.
+    unrelated: bool,
+}
+
+/// Patches a file. The result is stable: patching it again changes nothing.
 ///
 /// # Errors
 /// [`PatchError`]; nothing is half done.
-pub fn patch(input: &Input, wish: Wish) -> Result<Patched, PatchError> {
-    let mut notes = Vec::new();
-    let mut refused = Vec::new();
-    let mut changes = Vec::new();
-    let any_work = input.modules.iter().try_fold(false, |any, module| {
+pub fn patch(input: &Input, options: PatchOptions, beside: &Beside) -> Result<Patched, PatchError> {
+    let modules = &input.objects.modules;
+    let mut purposes = Vec::new();
+    for module in modules {
         let body = check::parse(&input.name, module)?;
-        let graph = Graph::new(&[(&module.text, &body)]);
-        Ok::<_, Unreadable>(any || concerns(&graph, &Facts::of(&graph)))
-    })?;
-    for (index, module) in input.modules.iter().enumerate() {
-        // With nothing to go by, `create` is for the file's one module.
-        let alone = wish.mode == Mode::Create && !any_work && input.modules.len() == 1;
+        let graph = Graph::new(&[(&module.text, &body)], beside);
+        let facts = Facts::of(&graph);
+        let roles = &facts.roles;
+        purposes.push(Purpose {
+            concerned: concerns(&graph, &facts),
+            owns: roles
+                .makers
+                .iter()
+                .any(|m| m.how == How::Resource && m.guard != Guard::Never),
+            only_role: facts.only_role(),
+            unrelated: facts.scan.blocks.is_empty() && roles.makers.is_empty() && roles.requirers.is_empty(),
+        });
+    }
+    let any = |is: &dyn Fn(&Purpose) -> bool| purposes.iter().any(is);
+    let (any_work, any_owner, any_keeper) = (any(&|p| p.concerned), any(&|p| p.owns), any(&|p| p.only_role));
+    let (mut notes, mut refused, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, (module, purpose)) in modules.iter().zip(&purposes).enumerate() {
+        let mode = match options.mode {
+            None | Some(Mode::AccountTemplate) if purpose.only_role => Mode::Create,
+            Some(Mode::Create) if any_owner && !purpose.owns => Mode::Require,
+            Some(Mode::Create) => Mode::Create,
+            None | Some(Mode::Require | Mode::AccountTemplate) => Mode::Require,
+        };
+        let work = Work {
+            mode,
+            removed_block: options.removed_block,
+            // With nothing to go by, `create` is for the file's one module.
+            insist: options.mode == Some(Mode::Create) && !any_work && modules.len() == 1,
+            keeps_creating: purpose.only_role && mode == Mode::Create,
+            passes: module.object.is_some(),
+        };
         let label = module
             .object
             .as_ref()
             .map(|o| format!("{o}: "))
             .unwrap_or_default();
-        match mend(&module.text, wish, alone) {
-            Ok(mended) => {
-                notes.extend(mended.notes.iter().map(|n| format!("{label}{n}")));
-                if mended.text != module.text {
-                    if let Some(note) = module.form_note() {
-                        notes.push(format!("{label}{note}"));
-                    }
-                    changes.push((index, mended.text));
+        if purpose.unrelated && !purpose.concerned && !work.insist {
+            notes.push(format!(
+                "{label}no NodePool and nothing about the role; left as it is"
+            ));
+            continue;
+        }
+        match fix(&module.text, work, beside) {
+            Ok(fixed) => {
+                notes.extend(fixed.notes.iter().map(|n| format!("{label}{n}")));
+                if fixed.text != module.text {
+                    notes.extend(module.form_note().map(|note| format!("{label}{note}")));
+                    changes.push(Change {
+                        index,
+                        text: fixed.text,
+                        pass: fixed.pass,
+                    });
                 }
             }
             Err(why) => refused.push(format!("{label}{why}")),
         }
     }
-    for skipped in &input.skipped {
+    for skipped in &input.objects.skipped {
         notes.push(format!("{} was skipped: {}", skipped.object, skipped.reason));
     }
     if !refused.is_empty() {
@@ -108,37 +137,15 @@ pub fn patch(input: &Input, wish: Wish) -> Result<Patched, PatchError> {
         .with_modules(&changes)
         .map_err(|why| PatchError::Refused(vec![why]))?;
     let mut account = None;
-    if wish.mode == Mode::AccountTemplate {
-        if wish.account_apart {
-            account = Some(account_documents(input));
-        } else if input.format == Format::Hcl || input.name.to_ascii_lowercase().ends_with(".json") {
-            let why = format!(
-                "{} cannot hold the account's WorkspaceTemplate: name a file for it with --account-file",
-                input.name
+    if options.mode == Some(Mode::AccountTemplate) {
+        if any_keeper {
+            notes.push(
+                "a module of this file owns the role already, so no WorkspaceTemplate is added for it".into(),
             );
-            return Err(PatchError::Refused(vec![why]));
-        } else if !input
-            .modules
-            .iter()
-            .any(|m| m.object.as_ref().is_some_and(|o| o.name == ACCOUNT_NAME))
-        {
-            let eol = if text.contains("\r\n") { "\r\n" } else { "\n" };
-            if !text.ends_with('\n') {
-                text.push_str(eol);
-            }
-            // A stream that ends its last document with `...` or `---` needs no second mark.
-            let ended = text
-                .trim_end()
-                .rsplit('\n')
-                .next()
-                .is_some_and(|l| l.trim_end() == "---");
-            let documents = account_documents(input);
-            let documents = if ended {
-                documents.trim_start_matches("---\n")
-            } else {
-                &documents
-            };
-            text.push_str(&documents.replace('\n', eol));
+        } else if options.account_apart {
+            account = Some(account_documents(input));
+        } else {
+            append_account(input, &mut text).map_err(|why| PatchError::Refused(vec![why]))?;
         }
     }
     Ok(Patched {
@@ -149,24 +156,68 @@ pub fn patch(input: &Input, wish: Wish) -> Result<Patched, PatchError> {
     })
 }
 
-struct Mended {
-    text: String,
-    notes: Vec<String>,
+/// Adds the account's documents to the end of a file.
+fn append_account(input: &Input, text: &mut String) -> Result<(), String> {
+    if input.format == Format::Hcl || input.name.to_ascii_lowercase().ends_with(".json") {
+        return Err(format!(
+            "{} cannot hold the account's WorkspaceTemplate: name a file for it with --account-file",
+            input.name
+        ));
+    }
+    let eol = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    if !text.ends_with('\n') {
+        text.push_str(eol);
+    }
+    // A stream that ends with `---` needs no second mark.
+    let last = text.trim_end().rsplit('\n').next();
+    let ended = last.is_some_and(|l| l.trim_end() == "---");
+    let documents = account_documents(input);
+    let documents = if ended {
+        documents.trim_start_matches("---\n")
+    } else {
+        &documents
+    };
+    text.push_str(&documents.replace('\n', eol));
+    Ok(())
 }
 
-/// A module with NodePools that need the role, or with a block that owns it in a way the check finds fault with.
+/// What to do to one module.
+#[derive(Clone, Copy)]
+struct Work {
+    mode: Mode,
+    removed_block: bool,
+    /// Even where nothing asks for it.
+    insist: bool,
+    /// The module is there to create the role, and goes on doing so.
+    keeps_creating: bool,
+    /// Its variables are passed by the object around it.
+    passes: bool,
+}
+
+struct Fixed {
+    text: String,
+    notes: Vec<String>,
+    pass: Option<String>,
+}
+
+/// A module with NodePools that need the role, one that sets up Karpenter for NodePools elsewhere, or one with a block that
+/// owns the role in a way the check finds fault with.
 fn concerns(graph: &Graph<'_>, facts: &Facts) -> bool {
+    let roles = &facts.roles;
     needy(facts).next().is_some()
-        || !facts.roles.ordinary.is_empty()
-        || !facts.roles.misnamed.is_empty()
-        || facts.roles.makers.iter().any(|m| {
+        || facts.karpenter.is_some()
+            && facts.scan.blocks.is_empty()
+            && roles.makers.is_empty()
+            && roles.requirers.is_empty()
+        || !roles.ordinary.is_empty()
+        || !roles.misnamed.is_empty()
+        || roles.makers.iter().any(|m| {
             let owner = m.how == How::Resource
                 && matches!(m.guard, Guard::Variable { on: false, .. })
                 && m.prevent_destroy;
             !owner && m.guard != Guard::Never
         })
-        || facts
-            .roles
+        || roles
             .requirers
             .iter()
             .any(|r| r.guard == Guard::Never && graph.entries[r.entry].kind == BlockKind::Data)
@@ -181,110 +232,149 @@ fn needy(facts: &Facts) -> impl Iterator<Item = usize> {
         .map(|b| b.entry)
 }
 
-/// Mends one module.
-fn mend(text: &str, wish: Wish, insist: bool) -> Result<Mended, String> {
-    let mut notes = Vec::new();
-    let unchanged = || Mended {
+fn fix(text: &str, work: Work, beside: &Beside) -> Result<Fixed, String> {
+    let (concerned, other_makers) = with(text, beside, |graph, facts| {
+        by_hand_first(graph, facts)?;
+        Ok((work.insist || concerns(graph, facts), other_makers(graph, facts)?))
+    })?;
+    let mut fixed = Fixed {
         text: text.to_owned(),
         notes: Vec::new(),
+        pass: None,
     };
-    let (work, other_makers) = with(text, |graph, facts| {
-        if let Some(index) = facts.roles.ordinary.first() {
-            let entry = &graph.entries[*index];
-            return Err(format!(
-                "{} (line {}) is an ordinary role named {ROLE}; remove it by hand first, its references too",
-                entry.address, entry.line
-            ));
-        }
-        if let Some(wrong) = facts.roles.misnamed.first() {
-            let entry = &graph.entries[wrong.entry];
-            return Err(format!(
-                "{} (line {}) {}; mend or remove it by hand first",
-                entry.address, entry.line, wrong.why
-            ));
-        }
-        if let Some(block) = facts.roles.forgotten.iter().find(|block| block.destroys) {
-            return Err(format!(
-                "the `removed` block on line {} deletes {}; set destroy = false in its lifecycle by hand first",
-                graph.entries[block.entry].line, block.address
-            ));
-        }
-        let mut others = Vec::new();
-        for maker in facts.roles.makers.iter().filter(|m| m.guard != Guard::Never) {
-            let entry = &graph.entries[maker.entry];
-            match maker.how {
-                How::Resource => {}
-                How::Command { tolerant: false, .. } => {
-                    return Err(format!(
-                        "{} (line {}) creates the role with a command that fails where it exists, and commands are not edited: let \
-                         it run `kubectl capt-spot create-role --yes`, or remove it",
-                        entry.address, entry.line
-                    ));
-                }
-                _ => others.push(entry.address.clone()),
-            }
-        }
-        Ok((insist || concerns(graph, facts), others))
-    })?;
-    if !work {
-        return Ok(unchanged());
+    if !concerned {
+        return Ok(fixed);
     }
-    let mut text_now = text.to_owned();
-    let targets = if other_makers.is_empty() {
-        match wish.mode {
-            Mode::Create => create(&mut text_now)?,
-            Mode::Require | Mode::AccountTemplate => require(&mut text_now, wish.removed_block, &mut notes)?,
+    let targets = match (other_makers.first(), work.mode) {
+        (None, Mode::Create) => create(&mut fixed, work, beside)?,
+        (None, _) => require(&mut fixed, work.removed_block, beside)?,
+        (Some(_), Mode::Create) => {
+            return Err(format!(
+                "{} creates the role already; there is nothing to create",
+                other_makers.join(", ")
+            ));
         }
-    } else if wish.mode == Mode::Create {
-        return Err(format!(
-            "{} makes the role already; there is nothing to create",
-            other_makers.join(", ")
-        ));
-    } else {
-        notes.push(format!(
-            "{} makes the role, so the module does not require it before; the NodePools wait for that",
-            other_makers.join(", ")
-        ));
-        vec![other_makers[0].clone()]
+        (Some(first), _) => {
+            fixed.notes.push(format!(
+                "{} creates the role, so the module does not require it before; the NodePools wait for that",
+                other_makers.join(", ")
+            ));
+            vec![first.clone()]
+        }
     };
-    let edits = with(&text_now, |graph, facts| {
+    let edits = with(&fixed.text, beside, |graph, facts| {
         let mut edits = Vec::new();
         for index in needy(facts) {
             let entry = &graph.entries[index];
             let before = graph.waits_for(entry);
-            let missing: Vec<&str> = targets
-                .iter()
-                .filter(|t| !before.contains(*t))
-                .map(String::as_str)
-                .collect();
+            let missing = targets.iter().filter(|t| !before.contains(*t));
+            let missing: Vec<&str> = missing.map(String::as_str).collect();
             if !missing.is_empty() {
-                edits.extend(depend(&text_now, entry, &missing)?);
+                edits.extend(depend(&fixed.text, entry, &missing)?);
             }
         }
         Ok(edits)
     })?;
-    apply(&mut text_now, edits)?;
+    apply(&mut fixed.text, edits)?;
     // The form of the end belongs to the YAML around it.
     let ends = |t: &str| t.len() - t.trim_end_matches(['\n', '\r']).len();
-    if !text.is_empty() && !insist {
-        let end = text_now.len() - ends(&text_now);
-        text_now.truncate(end);
-        text_now.push_str(&text[text.len() - ends(text)..]);
+    if !text.is_empty() && !work.insist {
+        let end = fixed.text.len() - ends(&fixed.text);
+        fixed.text.truncate(end);
+        fixed.text.push_str(&text[text.len() - ends(text)..]);
     }
     // No false comfort: what is handed out was judged.
-    let left = with(&text_now, |graph, facts| Ok(faults(graph, facts)))?;
-    if let Some(fault) = left.first() {
-        return Err(format!("mending it by hand is safer: {fault}"));
+    let left = with(&fixed.text, beside, |graph, facts| Ok(faults(graph, facts)))?;
+    match left.first() {
+        Some(fault) => Err(format!("fix this by hand: {fault}")),
+        None => Ok(fixed),
     }
-    Ok(Mended {
-        text: text_now,
-        notes,
-    })
+}
+
+/// What only a person can change, with the line and the steps.
+fn by_hand_first(graph: &Graph<'_>, facts: &Facts) -> Result<(), String> {
+    const AGAIN: &str = "then patch again";
+    let roles = &facts.roles;
+    let at = |index: usize| (&graph.entries[index].address, graph.entries[index].line);
+    if let Some(index) = roles.ordinary.first() {
+        let (address, line) = at(*index);
+        return Err(format!(
+            "{address} (line {line}) is an ordinary role named {ROLE}: remove it and every reference to it, {AGAIN}"
+        ));
+    }
+    if let Some(wrong) = roles.misnamed.first() {
+        let (address, line) = at(wrong.entry);
+        return Err(format!(
+            "{address} (line {line}) {}; correct or remove it, {AGAIN}",
+            wrong.why
+        ));
+    }
+    if let Some(block) = roles.forgotten.iter().find(|block| block.destroys) {
+        return Err(format!(
+            "the `removed` block on line {} deletes {}: set destroy = false in its lifecycle, {AGAIN}",
+            at(block.entry).1,
+            block.address
+        ));
+    }
+    let owners = roles
+        .makers
+        .iter()
+        .filter(|m| m.how == How::Resource && m.guard != Guard::Never);
+    let owners: Vec<&Entry<'_>> = owners.map(|m| &graph.entries[m.entry]).collect();
+    for owner in &owners {
+        if let Some(each) = owner.attr("for_each") {
+            let line = graph.line_in(owner, span(each).start);
+            return Err(format!(
+                "{0} (line {1}) creates roles with for_each: take {SERVICE} out of its list (line {line}); where a state has it, \
+                 first run: terraform state rm '{0}[\"{SERVICE}\"]'; {AGAIN}",
+                owner.address, owner.line
+            ));
+        }
+    }
+    for entry in &graph.entries {
+        let what = entry.block.ident.as_str();
+        if what != "import" && what != "moved" {
+            continue;
+        }
+        let named: Vec<String> = entry
+            .block
+            .body
+            .attributes()
+            .flat_map(|a| references(&a.value))
+            .collect();
+        if let Some(owner) = owners.iter().find(|owner| named.contains(&owner.address)) {
+            return Err(format!(
+                "the `{what}` block on line {} names {}: apply once, so that the state has the role, remove the block, {AGAIN}",
+                entry.line, owner.address
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What creates the role without being its resource.
+fn other_makers(graph: &Graph<'_>, facts: &Facts) -> Result<Vec<String>, String> {
+    let mut others = Vec::new();
+    for maker in facts.roles.makers.iter().filter(|m| m.guard != Guard::Never) {
+        let entry = &graph.entries[maker.entry];
+        match maker.how {
+            How::Resource => {}
+            How::Command { tolerant: false, .. } => {
+                return Err(format!(
+                    "{} (line {}) creates the role with a command that fails where it exists, and commands are not edited: let it \
+                     run `kubectl capt-spot create-role --yes`, or remove it, then patch again",
+                    entry.address, entry.line
+                ));
+            }
+            _ => others.push(entry.address.clone()),
+        }
+    }
+    Ok(others)
 }
 
 /// What the check would still find.
 fn faults(graph: &Graph<'_>, facts: &Facts) -> Vec<String> {
-    check::faults(graph, facts)
+    module::faults(graph, facts)
         .into_iter()
         .filter(|f| f.severity > Severity::Note)
         .map(|f| format!("it would still have {}: {}", f.id, f.message))
@@ -292,8 +382,12 @@ fn faults(graph: &Graph<'_>, facts: &Facts) -> Vec<String> {
 }
 
 /// Parses a module and looks at it.
-fn with<T>(text: &str, look: impl FnOnce(&Graph<'_>, &Facts) -> Result<T, String>) -> Result<T, String> {
-    let body = hcl_edit::parser::parse_body(text).map_err(|e| {
+fn with<T>(
+    text: &str,
+    beside: &Beside,
+    look: impl FnOnce(&Graph<'_>, &Facts) -> Result<T, String>,
+) -> Result<T, String> {
+    let body = super::hcl::parse(text).map_err(|e| {
         format!(
             "not Terraform, line {}, column {}: {}",
             e.location().line(),
@@ -301,7 +395,7 @@ fn with<T>(text: &str, look: impl FnOnce(&Graph<'_>, &Facts) -> Result<T, String
             e.message()
         )
     })?;
-    let graph = Graph::new(&[(text, &body)]);
+    let graph = Graph::new(&[(text, &body)], beside);
     look(&graph, &Facts::of(&graph))
 }
 
@@ -313,7 +407,7 @@ struct Edit {
 fn apply(text: &mut String, mut edits: Vec<Edit>) -> Result<(), String> {
     edits.sort_by_key(|e| (e.range.start, e.range.end));
     if edits.windows(2).any(|w| w[0].range.end > w[1].range.start) {
-        return Err("two changes meet in one place; mend it by hand".into());
+        return Err("two changes meet in one place; change it by hand".into());
     }
     for edit in edits.into_iter().rev() {
         text.replace_range(edit.range, &edit.text);
@@ -337,7 +431,7 @@ Create it once per account, then apply again: kubectl capt-spot create-role (or:
 
 fn finder_text(name: &str) -> String {
     format!(
-        "# Looks for the account's Spot role; finding none is no error here.\n\
+        "# Looks for the account's Spot role; finding none is not an error here.\n\
          data \"aws_iam_roles\" \"{name}\" {{\n\
         \x20 name_regex  = \"^{ROLE}$\"\n\
         \x20 path_prefix = \"{PATH}\"\n\
@@ -367,6 +461,11 @@ fn reader_text(name: &str, finder: &str, count: Option<&str>) -> String {
         \x20 lifecycle {{\n{condition}  }}\n\
          }}\n"
     )
+}
+
+/// What a module says to require the role.
+pub fn require_text() -> String {
+    format!("{}\n{}", finder_text("spot"), reader_text("spot", "spot", None))
 }
 
 fn variable_text(name: &str) -> String {
@@ -571,7 +670,7 @@ fn remove_attribute(text: &str, block: &Block, name: &str) -> Vec<Edit> {
 /// Sets `count`.
 fn set_count(text: &str, block: &Block, value: &str) -> Result<Option<Edit>, String> {
     if block.body.get_attribute("for_each").is_some() {
-        return Err("it has for_each; decide by hand what it is to do".into());
+        return Err("it has for_each: write it without, then patch again".into());
     }
     match block.body.get_attribute("count") {
         Some(count) if text[span(&count.value)].trim() == value => Ok(None),
@@ -586,44 +685,15 @@ fn set_count(text: &str, block: &Block, value: &str) -> Result<Option<Edit>, Str
 // --- require ---
 
 /// Makes the module read the role and own none. Hands back what NodePools are to depend on.
-fn require(text: &mut String, removed_block: bool, notes: &mut Vec<String>) -> Result<Vec<String>, String> {
+fn require(fixed: &mut Fixed, removed_block: bool, beside: &Beside) -> Result<Vec<String>, String> {
+    let (text, notes) = (&mut fixed.text, &mut fixed.notes);
     // The owners go; the reader takes the first one's place.
-    let (edits, owners, reader) = with(text, |graph, facts| {
-        let owners: Vec<&Entry<'_>> = facts
-            .roles
-            .makers
-            .iter()
+    let (edits, owners, reader) = with(text, beside, |graph, facts| {
+        let makers = facts.roles.makers.iter();
+        let owners: Vec<&Entry<'_>> = makers
             .filter(|m| m.how == How::Resource && m.guard != Guard::Never)
             .map(|m| &graph.entries[m.entry])
             .collect();
-        for owner in &owners {
-            if owner.block.body.get_attribute("for_each").is_some() {
-                return Err(format!(
-                    "{} (line {}) makes roles with for_each; take {SERVICE} out of it by hand",
-                    owner.address, owner.line
-                ));
-            }
-        }
-        for entry in graph
-            .entries
-            .iter()
-            .filter(|e| e.block.has_ident("import") || e.block.has_ident("moved"))
-        {
-            let named = |o: &&Entry<'_>| {
-                entry
-                    .block
-                    .body
-                    .attributes()
-                    .any(|a| super::hcl::references(&a.value).contains(&o.address))
-            };
-            if owners.iter().any(named) {
-                let what = entry.block.ident.as_str();
-                return Err(format!(
-                    "the `{what}` block on line {} names the role's resource; remove it by hand first",
-                    entry.line
-                ));
-            }
-        }
         let (reader, new) = readers(graph, facts, None);
         let mut edits = Vec::new();
         for (i, owner) in owners.iter().enumerate() {
@@ -680,8 +750,8 @@ fn require(text: &mut String, removed_block: bool, notes: &mut Vec<String>) -> R
             owner: true,
         })
         .collect();
-    rewrite(text, moves)?;
-    mend_readers(text, &reader, None)?;
+    rewrite(text, beside, moves)?;
+    fix_readers(text, beside, &reader, None)?;
     Ok(vec![target])
 }
 
@@ -689,15 +759,7 @@ fn require(text: &mut String, removed_block: bool, notes: &mut Vec<String>) -> R
 /// that looks for the role).
 fn readers(graph: &Graph<'_>, facts: &Facts, count: Option<&str>) -> (String, Vec<String>) {
     if let Some(entry) = existing_reader(graph, facts) {
-        return (
-            entry
-                .block
-                .labels
-                .get(1)
-                .map(|l| l.as_str().to_owned())
-                .unwrap_or_default(),
-            Vec::new(),
-        );
+        return (entry.name().to_owned(), Vec::new());
     }
     let finder = existing_finder(graph);
     let finder_name = finder
@@ -723,33 +785,24 @@ fn existing_reader<'g, 'a>(graph: &'g Graph<'a>, facts: &Facts) -> Option<&'g En
 
 /// A `data "aws_iam_roles"` that looks for exactly this role.
 fn existing_finder(graph: &Graph<'_>) -> Option<String> {
-    let text = |e: &Entry<'_>, name: &str| {
-        e.block
-            .body
-            .get_attribute(name)
-            .and_then(|a| a.value.as_str().map(str::to_owned))
-    };
-    graph
-        .entries
-        .iter()
-        .filter(|e| e.kind == BlockKind::Data && e.type_name == "aws_iam_roles")
-        .filter(|e| {
-            ["count", "for_each", "depends_on"]
+    let is = |e: &Entry<'_>, name, value: &str| e.attr(name).and_then(|a| a.as_str()) == Some(value);
+    let whole_name = format!("^{ROLE}$");
+    let found = graph.entries.iter().find(|e| {
+        e.kind == BlockKind::Data
+            && e.type_name == "aws_iam_roles"
+            && ["count", "for_each", "depends_on"]
                 .iter()
-                .all(|a| e.block.body.get_attribute(a).is_none())
-        })
-        .find(|e| {
-            text(e, "name_regex").is_some_and(|n| n == format!("^{ROLE}$"))
-                && text(e, "path_prefix").as_deref() == Some(PATH)
-        })
-        .and_then(|e| e.block.labels.get(1))
-        .map(|l| l.as_str().to_owned())
+                .all(|a| e.attr(a).is_none())
+            && is(e, "name_regex", &whole_name)
+            && is(e, "path_prefix", PATH)
+    });
+    found.map(|e| e.name().to_owned())
 }
 
 /// Gives the reader its message, and lets every reader of the role read (`count` as given, or none).
-fn mend_readers(text: &mut String, reader: &str, count: Option<&str>) -> Result<(), String> {
+fn fix_readers(text: &mut String, beside: &Beside, reader: &str, count: Option<&str>) -> Result<(), String> {
     // The words.
-    let edits = with(text, |graph, facts| {
+    let edits = with(text, beside, |graph, facts| {
         let address = format!("data.aws_iam_role.{reader}");
         let Some(requirer) = facts
             .roles
@@ -790,7 +843,7 @@ fn mend_readers(text: &mut String, reader: &str, count: Option<&str>) -> Result<
     })?;
     apply(text, edits)?;
     // Whether they read.
-    let (edits, moves) = with(text, |graph, facts| {
+    let (edits, moves) = with(text, beside, |graph, facts| {
         let (mut edits, mut moves) = (Vec::new(), Vec::new());
         for requirer in &facts.roles.requirers {
             let entry = &graph.entries[requirer.entry];
@@ -798,7 +851,7 @@ fn mend_readers(text: &mut String, reader: &str, count: Option<&str>) -> Result<
             if entry.kind != BlockKind::Data || !this && requirer.guard != Guard::Never {
                 continue;
             }
-            let had = entry.block.body.get_attribute("count").is_some();
+            let had = entry.attr("count").is_some();
             let shape = match count {
                 Some(value) if this => {
                     edits.extend(
@@ -808,10 +861,10 @@ fn mend_readers(text: &mut String, reader: &str, count: Option<&str>) -> Result<
                 }
                 _ if requirer.guard == Guard::Always => None,
                 _ => {
-                    if entry.block.body.get_attribute("for_each").is_some() {
+                    if entry.attr("for_each").is_some() {
                         return Err(format!(
-                            "{} has for_each; decide by hand what it is to do",
-                            entry.address
+                            "{} (line {}) has for_each: read the role once, without it, then patch again",
+                            entry.address, entry.line
                         ));
                     }
                     edits.extend(remove_attribute(text, entry.block, "count"));
@@ -830,7 +883,7 @@ fn mend_readers(text: &mut String, reader: &str, count: Option<&str>) -> Result<
         Ok((edits, moves))
     })?;
     apply(text, edits)?;
-    rewrite(text, moves)
+    rewrite(text, beside, moves)
 }
 
 /// The start of the comment lines directly above a place.
@@ -851,8 +904,9 @@ fn above_comments(text: &str, at: usize) -> usize {
 // --- create ---
 
 /// Makes the module create the role where a variable says so, and require it elsewhere.
-fn create(text: &mut String) -> Result<Vec<String>, String> {
-    let (edits, owner, condition, reader, counted) = with(text, |graph, facts| {
+fn create(fixed: &mut Fixed, work: Work, beside: &Beside) -> Result<Vec<String>, String> {
+    let text = &mut fixed.text;
+    let (edits, owner, condition, reader, counted) = with(text, beside, |graph, facts| {
         let owners: Vec<_> = facts
             .roles
             .makers
@@ -864,14 +918,12 @@ fn create(text: &mut String) -> Result<Vec<String>, String> {
                 .iter()
                 .map(|m| graph.entries[m.entry].address.as_str())
                 .collect();
-            return Err(format!("{} all make the role; leave one of them", all.join(", ")));
+            return Err(format!(
+                "{} all create the role: leave one of them, then patch again",
+                all.join(", ")
+            ));
         }
-        let usable = |e: &&Entry<'_>| {
-            e.block
-                .body
-                .get_attribute("default")
-                .is_some_and(|d| d.value.as_bool() == Some(false))
-        };
+        let usable = |e: &&Entry<'_>| e.attr("default").and_then(Expression::as_bool) == Some(false);
         let wanted = format!("var.{VARIABLE}");
         let known = graph.get(&wanted).filter(usable).is_some();
         let variable = if known {
@@ -882,7 +934,8 @@ fn create(text: &mut String) -> Result<Vec<String>, String> {
         let mut new = Vec::new();
         let mut edits = Vec::new();
         let mut own_condition = None;
-        let mut counted = false;
+        // How the owner changes: from unconditional to counted, or from another count.
+        let mut counted = None;
         let owner = match owners.first() {
             None => {
                 let name = free(graph, "aws_iam_service_linked_role.", "spot");
@@ -891,9 +944,9 @@ fn create(text: &mut String) -> Result<Vec<String>, String> {
             }
             Some(maker) => {
                 let entry = &graph.entries[maker.entry];
-                let count = entry.block.body.get_attribute("count");
+                let count = entry.attr("count");
                 if matches!(maker.guard, Guard::Variable { on: false, .. })
-                    && let Some(Expression::Conditional(c)) = count.map(|a| &a.value)
+                    && let Some(Expression::Conditional(c)) = count
                     && text[span(&c.true_expr)].trim() == "1"
                     && text[span(&c.false_expr)].trim() == "0"
                 {
@@ -904,7 +957,7 @@ fn create(text: &mut String) -> Result<Vec<String>, String> {
                         set_count(text, entry.block, &value)
                             .map_err(|e| format!("{}: {e}", entry.address))?,
                     );
-                    counted = count.is_none();
+                    counted = Some(count.is_none());
                 }
                 entry.address.clone()
             }
@@ -921,7 +974,13 @@ fn create(text: &mut String) -> Result<Vec<String>, String> {
         Ok((edits, owner, condition, reader, counted))
     })?;
     apply(text, edits)?;
-    let edits = with(text, |graph, _| {
+    if counted.is_some() {
+        fixed.notes.push(create_note(&owner, &condition, work));
+        if work.keeps_creating && work.passes {
+            fixed.pass = condition.strip_prefix("var.").map(str::to_owned);
+        }
+    }
+    let edits = with(text, beside, |graph, _| {
         let Some(entry) = graph.get(&owner) else {
             return Ok(Vec::new());
         };
@@ -942,9 +1001,10 @@ fn create(text: &mut String) -> Result<Vec<String>, String> {
         )
     })?;
     apply(text, edits)?;
-    if counted {
+    if counted == Some(true) {
         rewrite(
             text,
+            beside,
             vec![Move {
                 from: owner.clone(),
                 to: owner.clone(),
@@ -953,8 +1013,24 @@ fn create(text: &mut String) -> Result<Vec<String>, String> {
             }],
         )?;
     }
-    mend_readers(text, &reader, Some(&format!("{condition} ? 0 : 1")))?;
+    fix_readers(text, beside, &reader, Some(&format!("{condition} ? 0 : 1")))?;
     Ok(vec![owner, format!("data.aws_iam_role.{reader}")])
+}
+
+/// What changes for workspaces that have the role in their state.
+fn create_note(owner: &str, condition: &str, work: Work) -> String {
+    let variable = condition.trim_start_matches("var.");
+    let set = match (work.keeps_creating, work.passes) {
+        (true, true) => {
+            format!("the object passes {variable} = \"true\", so that it goes on creating the role")
+        }
+        (true, false) => format!("set {variable} = true where it is to go on creating the role"),
+        (false, _) => format!("set {variable} = true in the one workspace that is to own the role"),
+    };
+    format!(
+        "{owner} is created only where {condition} is true (default: false): {set}. Any other workspace that has the role in its \
+         state cannot be applied (prevent_destroy): run `terraform state rm {owner}` there first"
+    )
 }
 
 // --- references ---
@@ -985,11 +1061,11 @@ struct Rewriter<'t> {
 }
 
 /// Follows up on blocks that moved or changed their count.
-fn rewrite(text: &mut String, moves: Vec<Move>) -> Result<(), String> {
+fn rewrite(text: &mut String, beside: &Beside, moves: Vec<Move>) -> Result<(), String> {
     if moves.is_empty() {
         return Ok(());
     }
-    let edits = with(text, |graph, _| {
+    let edits = with(text, beside, |graph, _| {
         let mut rewriter = Rewriter {
             text,
             moves,
@@ -1024,8 +1100,9 @@ impl Visit for Rewriter<'_> {
                 }
             }
             "replace_triggered_by" if self.names(&node.value) => {
-                self.problems
-                    .push("replace_triggered_by names the role's resource; remove it by hand first".into());
+                self.problems.push(
+                    "replace_triggered_by names the role's resource: remove it, then patch again".into(),
+                );
             }
             _ => visit_attr(self, node),
         }
@@ -1041,16 +1118,14 @@ impl Visit for Rewriter<'_> {
 
 impl Rewriter<'_> {
     fn names(&self, expr: &Expression) -> bool {
-        let all = super::hcl::references(expr);
+        let all = references(expr);
         self.moves.iter().any(|m| m.owner && all.contains(&m.from))
     }
 
     fn address(&self, item: &Expression) -> Option<String> {
         match item {
             Expression::Traversal(t) => address_of(t).map(|(a, _)| a),
-            Expression::String(s) => super::hcl::references(&s.value().parse().ok()?)
-                .into_iter()
-                .next(),
+            Expression::String(s) => references(&s.value().parse().ok()?).into_iter().next(),
             _ => None,
         }
     }
@@ -1132,7 +1207,7 @@ impl Rewriter<'_> {
                 let skip = usize::from(zero || splat);
                 if next.is_some() && !zero && !splat && attribute(next).is_none() {
                     self.problems.push(format!(
-                        "`{}` picks an instance of it; change that by hand first",
+                        "`{}` picks an instance of it: change that, then patch again",
                         &self.text[span(traversal)]
                     ));
                     return;
@@ -1156,7 +1231,7 @@ impl Rewriter<'_> {
                         }
                         "arn" | "name" | "path" | "unique_id" | "create_date" | "description" | "tags" => {}
                         other => self.problems.push(format!(
-                            "`{}` uses {other}, which only the resource has; change that by hand first",
+                            "`{}` uses {other}, which only the resource has: change that, then patch again",
                             &self.text[span(traversal)]
                         )),
                     }
@@ -1206,8 +1281,10 @@ fn depend(text: &str, entry: &Entry<'_>, missing: &[&str]) -> Result<Vec<Edit>, 
     };
     let Some(list) = attribute.value.as_array() else {
         return Err(format!(
-            "the depends_on of {} is not a list; mend it by hand",
-            entry.address
+            "the depends_on of {} (line {}) is not a list: add {} to it, then patch again",
+            entry.address,
+            entry.line,
+            missing.join(", ")
         ));
     };
     let whole = span(list);
@@ -1257,10 +1334,10 @@ fn depend(text: &str, entry: &Entry<'_>, missing: &[&str]) -> Result<Vec<Edit>, 
 /// The WorkspaceTemplate that owns the role, and its WorkspaceTemplateApply. Namespace and provider are those of the
 /// file's first template.
 fn account_documents(input: &Input) -> String {
-    let first = input.modules.iter().find(|m| m.object.is_some());
+    let first = input.objects.modules.iter().find(|m| m.object.is_some());
     let namespace = first
         .and_then(|m| m.object.as_ref())
-        .and_then(|o: &ObjectRef| o.namespace.as_deref())
+        .and_then(|o| o.namespace.as_deref())
         .unwrap_or("default");
     let namespace = scalar(namespace);
     let provider = match first.and_then(|m| m.provider_config.as_deref()) {

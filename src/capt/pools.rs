@@ -3,42 +3,37 @@ use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Body, Structure};
 use serde_json::{Value, json};
 
-use super::hcl::{BlockKind, Entry, Evaluator, Graph, MARK, Val, elements, to_json};
+use super::beside::{Beside, NOTHING, without_actions};
+use super::hcl::{BlockKind, Entry, Evaluator, Graph, Val, Vars, elements, to_json};
+use super::placeholder::{self, MARK};
+use super::source::Manifest;
 use super::yaml;
 use crate::karpenter::objects::NodePool;
 use crate::karpenter::requirements::spot_verdict;
 
-/// Whether a pool can launch Spot instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spot {
-    /// It can.
     Yes(String),
-    /// It cannot.
     No(String),
-    /// What decides is only known when Terraform runs: taken as "it can", and said.
+    /// What decides is not in the files: counts as "it can", and the report says so.
     Unknown(String),
 }
 
 impl Spot {
-    /// Whether the module has to see to the role for this pool.
+    /// Whether the module has to take care of the role for this pool.
     pub fn needs_role(&self) -> bool {
         !matches!(self, Self::No(_))
     }
 }
 
-/// One NodePool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
-    /// `metadata.name`, if known.
     pub name: Option<String>,
-    /// Can it launch Spot, and why.
     pub spot: Spot,
 }
 
-/// A block that makes NodePools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolBlock {
-    /// Index in [`Graph::entries`].
     pub entry: usize,
     /// The pools, never empty.
     pub pools: Vec<Pool>,
@@ -47,20 +42,15 @@ pub struct PoolBlock {
 /// A block whose manifests could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unseen {
-    /// Index in [`Graph::entries`].
     pub entry: usize,
-    /// What is not known.
     pub why: String,
     /// The block's one purpose is to apply a manifest, so a NodePool may well be in it.
     pub manifest: bool,
 }
 
-/// What a module makes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Blocks that make NodePools.
     pub blocks: Vec<PoolBlock>,
-    /// Blocks that could not be read.
     pub unseen: Vec<Unseen>,
 }
 
@@ -68,6 +58,107 @@ pub struct Scan {
 struct Found {
     pools: Vec<Pool>,
     unreadable: Option<String>,
+}
+
+impl Found {
+    fn unknown(&mut self, why: String) {
+        self.pools.push(Pool {
+            name: None,
+            spot: Spot::Unknown(why),
+        });
+    }
+}
+
+/// What a Kubernetes object outside a module brings to a cluster.
+#[derive(Debug, Default)]
+pub struct Outside {
+    pub pools: Vec<Pool>,
+    /// It installs Karpenter itself.
+    pub karpenter: bool,
+}
+
+/// Reads a NodePool, the values of a chart's installation (HelmChartProxy, HelmRelease, Application), or manifests in a
+/// ConfigMap.
+pub fn outside(manifest: &Manifest, beside: &Beside) -> Outside {
+    let graph = Graph::new(&[], &NOTHING);
+    let eval = Evaluator::new(&graph, Vars::Open);
+    let mut json = manifest.value.clone();
+    placeholder::marked(&mut json);
+    let at = |path: &str| json.pointer(path).cloned().unwrap_or(Value::Null);
+    let text = |path: &str| at(path).as_str().map(str::to_owned);
+    let mut found = Found::default();
+    let charts: Vec<(Option<String>, Value)> = match manifest.object.kind.as_str() {
+        "HelmChartProxy" => vec![(text("/spec/chartName"), at("/spec/valuesTemplate"))],
+        "HelmRelease" => {
+            let chart = text("/spec/chart/spec/chart").or_else(|| text("/spec/chartRef/name"));
+            vec![(chart, at("/spec/values"))]
+        }
+        "Application" => {
+            let sources = at("/spec/sources");
+            let several = sources.as_array().into_iter().flatten().cloned();
+            let all = several.chain([at("/spec/source")]).filter(Value::is_object);
+            all.map(|source| {
+                let part = |path: &str| source.pointer(path).filter(|v| !v.is_null()).cloned();
+                let chart = source.get("chart").and_then(Value::as_str).map(str::to_owned);
+                let values = part("/helm/valuesObject").or_else(|| part("/helm/values"));
+                (chart, values.unwrap_or(Value::Null))
+            })
+            .collect()
+        }
+        kind => {
+            examine_json(&json, &eval, &mut found, kind == "ConfigMap", 0);
+            Vec::new()
+        }
+    };
+    let mut karpenter = false;
+    for (chart, values) in charts {
+        let values = match values {
+            Value::String(text) => {
+                let shown = without_actions(&text, &Value::Null).text;
+                yaml::json_documents(&shown).unwrap_or_else(|_| vec![Value::String(shown)])
+            }
+            other => vec![other],
+        };
+        for value in &values {
+            examine_json(value, &eval, &mut found, true, 0);
+        }
+        if let Some(chart) = chart {
+            karpenter |= installs_karpenter(&chart);
+            of_chart(&chart, &values, beside, &eval, &mut found);
+        }
+    }
+    Outside {
+        pools: found.pools,
+        karpenter,
+    }
+}
+
+/// Karpenter's own chart, which makes no NodePool, whatever its values.
+pub fn installs_karpenter(chart: &str) -> bool {
+    chart == "karpenter" || chart.ends_with("/karpenter")
+}
+
+/// The NodePools of a chart's templates, where the chart is beside the module; else of a chart with such a name.
+fn of_chart(chart: &str, values: &[Value], beside: &Beside, eval: &Evaluator<'_, '_>, found: &mut Found) {
+    if let Some(templates) = beside.chart(chart, values) {
+        for template in templates {
+            let before = found.pools.len();
+            examine_text(&template.text, eval, found, true, 0);
+            if template.conditional {
+                for pool in found.pools.iter_mut().skip(before) {
+                    pool.spot =
+                        Spot::Unknown(format!("a condition in the chart {chart} shapes its manifest"));
+                }
+            }
+        }
+        return;
+    }
+    let plain = chart.to_ascii_lowercase().replace(['_', '-'], "");
+    if plain.contains("nodepool") && found.pools.is_empty() {
+        found.unknown(format!(
+            "the chart {chart} makes it, and charts from elsewhere are not read"
+        ));
+    }
 }
 
 /// Finds the NodePools of a module: `kubectl_manifest`, `kubernetes_manifest`, `helm_release`, and manifests anywhere in
@@ -79,10 +170,7 @@ pub fn scan(graph: &Graph<'_>, eval: &Evaluator<'_, '_>) -> Scan {
             continue;
         }
         let body = &entry.block.body;
-        if body
-            .get_attribute("count")
-            .is_some_and(|c| eval.eval(&c.value) == Val::Num(0.0))
-        {
+        if entry.attr("count").is_some_and(|c| eval.eval(c) == Val::Num(0.0)) {
             continue;
         }
         let mut found = Found::default();
@@ -97,7 +185,7 @@ pub fn scan(graph: &Graph<'_>, eval: &Evaluator<'_, '_>) -> Scan {
             "k8s_manifest" => attribute(body, "content", &all, eval, &mut found),
             "helm_release" => {
                 manifest = false;
-                helm(body, &all, eval, &mut found);
+                helm(body, &all, graph.beside, eval, &mut found);
             }
             _ => {
                 manifest = false;
@@ -111,14 +199,13 @@ pub fn scan(graph: &Graph<'_>, eval: &Evaluator<'_, '_>) -> Scan {
                     Spot::Unknown("a template directive (%{ if } or %{ for }) shapes its manifest".into());
             }
         }
-        if let Some(why) = found.unreadable.filter(|_| found.pools.is_empty()) {
+        if let Some(why) = found.unreadable.take().filter(|_| found.pools.is_empty()) {
             let named = |s: &str| {
                 let s = s.to_ascii_lowercase().replace(['_', '-'], "");
                 s.contains("nodepool") && !s.contains("nodeclass")
             };
             if manifest && (named(&entry.address) || named(&why)) {
-                let spot = Spot::Unknown(format!("its manifest is {why}; by its name it is a NodePool"));
-                found.pools.push(Pool { name: None, spot });
+                found.unknown(format!("its manifest is {why}; by its name it is a NodePool"));
             } else {
                 scan.unseen.push(Unseen {
                     entry: index,
@@ -139,10 +226,10 @@ pub fn scan(graph: &Graph<'_>, eval: &Evaluator<'_, '_>) -> Scan {
 
 /// The elements of a block's `for_each`, as far as they are known.
 fn each_value(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Vec<(String, Val)> {
-    let Some(for_each) = entry.block.body.get_attribute("for_each") else {
+    let Some(for_each) = entry.attr("for_each") else {
         return Vec::new();
     };
-    let all = elements(&eval.eval(&for_each.value)).unwrap_or_default();
+    let all = elements(&eval.eval(for_each)).unwrap_or_default();
     all.into_iter()
         .map(|(key, value)| match key {
             Val::Str(k) => (k, value),
@@ -175,27 +262,26 @@ fn attribute(body: &Body, name: &str, all: &[(String, Val)], eval: &Evaluator<'_
     }
 }
 
-fn helm(body: &Body, all: &[(String, Val)], eval: &Evaluator<'_, '_>, found: &mut Found) {
+fn helm(body: &Body, all: &[(String, Val)], beside: &Beside, eval: &Evaluator<'_, '_>, found: &mut Found) {
+    let mut known = Vec::new();
     if let Some(values) = body.get_attribute("values") {
         for value in values_of(&values.value, all, eval) {
-            match value {
-                Val::List(items) => items.iter().for_each(|i| examine(i, eval, found, true, 0)),
-                other => examine(&other, eval, found, true, 0),
+            let items = match value {
+                Val::List(items) => items,
+                other => vec![other],
+            };
+            for item in &items {
+                examine(item, eval, found, true, 0);
+                match item {
+                    Val::Str(text) => known.extend(yaml::json_documents(text).unwrap_or_default()),
+                    other => known.extend(to_json(other)),
+                }
             }
         }
     }
-    let chart = body.get_attribute("chart").map(|c| eval.eval(&c.value));
-    if let Some(Val::Str(chart)) = chart {
-        let plain = chart.to_ascii_lowercase().replace(['_', '-'], "");
-        if plain.contains("nodepool") && found.pools.is_empty() {
-            let why = format!("the chart {chart} makes it, and charts are not read");
-            found.pools.push(Pool {
-                name: None,
-                spot: Spot::Unknown(why),
-            });
-        }
-        // Karpenter's own chart makes no NodePool, whatever its values.
-        if chart == "karpenter" || chart.ends_with("/karpenter") || chart == "karpenter-crd" {
+    if let Some(Val::Str(chart)) = body.get_attribute("chart").map(|c| eval.eval(&c.value)) {
+        of_chart(&chart, &known, beside, eval, found);
+        if installs_karpenter(&chart) || chart == "karpenter-crd" {
             found.unreadable = None;
         }
     }
@@ -229,7 +315,7 @@ fn anywhere(body: &Body, all: &[(String, Val)], eval: &Evaluator<'_, '_>, found:
     }
 }
 
-/// Looks for NodePools in a value. `deep`: the value is no manifest itself but may carry some.
+/// Looks for NodePools in a value. `deep`: the value is not a manifest itself but may carry some.
 fn examine(value: &Val, eval: &Evaluator<'_, '_>, found: &mut Found, deep: bool, depth: usize) {
     if depth > 16 {
         return;
@@ -273,10 +359,7 @@ fn examine_text(text: &str, eval: &Evaluator<'_, '_>, found: &mut Found, deep: b
                 .iter()
                 .for_each(|d| examine_json(d, eval, found, deep, depth + 1));
             if found.pools.len() == before && mentions_pool(text) && documents.iter().any(Value::is_string) {
-                found.pools.push(Pool {
-                    name: None,
-                    spot: Spot::Unknown("its manifest could not be read".into()),
-                });
+                found.unknown("its manifest could not be read".into());
             }
         }
         Ok(documents) if !mentions_pool(text) => {
@@ -294,10 +377,7 @@ fn examine_text(text: &str, eval: &Evaluator<'_, '_>, found: &mut Found, deep: b
                 Ok(_) => "its manifest stands in a command".into(),
             };
             if mentions_pool(text) {
-                found.pools.push(Pool {
-                    name: None,
-                    spot: Spot::Unknown(why),
-                });
+                found.unknown(why);
             } else if !deep {
                 found.unreadable = Some(why);
             }
@@ -467,13 +547,13 @@ fn is_provisioner(pool: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hcl::Vars;
+    use super::super::hcl::parse;
     use super::*;
 
     /// What a module makes: address, name, `yes`/`no`/`unknown`; unseen blocks as `address: unseen`.
     fn seen(text: &str) -> Vec<String> {
-        let body = hcl_edit::parser::parse_body(text).expect("parses");
-        let graph = Graph::new(&[(text, &body)]);
+        let body = parse(text).expect("parses");
+        let graph = Graph::new(&[(text, &body)], &NOTHING);
         let found = scan(&graph, &Evaluator::new(&graph, Vars::Open));
         let mut out = Vec::new();
         for block in found.blocks {
@@ -673,18 +753,18 @@ resource "kubectl_manifest" "conditional" {
         kubernetes_manifest.object merged unknown: its karpenter.sh/capacity-type requirement depends on var.all (set from outside)
         kubectl_manifest.each a yes
         kubectl_manifest.each b no
-        kubectl_manifest.template ? unknown: its manifest is templatefile(".../nodepool.yaml.tpl"), which is not read; by its name it is a NodePool
+        kubectl_manifest.template ? unknown: its manifest is templatefile("./nodepool.yaml.tpl"), which is not read; by its name it is a NodePool
         kubectl_manifest.docs from-docs yes
         kubectl_manifest.set pool-x yes
         kubectl_manifest.set pool-y yes
         helm_release.extra shared no
         helm_release.extra in-text yes
-        helm_release.pools ? unknown: the chart oci://example.com/charts/default-nodepool makes it, and charts are not read
+        helm_release.pools ? unknown: the chart oci://example.com/charts/default-nodepool makes it, and charts from elsewhere are not read
         null_resource.apply ? unknown: its manifest could not be read as YAML (mapping values are not allowed in this context)
         module.karpenter_resources shared no
         kubectl_manifest.provisioner old no
         kubectl_manifest.conditional shared no
-        kubectl_manifest.other_template: unseen, file(".../x.yaml"), which is not read
+        kubectl_manifest.other_template: unseen, file("./x.yaml"), which is not read
         helm_release.unread: unseen, file("values.yaml"), which is not read
         "#);
     }

@@ -1,10 +1,15 @@
-//! What `template check` says: the report as data, and as text, JSON, YAML and SARIF.
-use std::fmt::Write as _;
-
+//! What `template check` says: the report as data, for people and as SARIF.
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::source::ObjectRef;
+use crate::model::Remedy;
+use crate::report::json::{pretty, to_yaml};
+use crate::report::{Envelope, Verdict, docs_url};
+use crate::text::Output;
+use crate::text::sanitize::{line, short_line};
+use crate::text::style::{Style, bold, dim, wrap};
 
 /// How bad a finding is. Errors and warnings make the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -20,7 +25,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// `error`, `warning` or `note`: also SARIF's levels.
+    /// Also SARIF's levels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Note => "note",
@@ -35,7 +40,6 @@ impl Severity {
 pub struct Rule {
     /// Kebab-case, never reused.
     pub id: &'static str,
-    /// A few words.
     pub title: &'static str,
     /// Why it matters.
     pub explanation: &'static str,
@@ -43,7 +47,16 @@ pub struct Rule {
     pub severity: Severity,
 }
 
-/// The rules, in the order in which they are explained.
+const fn rule(severity: Severity, id: &'static str, title: &'static str, explanation: &'static str) -> Rule {
+    Rule {
+        id,
+        title,
+        explanation,
+        severity,
+    }
+}
+
+/// In the order in which docs/templates.md explains them.
 pub const RULES: &[Rule] = &[
     NEITHER,
     NOT_WAITED,
@@ -58,124 +71,108 @@ pub const RULES: &[Rule] = &[
     CHECK_WARNS,
     NO_WORDS,
     HIDDEN,
+    PLACEHOLDER,
 ];
 
-/// The role is neither made nor required.
-pub const NEITHER: Rule = Rule {
-    id: "role-neither-made-nor-required",
-    title: "Nothing makes or requires the Spot role",
-    explanation: "A NodePool that can launch Spot needs the account's service-linked role AWSServiceRoleForEC2Spot. Without it the \
-cluster comes up, and from Karpenter 1.5 on nothing says why no Spot instance ever starts.",
-    severity: Severity::Error,
-};
-/// Made or required, but the pool does not wait.
-pub const NOT_WAITED: Rule = Rule {
-    id: "role-not-waited-for",
-    title: "The NodePool does not wait for the Spot role",
-    explanation: "Terraform orders blocks by references and depends_on only. Without either the NodePool may be applied before the role \
-is there, or although it could not be made.",
-    severity: Severity::Error,
-};
-/// Unguarded creation.
-pub const FAILS: Rule = Rule {
-    id: "role-creation-fails-where-it-exists",
-    title: "Creating the role fails where it exists",
-    explanation: "The role is there once per account. Creating it again is answered with InvalidInput (\"has been taken in this \
-account\"), and the apply stops: in every account where Spot was used before, and for the second cluster of any account. \
-lifecycle.ignore_changes does nothing before creation.",
-    severity: Severity::Error,
-};
-/// `count` from a data source that sees its own resource.
-pub const FLIPS: Rule = Rule {
-    id: "role-count-flips",
-    title: "The role is made and destroyed in turn",
-    explanation: "A count that asks whether the role exists sees the role that it made itself: the first apply creates it, the next \
-plans to destroy it.",
-    severity: Severity::Error,
-};
-/// No `prevent_destroy`.
-pub const DESTROY: Rule = Rule {
-    id: "destroy-takes-the-role",
-    title: "Destroying this workspace takes the account's role",
-    explanation: "The role belongs to the account, not to a cluster. A workspace that owns it without prevent_destroy deletes it with \
-itself, and every other cluster of the account loses Spot.",
-    severity: Severity::Error,
-};
-/// The role in a cluster's module.
-pub const PER_CLUSTER: Rule = Rule {
-    id: "role-owned-per-cluster",
-    title: "A cluster's module owns the account's role",
-    explanation: "A module that is applied once per cluster is the wrong owner of something that is there once per account: one cluster \
-has it in its state, the others cannot, and the owner cannot be destroyed alone.",
-    severity: Severity::Warning,
-};
-/// `count = 0`
-pub const READ_NEVER: Rule = Rule {
-    id: "role-read-never",
-    title: "A data source with count = 0 reads nothing",
-    explanation: "count = 0 removes the block from the plan: it neither finds the role nor fails without it, and depends_on on it \
-waits for nothing.",
-    severity: Severity::Warning,
-};
-/// Guarded, off by default, nothing else.
-pub const ON_REQUEST: Rule = Rule {
-    id: "role-made-only-on-request",
-    title: "The role is made only where a variable says so",
-    explanation: "With the variables' defaults the module neither makes nor requires the role, so where nobody sets them the NodePool is \
-applied without it.",
-    severity: Severity::Warning,
-};
-/// An `aws_iam_role` of that name.
-pub const ORDINARY: Rule = Rule {
-    id: "role-not-service-linked",
-    title: "An ordinary role has the Spot role's name",
-    explanation: "EC2 Spot uses the service-linked role under /aws-service-role/spot.amazonaws.com/, which only \
-CreateServiceLinkedRole makes. An ordinary role of the same name does nothing for it and stands in its way.",
-    severity: Severity::Error,
-};
-/// A `custom_suffix`, or a name with its path.
-pub const MISNAMED: Rule = Rule {
-    id: "role-misnamed",
-    title: "The Spot role is named as IAM does not name it",
-    explanation: "The role is AWSServiceRoleForEC2Spot in every account. EC2 Spot takes no custom suffix, and a data source finds a \
-role by its name without the path.",
-    severity: Severity::Error,
-};
-/// `check` blocks.
-pub const CHECK_WARNS: Rule = Rule {
-    id: "check-block-only-warns",
-    title: "A check block does not stop an apply",
-    explanation: "Terraform's check blocks print a warning and go on, so they do not require the role.",
-    severity: Severity::Note,
-};
-/// A failure without advice.
-pub const NO_WORDS: Rule = Rule {
-    id: "role-missing-says-nothing",
-    title: "A missing role ends the plan without advice",
-    explanation: "data \"aws_iam_role\" fails where the role is missing, in the provider's words. A precondition can say how to create \
-it before the read fails.",
-    severity: Severity::Note,
-};
-/// `|| true`
-pub const HIDDEN: Rule = Rule {
-    id: "role-creation-failure-hidden",
-    title: "A failed creation of the role goes unnoticed",
-    explanation: "`|| true` and on_failure = continue swallow \"the role exists\", which is meant, and a denial, which is not: the cluster \
-comes up without the role.",
-    severity: Severity::Note,
-};
+pub const NEITHER: Rule = rule(
+    Severity::Error,
+    "role-neither-made-nor-required",
+    "Nothing creates or requires the Spot role",
+    "A NodePool that can launch Spot needs the account's service-linked role AWSServiceRoleForEC2Spot. Without the role the \
+     cluster comes up, no Spot instance ever starts, and Karpenter 1.5 and later do not say why.",
+);
+pub const NOT_WAITED: Rule = rule(
+    Severity::Error,
+    "role-not-waited-for",
+    "The NodePool does not wait for the Spot role",
+    "Terraform orders blocks by references and depends_on only. Without either, the NodePool may be applied before the role \
+     exists, or although the role could not be created.",
+);
+pub const FAILS: Rule = rule(
+    Severity::Error,
+    "role-creation-fails-where-it-exists",
+    "Creating the role fails where it exists",
+    "An account has this role once. Creating it again fails with InvalidInput (\"has been taken in this account\"), and the \
+     apply stops: in every account that used Spot before, and for the second cluster of any account. lifecycle.ignore_changes \
+     has no effect before creation.",
+);
+pub const FLIPS: Rule = rule(
+    Severity::Error,
+    "role-count-flips",
+    "The role is created and destroyed in turn",
+    "A count that asks whether the role exists sees the role that it created itself: the first apply creates the role, the \
+     next one plans to destroy it.",
+);
+pub const DESTROY: Rule = rule(
+    Severity::Error,
+    "destroy-takes-the-role",
+    "Destroying this workspace deletes the account's role",
+    "The role belongs to the account, not to a cluster. A workspace that owns it without prevent_destroy deletes it when it is \
+     destroyed, and every other cluster of the account loses Spot.",
+);
+pub const PER_CLUSTER: Rule = rule(
+    Severity::Warning,
+    "role-owned-per-cluster",
+    "A cluster's module owns the account's role",
+    "A module that is applied once per cluster is the wrong owner of something that exists once per account: one cluster has \
+     it in its state, the others cannot, and the owner cannot be destroyed alone.",
+);
+pub const READ_NEVER: Rule = rule(
+    Severity::Warning,
+    "role-read-never",
+    "A data source with count = 0 reads nothing",
+    "count = 0 removes the block from the plan: it neither finds the role nor fails without it, and depends_on on it waits for \
+     nothing.",
+);
+pub const ON_REQUEST: Rule = rule(
+    Severity::Warning,
+    "role-made-only-on-request",
+    "The role is created only where a variable says so",
+    "With the variables' defaults the module neither creates nor requires the role, so the NodePool is applied without it \
+     unless somebody sets them.",
+);
+pub const ORDINARY: Rule = rule(
+    Severity::Error,
+    "role-not-service-linked",
+    "An ordinary role has the Spot role's name",
+    "EC2 Spot uses the service-linked role under /aws-service-role/spot.amazonaws.com/, which only CreateServiceLinkedRole \
+     creates. An ordinary role of the same name does nothing for Spot and stands in the way.",
+);
+pub const MISNAMED: Rule = rule(
+    Severity::Error,
+    "role-misnamed",
+    "The Spot role has another name in IAM",
+    "The role is called AWSServiceRoleForEC2Spot in every account. EC2 Spot takes no custom suffix, and a data source finds a \
+     role by its name without the path.",
+);
+pub const CHECK_WARNS: Rule = rule(
+    Severity::Note,
+    "check-block-only-warns",
+    "A check block does not stop an apply",
+    "Terraform's check blocks print a warning and go on, so they do not require the role.",
+);
+pub const NO_WORDS: Rule = rule(
+    Severity::Note,
+    "role-missing-says-nothing",
+    "A missing role ends the plan without advice",
+    "data \"aws_iam_role\" fails where the role is missing, with the provider's message. A precondition can say how to create \
+     the role before the read fails.",
+);
+pub const HIDDEN: Rule = rule(
+    Severity::Note,
+    "role-creation-failure-hidden",
+    "A failed creation of the role goes unnoticed",
+    "`|| true` and on_failure = continue swallow \"the role exists\", which is intended, and a denial, which is not: the \
+     cluster comes up without the role.",
+);
+pub const PLACEHOLDER: Rule = rule(
+    Severity::Note,
+    "placeholder-not-filled-in",
+    "A placeholder is not filled in",
+    "envsubst and `clusterctl generate` replace ${NAME} before a file is applied. Until then neither Kubernetes nor Terraform \
+     takes the file, and what the placeholder decides is unknown.",
+);
 
-/// How to mend a finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Fix {
-    /// In words.
-    pub text: String,
-    /// Commands that can be pasted.
-    pub commands: Vec<String>,
-}
-
-/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -192,23 +189,43 @@ pub struct Finding {
     /// The line in a YAML file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub yaml_line: Option<usize>,
-    /// The line in the Terraform module.
-    pub hcl_line: usize,
-    /// The object that carries the module.
+    /// The line in the Terraform module; none for what stands outside one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hcl_line: Option<usize>,
+    /// The object that carries the module, or the object itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectRef>,
-    /// The block's address in the module.
+    /// The block's address in the module; empty for what stands outside one.
     pub block: String,
-    /// How to mend it.
-    pub fix: Fix,
+    /// What to do.
+    pub fix: Remedy,
 }
 
 impl Finding {
     /// The line in the file, whichever kind it is.
     pub fn file_line(&self) -> Option<usize> {
-        self.file
-            .as_ref()
-            .map(|_| self.yaml_line.unwrap_or(self.hcl_line))
+        self.file.as_ref().and(self.yaml_line.or(self.hcl_line))
+    }
+
+    fn rule(&self) -> Option<&'static Rule> {
+        RULES.iter().find(|rule| rule.id == self.id)
+    }
+
+    fn place(&self) -> String {
+        let module = self.hcl_line.map(|line| format!("module line {line}"));
+        match (&self.file, self.yaml_line, &self.object) {
+            (Some(file), Some(line), _) => {
+                format!(
+                    "{file}:{line}{}",
+                    module.map(|m| format!(" ({m})")).unwrap_or_default()
+                )
+            }
+            (Some(file), None, _) => format!("{file}:{}", self.hcl_line.unwrap_or(1)),
+            (None, _, object) => {
+                let object = object.as_ref().map(ToString::to_string);
+                object.into_iter().chain(module).collect::<Vec<_>>().join(", ")
+            }
+        }
     }
 }
 
@@ -221,11 +238,10 @@ pub enum CanSpot {
     Yes,
     /// It cannot.
     No,
-    /// Only Terraform will know; taken as yes.
+    /// Not decided by the files; counts as yes.
     Unknown,
 }
 
-/// A NodePool that a module makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -233,23 +249,24 @@ pub struct PoolReport {
     /// Its name, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The block that makes it.
+    /// The block that makes it; for a pool outside a module, the object.
     pub block: String,
-    /// That block's line in a YAML file.
+    /// Its line in a YAML file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub yaml_line: Option<usize>,
-    /// That block's line in the module.
-    pub hcl_line: usize,
+    /// Its block's line in the module.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hcl_line: Option<usize>,
     /// Can it launch Spot?
     pub spot: CanSpot,
     /// Why.
     pub why: String,
-    /// What makes or requires the role and comes before it.
+    /// What creates or requires the role and comes before it.
     pub waits_for: Vec<String>,
 }
 
-/// One module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One module, or one file of Kubernetes objects beside modules.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleReport {
@@ -266,7 +283,7 @@ pub struct ModuleReport {
     pub skipped: Option<String>,
     /// Its NodePools.
     pub node_pools: Vec<PoolReport>,
-    /// The blocks that make the role.
+    /// The blocks that create the role.
     pub makes_role: Vec<String>,
     /// The blocks that require it.
     pub requires_role: Vec<String>,
@@ -274,20 +291,6 @@ pub struct ModuleReport {
     pub not_seen: Vec<String>,
 }
 
-/// The whole answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Every NodePool that can launch Spot waits for the role, and nothing else was found.
-    Ready,
-    /// Something was found.
-    NotReady,
-    /// Nothing was found, but something that matters could not be read.
-    Undecided,
-}
-
-/// Counts of findings and modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
@@ -303,16 +306,22 @@ pub struct Summary {
     pub skipped: usize,
 }
 
-/// What `template check` says. JSON and YAML are this, field by field.
+/// What JSON and YAML are.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "TemplateReport"))]
+pub struct Document<'a> {
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    #[serde(flatten)]
+    pub report: &'a TemplateReport,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateReport {
-    /// `capt-spot/v1`
-    pub api_version: &'static str,
-    /// `TemplateReport`
-    pub kind: &'static str,
-    /// The answer.
+    /// Ready: every NodePool that can launch Spot waits for the role, and nothing else was found.
     pub verdict: Verdict,
     /// Why it is undecided; empty otherwise.
     pub undecided: Vec<String>,
@@ -326,8 +335,8 @@ pub struct TemplateReport {
 
 impl TemplateReport {
     /// Puts a report together and draws the verdict: errors and warnings count, notes do not.
-    pub fn new(mut findings: Vec<Finding>, modules: Vec<ModuleReport>, undecided: Vec<String>) -> Self {
-        let place = |f: &Finding| {
+    pub fn new(mut findings: Vec<Finding>, modules: Vec<ModuleReport>, mut undecided: Vec<String>) -> Self {
+        findings.sort_by_key(|f| {
             (
                 f.file.clone(),
                 f.yaml_line,
@@ -336,8 +345,7 @@ impl TemplateReport {
                 std::cmp::Reverse(f.severity),
                 f.id,
             )
-        };
-        findings.sort_by_key(place);
+        });
         let count = |s| findings.iter().filter(|f| f.severity == s).count();
         let skipped = modules.iter().filter(|m| m.skipped.is_some()).count();
         let summary = Summary {
@@ -348,20 +356,14 @@ impl TemplateReport {
             skipped,
         };
         let verdict = if summary.error + summary.warning > 0 {
+            undecided.clear();
             Verdict::NotReady
         } else if undecided.is_empty() {
             Verdict::Ready
         } else {
             Verdict::Undecided
         };
-        let undecided = if verdict == Verdict::Undecided {
-            undecided
-        } else {
-            Vec::new()
-        };
         Self {
-            api_version: "capt-spot/v1",
-            kind: "TemplateReport",
             verdict,
             undecided,
             summary,
@@ -370,54 +372,53 @@ impl TemplateReport {
         }
     }
 
-    /// 0 ready, 1 findings, 3 undecided.
-    pub fn exit_code(&self) -> u8 {
-        match self.verdict {
-            Verdict::Ready => 0,
-            Verdict::NotReady => 1,
-            Verdict::Undecided => 3,
+    pub fn render(&self, format: Output, style: Style, now: Timestamp) -> String {
+        let document = || Document {
+            envelope: Envelope::new("TemplateReport", "template-report", now),
+            report: self,
+        };
+        match format {
+            Output::Json => pretty(&document()),
+            Output::Yaml => to_yaml(&document()),
+            Output::Sarif => self.sarif(),
+            _ => self.text(style),
         }
     }
 
-    /// For people.
-    pub fn text(&self) -> String {
+    pub fn text(&self, style: Style) -> String {
         let mut out = String::new();
         for module in &self.modules {
-            module_text(&mut out, module);
+            module_text(&mut out, style, module);
         }
         for finding in &self.findings {
-            finding_text(&mut out, finding);
+            finding_text(&mut out, style, finding);
         }
         let s = &self.summary;
-        let answer = match self.verdict {
-            Verdict::Ready if self.modules.iter().all(|m| m.node_pools.is_empty()) => {
-                "READY: no NodePool that can launch Spot was found, and nothing that would hurt the role"
-                    .to_owned()
-            }
-            Verdict::Ready => "READY: every NodePool that can launch Spot waits for the role".to_owned(),
-            Verdict::NotReady => format!(
-                "NOT READY: {}, {}",
-                plural(s.error, "error"),
-                plural(s.warning, "warning")
+        let (word, rest) = match self.verdict {
+            Verdict::Ready if self.modules.iter().all(|m| m.node_pools.is_empty()) => (
+                "READY",
+                "no NodePool that can launch Spot was found, and nothing that endangers the role".to_owned(),
             ),
-            Verdict::Undecided => format!("UNDECIDED: {}", self.undecided.join("; ")),
+            Verdict::Ready => (
+                "READY",
+                "every NodePool that can launch Spot waits for the role".to_owned(),
+            ),
+            Verdict::NotReady => (
+                "NOT READY",
+                format!("{}, {}", plural(s.error, "error"), plural(s.warning, "warning")),
+            ),
+            Verdict::Undecided => ("UNDECIDED", self.undecided.join("; ")),
         };
-        wrapped(&mut out, &answer, "", "  ");
-        sanitised(&out)
+        let answer = wrap(style, 0, 2, &format!("{word}: {}", line(&rest)));
+        match answer.split_once(':') {
+            Some((word, rest)) => out += &format!("{}:{rest}\n", style.paint(bold(), word)),
+            None => out += &answer,
+        }
+        out
     }
 
-    /// As JSON, ending with a line end.
-    pub fn json(&self) -> String {
-        escaped(&serde_json::to_string_pretty(self).unwrap_or_default())
-    }
-
-    /// As YAML.
-    pub fn yaml(&self) -> String {
-        sanitised(&crate::report::json::plain_yaml(self))
-    }
-
-    /// As SARIF 2.1.0, for code scanning.
-    pub fn sarif(&self) -> String {
+    /// SARIF 2.1.0, for code scanning.
+    fn sarif(&self) -> String {
         let rules: Vec<Value> = RULES
             .iter()
             .map(|r| {
@@ -425,54 +426,25 @@ impl TemplateReport {
                     "id": r.id,
                     "shortDescription": { "text": r.title },
                     "fullDescription": { "text": r.explanation },
+                    "helpUri": docs_url("templates.md"),
                     "defaultConfiguration": { "level": r.severity.as_str() },
                 })
             })
             .collect();
-        let results: Vec<Value> = self
-            .findings
-            .iter()
-            .map(|f| {
-                let mut location = json!({});
-                if let (Some(file), Some(line)) = (&f.file, f.file_line()) {
-                    location["physicalLocation"] = json!({
-                        "artifactLocation": { "uri": uri(file) },
-                        "region": { "startLine": line },
-                    });
-                }
-                let object = f.object.as_ref().map(|o| format!("{o}: ")).unwrap_or_default();
-                location["logicalLocations"] =
-                    json!([{ "fullyQualifiedName": sanitised(&format!("{object}{}", f.block)) }]);
-                let fix = if f.fix.commands.is_empty() {
-                    String::new()
-                } else {
-                    format!(" ({})", f.fix.commands.join("; "))
-                };
-                json!({
-                    "ruleId": f.id,
-                    "ruleIndex": RULES.iter().position(|r| r.id == f.id),
-                    "level": f.severity.as_str(),
-                    "message": { "text": format!("{} Fix: {}{fix}", f.message, f.fix.text) },
-                    "locations": [location],
-                    "properties": { "hclLine": f.hcl_line, "yamlLine": f.yaml_line },
-                })
-            })
-            .collect();
-        let notifications: Vec<Value> = self
-            .modules
-            .iter()
-            .filter_map(|m| m.skipped.as_ref().map(|why| (m, why)))
-            .map(|(m, why)| {
-                let object = m.object.as_ref().map(ToString::to_string).unwrap_or_default();
-                json!({ "level": "note", "message": { "text": format!("{object} was skipped: {why}") } })
-            })
+        let skipped = self.modules.iter().filter_map(|m| {
+            let why = m.skipped.as_ref()?;
+            let object = m.object.as_ref().map(ToString::to_string).unwrap_or_default();
+            Some(json!({ "level": "note", "message": { "text": format!("{object} was skipped: {why}") } }))
+        });
+        let notifications: Vec<Value> = skipped
             .chain(
                 self.undecided
                     .iter()
                     .map(|u| json!({ "level": "warning", "message": { "text": u } })),
             )
             .collect();
-        let sarif = json!({
+        let results: Vec<Value> = self.findings.iter().map(sarif_result).collect();
+        pretty(&json!({
             "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
             "version": "2.1.0",
             "runs": [{
@@ -482,21 +454,42 @@ impl TemplateReport {
                     "informationUri": env!("CARGO_PKG_REPOSITORY"),
                     "rules": rules,
                 } },
-                "invocations": [{ "executionSuccessful": true, "exitCode": self.exit_code(),
+                "invocations": [{ "executionSuccessful": true, "exitCode": self.verdict.exit_code(),
                                   "toolExecutionNotifications": notifications }],
                 "results": results,
             }],
-        });
-        escaped(&serde_json::to_string_pretty(&sarif).unwrap_or_default())
+        }))
     }
 }
 
-fn plural(n: usize, word: &str) -> String {
-    if n == 1 {
-        format!("1 {word}")
-    } else {
-        format!("{n} {word}s")
+fn sarif_result(f: &Finding) -> Value {
+    let object = f.object.as_ref().map(|o| format!("{o}: ")).unwrap_or_default();
+    let mut location =
+        json!({ "logicalLocations": [{ "fullyQualifiedName": format!("{object}{}", f.block) }] });
+    if let (Some(file), Some(line)) = (&f.file, f.file_line()) {
+        location["physicalLocation"] = json!({
+            "artifactLocation": { "uri": uri(file) },
+            "region": { "startLine": line },
+        });
     }
+    let fix = if f.fix.commands.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", f.fix.commands.join("; "))
+    };
+    json!({
+        "ruleId": f.id,
+        "ruleIndex": RULES.iter().position(|r| r.id == f.id),
+        "level": f.severity.as_str(),
+        "message": { "text": format!("{} Fix: {}{fix}", f.message, f.fix.text) },
+        "locations": [location],
+        "properties": { "hclLine": f.hcl_line, "yamlLine": f.yaml_line },
+        "partialFingerprints": { "captSpotFinding/v1": format!("{}/{object}{}/{}", f.file.as_deref().unwrap_or_default(), f.block, f.id) },
+    })
+}
+
+fn plural(n: usize, word: &str) -> String {
+    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 
 fn uri(file: &str) -> String {
@@ -509,22 +502,30 @@ fn uri(file: &str) -> String {
     percent_encoding::utf8_percent_encode(&file.replace('\\', "/"), KEEP).to_string()
 }
 
-fn module_text(out: &mut String, module: &ModuleReport) {
+/// A paragraph: the first line after `first` blanks, the others after `rest`.
+fn put(out: &mut String, style: Style, first: usize, rest: usize, text: &str) {
+    out.push_str(&" ".repeat(first));
+    out.push_str(&wrap(style, first, rest, &short_line(text)));
+    out.push('\n');
+}
+
+fn module_text(out: &mut String, style: Style, module: &ModuleReport) {
     let name = match (&module.object, module.files.first()) {
         (Some(object), Some(file)) => format!("{object} ({file})"),
         (Some(object), None) => object.to_string(),
         (None, _) => module.files.join(", "),
     };
-    let _ = writeln!(out, "{name}");
+    *out += &format!("{}\n", style.paint(bold(), &line(&name)));
     if let Some(why) = &module.skipped {
-        wrapped(out, &format!("skipped: {why}"), "  ", "    ");
+        put(out, style, 2, 4, &format!("skipped: {why}"));
     }
     if !module.used_by.is_empty() {
-        wrapped(
+        put(
             out,
+            style,
+            2,
+            4,
             &format!("used by CAPTControlPlane {}", module.used_by.join(", ")),
-            "  ",
-            "    ",
         );
     }
     for pool in &module.node_pools {
@@ -533,85 +534,48 @@ fn module_text(out: &mut String, module: &ModuleReport) {
             CanSpot::No => "cannot launch Spot",
             CanSpot::Unknown => "may launch Spot",
         };
-        let name = pool.name.as_deref().unwrap_or("(name not known)");
+        let name = pool.name.as_deref().unwrap_or("(name unknown)");
         let wait = match (pool.spot, pool.waits_for.is_empty()) {
             (CanSpot::No, _) => String::new(),
-            (_, true) => "; waits for nothing that makes or requires the role".into(),
+            (_, true) => "; waits for nothing that creates or requires the role".into(),
             (_, false) => format!("; waits for {}", pool.waits_for.join(", ")),
         };
-        wrapped(
-            out,
-            &format!("NodePool {name} ({}) {spot}: {}{wait}", pool.block, pool.why),
-            "  ",
-            "    ",
-        );
+        let by = match pool.block.starts_with("NodePool ") {
+            true => String::new(),
+            false => format!(" ({})", pool.block),
+        };
+        let text = format!("NodePool {name}{by} {spot}: {}{wait}", pool.why);
+        put(out, style, 2, 4, &text);
     }
     for unseen in &module.not_seen {
-        wrapped(out, &format!("not seen: {unseen}"), "  ", "    ");
+        put(out, style, 2, 4, &format!("not seen: {unseen}"));
     }
     out.push('\n');
 }
 
-fn finding_text(out: &mut String, f: &Finding) {
-    let place = match (&f.file, f.yaml_line) {
-        (Some(file), Some(line)) => format!("{file}:{line} (module line {})", f.hcl_line),
-        (Some(file), None) => format!("{file}:{}", f.hcl_line),
-        (None, _) => {
-            let object = f.object.as_ref().map(ToString::to_string).unwrap_or_default();
-            format!("{object}, module line {}", f.hcl_line)
-        }
+fn finding_text(out: &mut String, style: Style, f: &Finding) {
+    use anstyle::AnsiColor;
+    let color = match f.severity {
+        Severity::Error => AnsiColor::Red.on_default().bold(),
+        Severity::Warning => AnsiColor::Yellow.on_default(),
+        Severity::Note => dim(),
     };
-    let _ = writeln!(out, "{} {}  {place}", f.severity.as_str(), f.id);
-    wrapped(out, &f.message, "  ", "  ");
-    wrapped(out, &format!("fix: {}", f.fix.text), "  ", "       ");
+    *out += &format!(
+        "{} {}  {}\n",
+        style.paint(color, f.severity.as_str()),
+        style.paint(bold(), f.rule().map_or(f.id, |rule| rule.title)),
+        style.paint(dim(), f.id)
+    );
+    put(out, style, 2, 4, &f.place());
+    put(out, style, 2, 2, &f.message);
+    put(out, style, 2, 7, &format!("fix: {}", f.fix.text));
     for command in &f.fix.commands {
-        let _ = writeln!(out, "       $ {command}");
+        *out += &format!("       {}\n", line(command));
     }
-    out.push('\n');
-}
-
-fn wrapped(out: &mut String, text: &str, first: &str, rest: &str) {
-    let options = textwrap::Options::new(110)
-        .initial_indent(first)
-        .subsequent_indent(rest)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    for line in textwrap::wrap(&sanitised(text).replace('\n', " "), options) {
-        let _ = writeln!(out, "{line}");
-    }
-}
-
-/// JSON with what could steer a terminal as `\uXXXX`, ending with a line end. serde_json leaves C1 controls and direction
-/// overrides as they are; they can only stand in strings.
-fn escaped(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        if c != '\n' && steers(c) {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        } else {
-            out.push(c);
+    for snippet in &f.fix.snippets {
+        for row in snippet.text.lines() {
+            *out += &format!("       {}\n", line(row)).replace("       \n", "\n");
         }
     }
-    out + "\n"
-}
-
-/// Controls, and direction overrides, which make a line read as what it is not.
-fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A text from elsewhere without control characters, so that it cannot steer a terminal.
-pub fn sanitised(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c != '\n' && c != '\t' && steers(c) {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    out.push('\n');
 }

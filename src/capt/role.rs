@@ -8,9 +8,7 @@ use hcl_edit::visit::{Visit, visit_element, visit_expr};
 
 use super::hcl::{BlockKind, Entry, Evaluator, Graph, Val, elements, references};
 
-/// The role's name in every account.
 pub const ROLE: &str = "AWSServiceRoleForEC2Spot";
-/// The service that the role is linked to.
 pub const SERVICE: &str = "spot.amazonaws.com";
 /// The path that only service-linked roles can have.
 pub const PATH: &str = "/aws-service-role/spot.amazonaws.com/";
@@ -20,51 +18,51 @@ pub const PATH: &str = "/aws-service-role/spot.amazonaws.com/";
 pub enum Guard {
     /// No `count` and no `for_each`, or one that always holds.
     Always,
-    /// `count = 0`
     Never,
     /// By variables; what it does with their defaults.
     Variable {
-        /// Their addresses.
         names: Vec<String>,
         /// Active when nobody sets anything.
         on: bool,
     },
     /// By a data source that looks for the role: its address.
     RoleRead(String),
-    /// By something else.
     Unknown,
 }
 
-/// How the role is made.
+/// What a patched module does about the role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// The module reads the role and never owns it: a plan fails early where it is missing, and says how to create it.
+    Require,
+    /// The module creates the role where a variable (default false) says so, and requires it everywhere else.
+    Create,
+    /// As require, and a WorkspaceTemplate of its own, one per account, that owns the role.
+    AccountTemplate,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     /// `aws_iam_service_linked_role`: Terraform owns it, and deletes it on destroy.
     Resource,
-    /// A command.
     Command {
         /// It does not fail where the role exists.
         tolerant: bool,
         /// Because no failure of it counts: `|| true` or the like.
         hides: bool,
     },
-    /// A CloudFormation stack.
     Stack,
     /// A module that is told to.
     Module,
 }
 
-/// A block that makes the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Maker {
-    /// Index in [`Graph::entries`].
+    /// Index in [`Graph::entries`], as everywhere here.
     pub entry: usize,
-    /// How.
     pub how: How,
-    /// When.
     pub guard: Guard,
-    /// `lifecycle { prevent_destroy = true }`
     pub prevent_destroy: bool,
-    /// `lifecycle { ignore_changes = ... }`
     pub ignore_changes: bool,
     /// An `import` block takes the role that is there into the state.
     pub imported: bool,
@@ -73,7 +71,6 @@ pub struct Maker {
 /// A block that names the role as IAM does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misnamed {
-    /// Index in [`Graph::entries`].
     pub entry: usize,
     /// What is wrong with the name, as the end of a sentence.
     pub why: String,
@@ -82,7 +79,6 @@ pub struct Misnamed {
 /// A `removed` block for a service-linked role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Index in [`Graph::entries`].
     pub entry: usize,
     /// What it takes out of the state.
     pub address: String,
@@ -93,9 +89,7 @@ pub struct Forgotten {
 /// A block that fails where the role is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirer {
-    /// Index in [`Graph::entries`].
     pub entry: usize,
-    /// When.
     pub guard: Guard,
     /// Its failure says what to do (a precondition or postcondition with a message).
     pub has_words: bool,
@@ -104,9 +98,7 @@ pub struct Requirer {
 /// What a module does about the role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roles {
-    /// Blocks that make it.
     pub makers: Vec<Maker>,
-    /// Blocks that require it.
     pub requirers: Vec<Requirer>,
     /// `aws_iam_role` resources of that name: not the service-linked role.
     pub ordinary: Vec<usize>,
@@ -114,7 +106,6 @@ pub struct Roles {
     pub checks: Vec<usize>,
     /// Blocks that mean it and name something else.
     pub misnamed: Vec<Misnamed>,
-    /// `removed` blocks for service-linked roles.
     pub forgotten: Vec<Forgotten>,
 }
 
@@ -136,8 +127,8 @@ impl Roles {
             .entries
             .iter()
             .filter(|e| e.block.has_ident("import"))
-            .filter_map(|e| e.block.body.get_attribute("to"))
-            .flat_map(|to| references(&to.value))
+            .filter_map(|e| e.attr("to"))
+            .flat_map(references)
             .collect();
         for (index, entry) in graph.entries.iter().enumerate() {
             if let Some(forgotten) = forgotten(index, entry) {
@@ -150,20 +141,14 @@ impl Roles {
             }
             let guard = || guard(entry, eval, graph, &reads);
             if let Some(how) = makes_role(entry, eval) {
-                let lifecycle = |name: &str| {
-                    entry
-                        .block
-                        .body
-                        .get_blocks("lifecycle")
-                        .find_map(|l| l.body.get_attribute(name))
-                        .map(|a| &a.value)
-                };
                 roles.makers.push(Maker {
                     entry: index,
                     how,
                     guard: guard(),
-                    prevent_destroy: lifecycle("prevent_destroy").is_some_and(|v| v.as_bool() == Some(true)),
-                    ignore_changes: lifecycle("ignore_changes").is_some(),
+                    prevent_destroy: entry
+                        .lifecycle("prevent_destroy")
+                        .is_some_and(|v| v.as_bool() == Some(true)),
+                    ignore_changes: entry.lifecycle("ignore_changes").is_some(),
                     imported: imported.contains(&entry.address),
                 });
                 continue;
@@ -221,14 +206,11 @@ impl Roles {
 }
 
 /// A data source that looks for the role, whether or not it fails without it.
-pub fn reads_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
+fn reads_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
     if entry.kind != BlockKind::Data {
         return false;
     }
-    let text = |name: &str| match entry.block.body.get_attribute(name).map(|a| eval.eval(&a.value)) {
-        Some(Val::Str(s)) => Some(s),
-        _ => None,
-    };
+    let text = |name| eval.text_of(entry, name);
     match entry.type_name {
         "aws_iam_role" => names_role(entry, eval),
         "aws_iam_roles" => {
@@ -243,11 +225,7 @@ pub fn reads_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
 }
 
 fn names_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
-    entry
-        .block
-        .body
-        .get_attribute("name")
-        .is_some_and(|a| matches!(eval.eval(&a.value), Val::Str(s) if s == ROLE))
+    eval.text_of(entry, "name").is_some_and(|name| name == ROLE)
 }
 
 /// What is wrong with the name by which a block means the role.
@@ -255,10 +233,7 @@ fn names_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> bool {
 /// EC2 Spot uses the role of the one name, so a `custom_suffix` makes another one, if AWS makes it at all; and `GetRole`
 /// takes a name without its path (IAM API reference: the pattern of `RoleName` has no slash).
 fn misnamed(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Option<String> {
-    let text = |name: &str| match entry.block.body.get_attribute(name).map(|a| eval.eval(&a.value)) {
-        Some(Val::Str(text)) => Some(text),
-        _ => None,
-    };
+    let text = |name| eval.text_of(entry, name);
     match (entry.kind, entry.type_name) {
         (BlockKind::Resource, "aws_iam_service_linked_role" | "awscc_iam_service_linked_role") => {
             let suffix = text("custom_suffix").filter(|suffix| !suffix.is_empty())?;
@@ -289,16 +264,10 @@ fn forgotten(index: usize, entry: &Entry<'_>) -> Option<Forgotten> {
     if !entry.block.has_ident("removed") {
         return None;
     }
-    let from = entry.block.body.get_attribute("from")?;
-    let address = references(&from.value)
+    let address = references(entry.attr("from")?)
         .into_iter()
         .find(|address| address.starts_with("aws_iam_service_linked_role."))?;
-    let keeps = entry
-        .block
-        .body
-        .get_blocks("lifecycle")
-        .filter_map(|lifecycle| lifecycle.body.get_attribute("destroy"))
-        .any(|destroy| destroy.value.as_bool() == Some(false));
+    let keeps = entry.lifecycle("destroy").and_then(Expression::as_bool) == Some(false);
     Some(Forgotten {
         entry: index,
         address,
@@ -309,12 +278,8 @@ fn forgotten(index: usize, entry: &Entry<'_>) -> Option<Forgotten> {
 fn makes_role(entry: &Entry<'_>, eval: &Evaluator<'_, '_>) -> Option<How> {
     match (entry.kind, entry.type_name) {
         (BlockKind::Resource, "aws_iam_service_linked_role" | "awscc_iam_service_linked_role") => {
-            let service = &entry.block.body.get_attribute("aws_service_name")?.value;
-            let each = entry
-                .block
-                .body
-                .get_attribute("for_each")
-                .map(|f| eval.eval(&f.value));
+            let service = entry.attr("aws_service_name")?;
+            let each = entry.attr("for_each").map(|f| eval.eval(f));
             let all = each.as_ref().and_then(elements).unwrap_or_default();
             let mut names = vec![eval.eval(service)];
             for (key, value) in &all {
@@ -399,12 +364,7 @@ fn guard(
     graph: &Graph<'_>,
     reads: &dyn Fn(&Expression) -> Option<String>,
 ) -> Guard {
-    let body = &entry.block.body;
-    let Some(expr) = body
-        .get_attribute("count")
-        .or_else(|| body.get_attribute("for_each"))
-        .map(|a| &a.value)
-    else {
+    let Some(expr) = entry.attr("count").or_else(|| entry.attr("for_each")) else {
         return Guard::Always;
     };
     if let Some(reader) = reads(expr) {
@@ -448,7 +408,7 @@ fn mentions_self(expr: &Expression) -> bool {
 }
 
 /// Every literal text in a block.
-pub fn texts(block: &Block) -> Vec<String> {
+fn texts(block: &Block) -> Vec<String> {
     struct Texts(Vec<String>);
     impl Visit for Texts {
         fn visit_expr(&mut self, node: &Expression) {

@@ -6,10 +6,14 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::yaml::{self, Doc, Kind, NodeId, Style};
+use serde_json::Value;
+
+use super::placeholder;
+use super::yaml::{self, Doc, Kind, Node, NodeId, Style};
+use crate::model::Command;
 
 /// The Kubernetes object that carries a module.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ObjectRef {
     /// `WorkspaceTemplate` or `Workspace`.
@@ -30,19 +34,15 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// What a file is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// One Terraform module, bare.
     Hcl,
-    /// Kubernetes objects.
     Yaml,
 }
 
 /// One module and where its text stands.
 #[derive(Debug, Clone)]
 pub struct ModuleSource {
-    /// The object that carries it; none in a `.tf` file.
     pub object: Option<ObjectRef>,
     /// The Terraform text, as YAML hands it over.
     pub text: String,
@@ -55,59 +55,84 @@ pub struct ModuleSource {
     /// `providerConfigRef.name` beside it.
     pub provider_config: Option<String>,
     splice: Splice,
+    vars: Vars,
 }
 
 #[derive(Debug, Clone)]
 enum Splice {
-    /// The file is the module.
     Whole,
     /// A `|` block: the bytes of its lines, and their indentation in bytes.
-    Literal { content: Range<usize>, indent: usize },
+    Literal {
+        content: Range<usize>,
+        indent: usize,
+    },
     /// Any other scalar in a block mapping: written anew as a `|` block under a key at this column.
-    AsBlock { span: Range<usize>, key_column: usize },
+    AsBlock {
+        span: Range<usize>,
+        key_column: usize,
+    },
     /// A scalar between braces: written anew in double quotes.
-    AsQuoted { span: Range<usize> },
-    /// Not safely.
+    AsQuoted {
+        span: Range<usize>,
+    },
     Refuse(String),
 }
 
 /// A module that could not be looked into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// The object that names it.
     pub object: ObjectRef,
-    /// Line of the object in the file.
     pub line: usize,
     /// Why, as a clause: "its source is Remote (...)".
     pub reason: String,
 }
 
-/// A file, read.
+/// A Kubernetes object outside any module that may bring NodePools to a cluster.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    pub object: ObjectRef,
+    pub line: usize,
+    pub value: Value,
+}
+
+/// What stands in a file of Kubernetes objects.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    pub modules: Vec<ModuleSource>,
+    /// The modules that it names but does not hold.
+    pub skipped: Vec<Skipped>,
+    pub manifests: Vec<Manifest>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// The name to show.
     pub name: String,
     /// The whole text, a byte order mark included.
     pub text: String,
-    /// What it was read as.
     pub format: Format,
-    /// The modules in it, in order.
-    pub modules: Vec<ModuleSource>,
-    /// The modules it names but does not hold.
-    pub skipped: Vec<Skipped>,
+    /// Asked for by its own name, not as part of a folder.
+    pub named: bool,
+    pub objects: Objects,
+}
+
+/// A module's new text, and a variable to pass to it as "true".
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Index in [`Objects::modules`].
+    pub index: usize,
+    pub text: String,
+    pub pass: Option<String>,
 }
 
 /// A text that cannot be read: exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}")]
 pub struct Unreadable {
-    /// The file.
     pub file: String,
     /// Line in the file, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong.
     pub message: String,
 }
 
@@ -138,7 +163,11 @@ impl Input {
         let text = String::from_utf8(bytes).map_err(|e| {
             let valid = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
             let column = valid.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
-            unreadable(valid.matches('\n').count() + 1, column, "not UTF-8 text".into())
+            unreadable(
+                valid.matches('\n').count() + 1,
+                column,
+                "not UTF-8 text. Save the file as UTF-8".into(),
+            )
         })?;
         let lower = name.to_ascii_lowercase();
         let ends = |suffixes: &[&str]| suffixes.iter().any(|s| lower.ends_with(s));
@@ -146,7 +175,7 @@ impl Input {
             return Err(unreadable(
                 1,
                 1,
-                "Terraform's JSON syntax is not read; only .tf (HCL) is".into(),
+                "Terraform's JSON syntax is not read. Check the module's .tf files (HCL)".into(),
             ));
         }
         let format = if ends(&[".tf", ".tofu", ".hcl"]) {
@@ -156,96 +185,188 @@ impl Input {
         } else {
             Format::Hcl
         };
-        let (modules, skipped) = match format {
-            Format::Hcl => (
-                vec![ModuleSource::bare(text.trim_start_matches(BOM).to_owned())],
-                vec![],
-            ),
-            Format::Yaml => {
-                find(&text).map_err(|e| unreadable(e.line, e.column, format!("not YAML: {}", e.message)))?
-            }
+        let objects = match format {
+            Format::Hcl => Objects {
+                modules: vec![ModuleSource::bare(text.trim_start_matches(BOM).to_owned())],
+                ..Objects::default()
+            },
+            Format::Yaml => find(&text).map_err(|e| {
+                let step = next_step(name, &text, e.line);
+                unreadable(e.line, e.column, format!("not YAML: {}. {step}", e.message))
+            })?,
         };
         Ok(Self {
             name: name.into(),
             text,
             format,
-            modules,
-            skipped,
+            named: true,
+            objects,
         })
     }
 
-    /// The whole file with modules replaced, every other byte as it was. Pairs of index in [`Input::modules`] and new text.
+    /// Whether it may read other files of its folder: Terraform by name, a chart's installation by the chart.
+    pub fn reads_beside(&self) -> bool {
+        let functions = [
+            "file(",
+            "templatefile(",
+            "fileset(",
+            "kubectl_path_documents",
+            "chart",
+        ];
+        match self.format {
+            Format::Hcl => functions.iter().any(|word| self.text.contains(word)),
+            Format::Yaml => self
+                .objects
+                .manifests
+                .iter()
+                .any(|m| m.object.kind == "HelmChartProxy"),
+        }
+    }
+
+    /// The whole file with modules replaced, every other byte as it was.
     ///
     /// # Errors
     /// A sentence, where a module stands in a form that cannot be replaced safely. What is returned was read back: it holds
     /// exactly the new texts.
-    pub fn with_modules(&self, changes: &[(usize, String)]) -> Result<String, String> {
-        let mut text = self.text.clone();
-        let mut in_order: Vec<_> = changes.iter().collect();
-        in_order.sort_by_key(|(i, _)| std::cmp::Reverse(*i));
+    pub fn with_modules(&self, changes: &[Change]) -> Result<String, String> {
         let eol = if self.text.split('\n').next().is_some_and(|l| l.ends_with('\r')) {
             "\r\n"
         } else {
             "\n"
         };
-        for (i, new) in in_order {
-            let module = &self.modules[*i];
-            if module.text == *new {
-                continue;
+        let mut edits = Vec::new();
+        for change in changes {
+            let module = &self.objects.modules[change.index];
+            if let Some(variable) = &change.pass {
+                edits.extend(
+                    module
+                        .vars
+                        .pass(variable, eol)
+                        .map_err(|why| format!("{}{why}", module.label_colon()))?,
+                );
             }
-            let (range, replacement) = match &module.splice {
-                Splice::Whole => {
-                    let start = self.text.len() - self.text.trim_start_matches(BOM).len();
-                    (start..text.len(), new.clone())
-                }
-                Splice::Literal { content, indent } => {
-                    let raw = &self.text[content.clone()];
-                    (content.clone(), relined(raw, &module.text, new, *indent, eol))
-                }
-                Splice::AsBlock { span, key_column } => {
-                    // What follows on the scalar's last line can only be a comment; it goes behind the bar.
-                    let rest = self.text[span.end..]
-                        .split('\n')
-                        .next()
-                        .unwrap_or_default()
-                        .trim_end_matches('\r');
-                    let comment = rest.trim_end();
-                    (
-                        span.start..span.end + rest.len(),
-                        as_block(new, *key_column, comment, eol)?,
-                    )
-                }
-                Splice::AsQuoted { span } => (
-                    span.clone(),
-                    serde_json::to_string(new).map_err(|e| e.to_string())?,
-                ),
-                Splice::Refuse(why) => return Err(format!("{}{why}", module.label_colon())),
-            };
+            if module.text != change.text {
+                edits.push(self.replacement(module, &change.text, eol)?);
+            }
+        }
+        edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+        let mut text = self.text.clone();
+        for (range, replacement) in edits {
             text.replace_range(range, &replacement);
         }
         self.verify(&text, changes)?;
         Ok(text)
     }
 
-    fn verify(&self, text: &str, changes: &[(usize, String)]) -> Result<(), String> {
+    fn replacement(
+        &self,
+        module: &ModuleSource,
+        new: &str,
+        eol: &str,
+    ) -> Result<(Range<usize>, String), String> {
+        Ok(match &module.splice {
+            Splice::Whole => {
+                let start = self.text.len() - self.text.trim_start_matches(BOM).len();
+                (start..self.text.len(), new.to_owned())
+            }
+            Splice::Literal { content, indent } => {
+                let raw = &self.text[content.clone()];
+                (content.clone(), relined(raw, &module.text, new, *indent, eol))
+            }
+            Splice::AsBlock { span, key_column } => {
+                // What follows on the scalar's last line can only be a comment; it goes behind the bar.
+                let rest = self.text[span.end..].split('\n').next().unwrap_or_default();
+                let rest = rest.trim_end_matches('\r');
+                let block = as_block(new, *key_column, rest.trim_end(), eol)?;
+                (span.start..span.end + rest.len(), block)
+            }
+            Splice::AsQuoted { span } => {
+                let quoted = serde_json::to_string(new).map_err(|e| e.to_string())?;
+                (span.clone(), quoted)
+            }
+            Splice::Refuse(why) => return Err(format!("{}{why}", module.label_colon())),
+        })
+    }
+
+    fn verify(&self, text: &str, changes: &[Change]) -> Result<(), String> {
         let again = Self::read(&self.name, text.as_bytes().to_vec()).map_err(|e| e.to_string())?;
-        let expected = self.modules.iter().enumerate().map(|(i, m)| {
-            changes
-                .iter()
-                .find(|(c, _)| *c == i)
-                .map_or(m.text.as_str(), |(_, new)| new.as_str())
+        let modules = &self.objects.modules;
+        let expected = modules.iter().enumerate().map(|(i, m)| {
+            let change = changes.iter().find(|c| c.index == i);
+            change.map_or(m.text.as_str(), |c| c.text.as_str())
         });
-        let same = again.modules.len() == self.modules.len()
-            && again
-                .modules
-                .iter()
-                .zip(expected)
-                .all(|(now, want)| now.text == want);
-        if same {
+        let now = &again.objects.modules;
+        if now.len() == modules.len() && now.iter().zip(expected).all(|(now, want)| now.text == want) {
             Ok(())
         } else {
             Err("the module stands in this file in a form that cannot be changed safely; write it as a `module: |` block"
                 .into())
+        }
+    }
+}
+
+/// Where a variable can be passed to a module: `forProvider.vars`.
+#[derive(Debug, Clone)]
+enum Vars {
+    /// Before the first item of the list, with this indentation.
+    Item {
+        at: usize,
+        indent: String,
+        keys: Vec<String>,
+    },
+    /// There is no list: it goes before `module`.
+    List { at: usize, indent: String },
+    /// On this line, by hand.
+    ByHand(usize),
+    /// The file has no such place.
+    Nowhere,
+}
+
+impl Vars {
+    /// Where `module` stands in `holder`.
+    fn of(text: &str, doc: &Doc, holder: NodeId, key: NodeId) -> Self {
+        let line = doc.node(key).line;
+        let place = |node: NodeId| {
+            let start = text[..doc.node(node).span.start].rfind('\n').map_or(0, |i| i + 1);
+            let rest = &text[start..];
+            let indent = &rest[..rest.len() - rest.trim_start_matches(' ').len()];
+            (start, indent.to_owned(), &rest[indent.len()..])
+        };
+        let Some((_, vars)) = doc.entry(holder, "vars") else {
+            let (at, indent, rest) = place(key);
+            return if rest.starts_with("module") {
+                Self::List { at, indent }
+            } else {
+                Self::ByHand(line)
+            };
+        };
+        let Kind::Seq(items) = &doc.node(vars).kind else {
+            return Self::ByHand(doc.node(vars).line);
+        };
+        let keys = items
+            .iter()
+            .filter_map(|item| doc.text(doc.entry(*item, "key")?.1).map(str::to_owned))
+            .collect();
+        match items.first().map(|item| place(*item)) {
+            Some((at, indent, rest)) if rest.starts_with("- ") => Self::Item { at, indent, keys },
+            _ => Self::ByHand(doc.node(vars).line),
+        }
+    }
+
+    fn pass(&self, variable: &str, eol: &str) -> Result<Option<(Range<usize>, String)>, String> {
+        let item = |indent: &str| format!("{indent}- key: {variable}{eol}{indent}  value: \"true\"{eol}");
+        match self {
+            Self::Item { keys, .. } if keys.iter().any(|key| key == variable) => Ok(None),
+            Self::Item { at, indent, .. } => Ok(Some((*at..*at, item(indent)))),
+            Self::List { at, indent } => Ok(Some((
+                *at..*at,
+                format!("{indent}vars:{eol}{}", item(&format!("{indent}  "))),
+            ))),
+            Self::ByHand(line) => Err(format!(
+                "the variable {variable} cannot be passed to the module on line {line}; add `{{key: {variable}, value: \"true\"}}` to \
+                 its forProvider.vars first"
+            )),
+            Self::Nowhere => Ok(None),
         }
     }
 }
@@ -261,6 +382,7 @@ impl ModuleSource {
             line_by_line: true,
             provider_config: None,
             splice: Splice::Whole,
+            vars: Vars::Nowhere,
         }
     }
 
@@ -290,14 +412,15 @@ impl ModuleSource {
             line: 0,
             reason: "it has no module".into(),
         };
-        let (modules, skipped) = find(&text).map_err(|e| Skipped {
+        let found = find(&text).map_err(|e| Skipped {
             reason: e.message,
             ..nothing()
         })?;
-        match (modules.into_iter().next(), skipped.into_iter().next()) {
+        match (found.modules.into_iter().next(), found.skipped.into_iter().next()) {
             (Some(module), _) => Ok(Self {
                 first_line: None,
                 splice: Splice::Whole,
+                vars: Vars::Nowhere,
                 ..module
             }),
             (None, Some(skipped)) => Err(skipped),
@@ -325,8 +448,38 @@ fn looks_like_objects(text: &str) -> bool {
     }) && yaml::parse(text).is_ok()
 }
 
-fn find(text: &str) -> Result<(Vec<ModuleSource>, Vec<Skipped>), yaml::YamlError> {
-    let (mut modules, mut skipped) = (Vec::new(), Vec::new());
+/// What to do about a text that does not parse at this line.
+pub fn next_step(file: &str, text: &str, line: usize) -> String {
+    let at = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let local = |words: &[&str]| Command::local(words);
+    match placeholder::find(at).first() {
+        Some((range, _)) => format!(
+            "{} is a placeholder; fill it in first: `{}`, or `envsubst`",
+            &at[range.clone()],
+            local(&["clusterctl", "generate", "yaml", "--from", file])
+        ),
+        None if at.contains("{{") && text.contains("}}") => {
+            "The file is a Go template; render it first (`helm template`) and check what that prints".into()
+        }
+        None => "Correct that line, then run this again".into(),
+    }
+}
+
+/// Kinds outside a module that may bring NodePools: by group, or any group.
+fn brings_pools(group: &str, kind: &str) -> bool {
+    match kind {
+        "NodePool" | "Provisioner" => group == "karpenter.sh",
+        "HelmChartProxy" => group == "addons.cluster.x-k8s.io",
+        "HelmRelease" => group == "helm.toolkit.fluxcd.io",
+        "Application" => group == "argoproj.io",
+        "ConfigMap" => group == "v1",
+        _ => false,
+    }
+}
+
+fn find(text: &str) -> Result<Objects, yaml::YamlError> {
+    let mut found = Objects::default();
+    let mut budget = 200_000;
     for doc in yaml::parse(text)? {
         for id in doc.ids() {
             if !matches!(doc.node(id).kind, Kind::Map { .. }) {
@@ -337,6 +490,8 @@ fn find(text: &str) -> Result<(Vec<ModuleSource>, Vec<Skipped>), yaml::YamlError
                 continue;
             };
             let group = api.split('/').next().unwrap_or_default();
+            let object = object_ref(&doc, id, kind);
+            let line = doc.node(id).line;
             let holders: &[&[&str]] = match kind {
                 "WorkspaceTemplate" if group == "infrastructure.cluster.x-k8s.io" => &[
                     &["spec", "template", "spec", "forProvider"],
@@ -344,23 +499,29 @@ fn find(text: &str) -> Result<(Vec<ModuleSource>, Vec<Skipped>), yaml::YamlError
                     &["spec"],
                 ],
                 "Workspace" if group.ends_with("upbound.io") => &[&["spec", "forProvider"]],
+                _ if brings_pools(group, kind) => {
+                    match doc.json(id, &mut budget) {
+                        Some(value) => found.manifests.push(Manifest { object, line, value }),
+                        None => found.skipped.push(Skipped {
+                            object,
+                            line,
+                            reason: "its aliases expand too far".into(),
+                        }),
+                    }
+                    continue;
+                }
                 _ => continue,
             };
-            let object = object_ref(&doc, id, kind);
             match module_of(text, &doc, id, holders) {
                 Ok(mut module) => {
                     module.object = Some(object);
-                    modules.push(module);
+                    found.modules.push(module);
                 }
-                Err(reason) => skipped.push(Skipped {
-                    object,
-                    line: doc.node(id).line,
-                    reason,
-                }),
+                Err(reason) => found.skipped.push(Skipped { object, line, reason }),
             }
         }
     }
-    Ok((modules, skipped))
+    Ok(found)
 }
 
 fn json_ref(object: &serde_json::Value) -> ObjectRef {
@@ -423,67 +584,21 @@ fn module_of(text: &str, doc: &Doc, id: NodeId, holders: &[&[&str]]) -> Result<M
     else {
         return Err("its module is not a text".into());
     };
-    let in_flow = doc.ids().any(|n| {
-        matches!(&doc.node(n).kind, Kind::Map { pairs, flow: true } if pairs.iter().any(|(k, _)| *k == key))
-    });
     let node = doc.node(value);
     let block = literal(text, doc, key, module);
-    let (splice, first_line, indent, line_by_line) = match block {
-        Some(_) if aliased => (refuse_anchor(), node.line, 0, false),
-        Some((content, indent, first)) => {
-            let splice = if node.anchored {
-                refuse_anchor()
-            } else {
-                Splice::Literal { content, indent }
-            };
-            (splice, first, indent, true)
-        }
-        None if aliased || node.anchored || *tagged => (refuse_anchor(), node.line, 0, false),
-        None if in_flow => (
-            Splice::AsQuoted {
-                span: node.span.clone(),
-            },
-            node.line,
-            0,
-            false,
+    let shared = aliased || node.anchored || *tagged && block.is_none();
+    let (first_line, indent) = match &block {
+        Some((_, indent, first)) if !aliased => (*first, Some(*indent)),
+        _ => (node.line, None),
+    };
+    let splice = match block {
+        _ if shared => Splice::Refuse(
+            "its module has a YAML anchor, alias or tag, so changing it could change another place too; write it as a plain \
+             `module: |` block"
+                .into(),
         ),
-        None if matches!(style, Style::Folded | Style::Literal) => {
-            // The span of a block scalar starts behind its header; what it needs is the header too.
-            match text[doc.node(key).span.end..node.span.start].find(['>', '|']) {
-                Some(at) => {
-                    let start = doc.node(key).span.end + at;
-                    let end = text[..node.span.end].trim_end().len();
-                    let column = doc.node(key).column;
-                    (
-                        Splice::AsBlock {
-                            span: start..end,
-                            key_column: column,
-                        },
-                        node.line,
-                        0,
-                        false,
-                    )
-                }
-                None => (
-                    Splice::Refuse("its module's form cannot be changed safely".into()),
-                    node.line,
-                    0,
-                    false,
-                ),
-            }
-        }
-        None => {
-            let key_column = doc.node(key).column;
-            (
-                Splice::AsBlock {
-                    span: node.span.clone(),
-                    key_column,
-                },
-                node.line,
-                0,
-                false,
-            )
-        }
+        Some((content, indent, _)) => Splice::Literal { content, indent },
+        None => rewritten(text, doc, key, node, *style),
     };
     let config = [
         &["spec", "template", "spec", "providerConfigRef", "name"][..],
@@ -493,23 +608,42 @@ fn module_of(text: &str, doc: &Doc, id: NodeId, holders: &[&[&str]]) -> Result<M
         object: None,
         text: module.clone(),
         first_line: Some(first_line),
-        indent,
-        line_by_line,
+        indent: indent.unwrap_or(0),
+        line_by_line: indent.is_some(),
         provider_config: config
             .iter()
             .find_map(|p| doc.at(id, p))
             .and_then(|n| doc.text(n))
             .map(str::to_owned),
         splice,
+        vars: Vars::of(text, doc, holder, key),
     })
 }
 
-fn refuse_anchor() -> Splice {
-    Splice::Refuse(
-        "its module has a YAML anchor, alias or tag, so changing it could change another place too; write it as a plain \
-         `module: |` block"
-            .into(),
-    )
+/// Where a module is written anew that is not a `|` block.
+fn rewritten(text: &str, doc: &Doc, key: NodeId, node: &Node, style: Style) -> Splice {
+    let in_flow = doc.ids().any(|n| {
+        matches!(&doc.node(n).kind, Kind::Map { pairs, flow: true } if pairs.iter().any(|(k, _)| *k == key))
+    });
+    if in_flow {
+        return Splice::AsQuoted {
+            span: node.span.clone(),
+        };
+    }
+    let key = doc.node(key);
+    let span = if matches!(style, Style::Folded | Style::Literal) {
+        // The span of a block scalar starts behind its header; what it needs is the header too.
+        let Some(at) = text[key.span.end..node.span.start].find(['>', '|']) else {
+            return Splice::Refuse("its module's form cannot be changed safely".into());
+        };
+        key.span.end + at..text[..node.span.end].trim_end().len()
+    } else {
+        node.span.clone()
+    };
+    Splice::AsBlock {
+        span,
+        key_column: key.column,
+    }
 }
 
 fn first_line(text: &str) -> &str {

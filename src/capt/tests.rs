@@ -1,15 +1,33 @@
 //! Check and patch together, on whole files.
 use super::check::check_files;
-use super::patch::{Mode, PatchError, Patched, Wish, patch};
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::beside::NOTHING;
+use super::patch::{PatchError, PatchOptions, Patched, patch};
 use super::report::TemplateReport;
+use super::role::Mode;
 use super::source::Input;
+use crate::text::Output;
+use crate::text::style::Style;
+
+impl TemplateReport {
+    fn plain(&self) -> String {
+        self.render(Output::Text, Style::PLAIN, Timestamp::UNIX_EPOCH)
+    }
+
+    fn exit_code(&self) -> u8 {
+        self.verdict.exit_code()
+    }
+}
 
 fn input(name: &str, text: &str) -> Input {
     Input::read(name, text.as_bytes().to_vec()).expect("readable")
 }
 
 fn check(name: &str, text: &str) -> TemplateReport {
-    check_files(&[input(name, text)]).expect("HCL")
+    check_files(&[input(name, text)], &BTreeMap::new()).expect("HCL")
 }
 
 /// `severity id line` of each finding.
@@ -23,22 +41,21 @@ fn found(name: &str, text: &str) -> Vec<String> {
                 "{} {} {}",
                 f.severity.as_str(),
                 f.id,
-                f.file_line().unwrap_or(f.hcl_line)
+                f.file_line().expect("a line")
             )
         })
         .collect()
 }
 
-fn wish(mode: Mode) -> Wish {
-    Wish {
-        mode,
-        removed_block: false,
-        account_apart: false,
+fn options(mode: Mode) -> PatchOptions {
+    PatchOptions {
+        mode: Some(mode),
+        ..PatchOptions::default()
     }
 }
 
 fn patched(name: &str, text: &str, mode: Mode) -> Result<Patched, PatchError> {
-    patch(&input(name, text), wish(mode))
+    patch(&input(name, text), options(mode), &NOTHING)
 }
 
 const TEMPLATE: &str = include_str!("../../examples/workspace-template.yaml");
@@ -116,17 +133,23 @@ fn fmt(text: &str) -> Option<String> {
 #[test]
 fn the_report_of_the_example() {
     let report = check("examples/workspace-template.yaml", TEMPLATE);
-    insta::assert_snapshot!("example_text", report.text());
-    insta::assert_snapshot!("example_json", report.json());
-    insta::assert_snapshot!("example_sarif", report.sarif());
+    insta::assert_snapshot!("example_text", report.plain());
+    insta::assert_snapshot!(
+        "example_json",
+        report.render(Output::Json, Style::PLAIN, Timestamp::UNIX_EPOCH)
+    );
+    insta::assert_snapshot!(
+        "example_sarif",
+        report.render(Output::Sarif, Style::PLAIN, Timestamp::UNIX_EPOCH)
+    );
     assert_eq!(report.exit_code(), 1);
     let line = report.findings[0].yaml_line.expect("a line");
-    let hcl = report.findings[0].hcl_line;
+    let hcl = report.findings[0].hcl_line.expect("a line");
     assert_eq!(
         TEMPLATE.lines().nth(line - 1).map(str::trim),
         Some("resource \"kubectl_manifest\" \"node_pool\" {")
     );
-    let module = &input("x.yaml", TEMPLATE).modules[0].text;
+    let module = &input("x.yaml", TEMPLATE).objects.modules[0].text;
     assert_eq!(
         module.lines().nth(hcl - 1),
         Some("resource \"kubectl_manifest\" \"node_pool\" {")
@@ -135,7 +158,7 @@ fn the_report_of_the_example() {
 
 #[test]
 fn the_report_of_capteps_pattern() {
-    insta::assert_snapshot!("captep_text", check("main.tf", CAPTEP).text());
+    insta::assert_snapshot!("captep_text", check("main.tf", CAPTEP).plain());
 }
 
 #[test]
@@ -154,7 +177,7 @@ fn examples_are_what_patch_writes() {
             include_str!("../../examples/workspace-template.account-template.yaml"),
         ),
     ] {
-        let now = patched("x.yaml", TEMPLATE, mode).expect("mended").text;
+        let now = patched("x.yaml", TEMPLATE, mode).expect("patched").text;
         if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
             let name = format!(
                 "examples/workspace-template.{}.yaml",
@@ -168,7 +191,7 @@ fn examples_are_what_patch_writes() {
         }
         assert_eq!(check("x.yaml", &now).exit_code(), 0, "{mode:?}");
     }
-    let now = check("examples/workspace-template.yaml", TEMPLATE).text();
+    let now = check("examples/workspace-template.yaml", TEMPLATE).plain();
     if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
         std::fs::write("examples/workspace-template.report.txt", now).expect("written");
     } else {
@@ -346,12 +369,12 @@ fn what_a_pool_says_of_its_capacity_type() {
             &[]
         };
         assert_eq!(found("main.tf", &text), want, "{requirements}");
-        // The line ends of Windows and tabs change nothing, and a mended module keeps them.
+        // The line ends of Windows and tabs change nothing, and a patched module keeps them.
         let windows = text.replace('\n', "\r\n");
         assert_eq!(found("main.tf", &windows), want, "{requirements}");
-        let mended = patched("main.tf", &windows, Mode::Require).expect("mended").text;
-        assert_eq!(mended.matches('\n').count(), mended.matches("\r\n").count());
-        assert_eq!(mended == windows, !spot);
+        let patched = patched("main.tf", &windows, Mode::Require).expect("patched").text;
+        assert_eq!(patched.matches('\n').count(), patched.matches("\r\n").count());
+        assert_eq!(patched == windows, !spot);
     }
 }
 
@@ -381,10 +404,10 @@ fn verdicts_without_findings() {
     assert_eq!((report.exit_code(), report.summary.skipped), (3, 1));
     assert!(
         report
-            .text()
+            .plain()
             .contains("its source is Remote (git::https://example.com/m.git)"),
         "{}",
-        report.text()
+        report.plain()
     );
     assert_eq!(
         check("x.yaml", "apiVersion: v1\nkind: ConfigMap\n").exit_code(),
@@ -396,21 +419,36 @@ fn verdicts_without_findings() {
 
 #[test]
 fn control_characters_stay_in_the_file() {
-    let hostile = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b";
+    let hostile = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{200b}\u{2028}\u{e0041}b";
     let text = POOL
         .replace("name: default", &format!("name: \"{hostile}\""))
         .replace("<<-YAML", "<<-YAML\n# \u{1b}[2J");
-    let yaml = POOL.replace("name: default", "name: \"a\\e[2J\\u202eb\"");
+    let yaml = POOL.replace(
+        "name: default",
+        "name: \"a\\e[2J\\u202e\\u200B\\u2028\\U000E0041b\"",
+    );
     for text in [text, yaml] {
         let report = check("main\u{1b}.tf", &text);
-        for out in [report.text(), report.json(), report.sarif(), report.yaml()] {
+        for out in [
+            report.plain(),
+            report.render(Output::Json, Style::PLAIN, Timestamp::UNIX_EPOCH),
+            report.render(Output::Sarif, Style::PLAIN, Timestamp::UNIX_EPOCH),
+            report.render(Output::Yaml, Style::PLAIN, Timestamp::UNIX_EPOCH),
+        ] {
             assert!(
-                !out.chars()
-                    .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
+                out.chars()
+                    .all(|c| c == '\n' || crate::text::sanitize::harmless(c)),
                 "{out:?}"
             );
         }
-        assert!(serde_json::from_str::<serde_json::Value>(&report.json()).is_ok());
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&report.render(
+                Output::Json,
+                Style::PLAIN,
+                Timestamp::UNIX_EPOCH
+            ))
+            .is_ok()
+        );
     }
 }
 
@@ -434,7 +472,7 @@ fn several_modules_lists_and_documents() {
         let line = text.lines().nth(f.yaml_line.expect("line") - 1).expect("there");
         assert!(line.trim().starts_with("resource \"kubectl_manifest\""), "{line}");
     }
-    let done = patched("w.yaml", &text, Mode::Require).expect("mended").text;
+    let done = patched("w.yaml", &text, Mode::Require).expect("patched").text;
     assert_eq!(check("w.yaml", &done).exit_code(), 0);
     assert_eq!(done.matches("data \"aws_iam_role\" \"spot\"").count(), 3);
 }
@@ -443,7 +481,7 @@ fn several_modules_lists_and_documents() {
 fn errors_name_file_line_and_column() {
     let fail = |name: &str, bytes: &[u8]| match Input::read(name, bytes.to_vec()) {
         Err(e) => e.to_string(),
-        Ok(input) => check_files(&[input]).expect_err("unreadable").to_string(),
+        Ok(input) => check_files(&[input], &BTreeMap::new()).expect_err("unreadable")[0].to_string(),
     };
     let yaml = "apiVersion: tf.upbound.io/v1beta1\nkind: Workspace\nmetadata: {name: w}\nspec:\n  forProvider:\n    source: Inline\n    module: |\n      resource \"a\" \"b\" {\n        x = = 1\n      }\n";
     insta::assert_snapshot!(
@@ -457,12 +495,12 @@ fn errors_name_file_line_and_column() {
         ]
         .join("\n"),
         @r#"
-    w.yaml:9:13: not Terraform in the module of Workspace w, its line 2: invalid expression; expected `"`, `[`, `{`, `-`, `!`, `(`, `_`, `<`, letter or digit
-    w.yaml:2:2: not YAML: illegal placement of ':' indicator
-    m.tf:1:20: not Terraform: invalid block body; expected `}`, newline or identifier
-    m.tf:2:5: not UTF-8 text
-    m.tf.json:1:1: Terraform's JSON syntax is not read; only .tf (HCL) is
-    m.tf:1:70: not Terraform: invalid nesting depth; expected at most 64 nested levels
+    w.yaml:9:13: not Terraform in the module of Workspace w, its line 2: invalid expression; expected `"`, `[`, `{`, `-`, `!`, `(`, `_`, `<`, letter or digit. Correct that line, then run this again
+    w.yaml:2:2: not YAML: illegal placement of ':' indicator. Correct that line, then run this again
+    m.tf:1:20: not Terraform: invalid block body; expected `}`, newline or identifier. Correct that line, then run this again
+    m.tf:2:5: not UTF-8 text. Save the file as UTF-8
+    m.tf.json:1:1: Terraform's JSON syntax is not read. Check the module's .tf files (HCL)
+    m.tf:1:70: not Terraform: invalid nesting depth; expected at most 64 nested levels. Correct that line, then run this again
     "#
     );
 }
@@ -571,14 +609,14 @@ fn refusals_name_what_is_in_the_way() {
         ),
     ];
     insta::assert_snapshot!(all.join("\n"), @r#"
-    the `import` block on line 13 names the role's resource; remove it by hand first
-    `aws_iam_service_linked_role.spot.tags_all` uses tags_all, which only the resource has; change that by hand first
-    aws_iam_role.x (line 10) is an ordinary role named AWSServiceRoleForEC2Spot; remove it by hand first, its references too
-    aws_iam_service_linked_role.all (line 10) makes roles with for_each; take spot.amazonaws.com out of it by hand
-    aws_iam_service_linked_role.spot, aws_iam_service_linked_role.b all make the role; leave one of them
+    the `import` block on line 13 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
+    `aws_iam_service_linked_role.spot.tags_all` uses tags_all, which only the resource has: change that, then patch again
+    aws_iam_role.x (line 10) is an ordinary role named AWSServiceRoleForEC2Spot: remove it and every reference to it, then patch again
+    aws_iam_service_linked_role.all (line 10) creates roles with for_each: take spot.amazonaws.com out of its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.all["spot.amazonaws.com"]'; then patch again
+    aws_iam_service_linked_role.spot, aws_iam_service_linked_role.b all create the role: leave one of them, then patch again
     main.tf cannot hold the account's WorkspaceTemplate: name a file for it with --account-file
-    data.aws_iam_role.x (line 10) asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every account; mend or remove it by hand first
-    the `removed` block on line 10 deletes aws_iam_service_linked_role.spot; set destroy = false in its lifecycle by hand first
+    data.aws_iam_role.x (line 10) asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every account; correct or remove it, then patch again
+    the `removed` block on line 10 deletes aws_iam_service_linked_role.spot: set destroy = false in its lifecycle, then patch again
     "#);
 }
 
@@ -588,7 +626,7 @@ fn shapes() -> Vec<String> {
     vec![
         POOL.to_owned(),
         CAPTEP.to_owned(),
-        input("x.yaml", TEMPLATE).modules[0].text.clone(),
+        input("x.yaml", TEMPLATE).objects.modules[0].text.clone(),
         with_pool(owner),
         with_pool(&owner.replace("\n  aws_service_name = \"spot.amazonaws.com\"\n", " aws_service_name = \"spot.amazonaws.com\" ")),
         with_pool(&owner.replace("}\n", "\n  lifecycle { ignore_changes = [aws_service_name] }\n}\n")),
@@ -611,7 +649,7 @@ fn shapes() -> Vec<String> {
 }
 
 #[test]
-fn mended_modules_are_clean_stable_and_formatted() {
+fn patched_modules_are_clean_stable_and_formatted() {
     for text in shapes() {
         let formatted = fmt(&text);
         if let Some(formatted) = &formatted {
@@ -652,12 +690,13 @@ fn mended_modules_are_clean_stable_and_formatted() {
         }
         let removed = patch(
             &input("main.tf", &text),
-            Wish {
+            PatchOptions {
                 removed_block: true,
-                ..wish(Mode::Require)
+                ..options(Mode::Require)
             },
+            &NOTHING,
         )
-        .expect("mended");
+        .expect("patched");
         if let Some(formatted) = fmt(&removed.text) {
             assert_eq!(formatted, removed.text, "with removed blocks");
         }
@@ -750,7 +789,7 @@ mod properties {
                 Err(e) => return Err(TestCaseError::fail(format!("{e}\n{text}"))),
             };
             let report = check(name, &once.text);
-            prop_assert!(report.findings.iter().all(|f| f.severity == crate::capt::report::Severity::Note), "{}", report.text());
+            prop_assert!(report.findings.iter().all(|f| f.severity == crate::capt::report::Severity::Note), "{}", report.plain());
             let twice = patched(name, &once.text, mode).expect("again");
             prop_assert_eq!(&twice.text, &once.text);
             // Every line that is not part of an edit is there, byte for byte and in order.
@@ -774,8 +813,9 @@ mod properties {
         fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), yaml in any::<bool>()) {
             let name = if yaml { "x.yaml" } else { "x.tf" };
             if let Ok(input) = Input::read(name, bytes) {
-                let _ = check_files(std::slice::from_ref(&input));
-                let _ = patch(&input, wish(Mode::Require));
+                let _ = check_files(std::slice::from_ref(&input), &BTreeMap::new());
+                let _ = patch(&input, options(Mode::Require), &NOTHING);
+                let _ = patch(&input, PatchOptions::default(), &NOTHING);
             }
         }
 
@@ -831,7 +871,7 @@ fn templates_of_a_cluster() {
         ],
         vec![plane("one", "eks"), plane("two", "eks"), plane("three", "fine")],
     ));
-    insta::assert_snapshot!("cluster_text", report.text());
+    insta::assert_snapshot!("cluster_text", report.plain());
     assert_eq!(report.exit_code(), 1);
     assert_eq!(super::check::check_objects(&there(vec![], vec![])).exit_code(), 3);
     // A cluster whose template was not read is no cluster whose template is right.
@@ -848,4 +888,333 @@ fn templates_of_a_cluster() {
     };
     let report = super::check::check_objects(&elsewhere);
     insta::assert_snapshot!(report.undecided.join("\n"), @"the CAPTControlPlane clusters/four is made from the WorkspaceTemplate clusters/gone, which is outside the namespace that was looked into");
+}
+
+// --- what brings NodePools from outside a module ---
+
+/// Sets up Karpenter and leaves its NodePools to somebody else.
+const KARPENTER: &str = r#"module "eks" {
+  source = "terraform-aws-modules/eks/aws"
+}
+
+module "karpenter" {
+  source       = "terraform-aws-modules/eks/aws//modules/karpenter"
+  cluster_name = module.eks.cluster_name
+}
+
+module "karpenter_elsewhere" {
+  source = "terraform-aws-modules/eks/aws//modules/karpenter"
+  create = false
+}
+"#;
+
+const POOL_FILE: &str = "apiVersion: karpenter.k8s.aws/v1\nkind: EC2NodeClass\nmetadata:\n  name: default\n---\n\
+    apiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata:\n  name: default\nspec:\n  template:\n    spec:\n      requirements:\n        \
+    - key: kubernetes.io/arch\n          operator: In\n          values: [arm64]\n";
+
+/// Karpenter and its NodePools as two HelmChartProxies.
+const PROXIES: &str = "apiVersion: addons.cluster.x-k8s.io/v1alpha1\nkind: HelmChartProxy\nmetadata:\n  name: karpenter\nspec:\n  \
+    repoURL: oci://public.ecr.aws/karpenter\n  chartName: karpenter\n  valuesTemplate: |\n    \
+    {{- $out := .ControlPlane.status.outputs -}}\n    settings:\n      clusterName: {{ $out.cluster_name }}\n---\n\
+    apiVersion: addons.cluster.x-k8s.io/v1alpha1\nkind: HelmChartProxy\nmetadata:\n  name: pools\n  namespace: default\nspec:\n  \
+    chartName: karpenter-aws-default-nodepool\n  valuesTemplate: |\n    {{- $out := .ControlPlane.status.outputs -}}\n    \
+    clusterName: {{ $out.cluster_name }}\n    limits:\n      cpu: 1000\n";
+
+fn workspace(name: &str, module: &str) -> String {
+    let lines: String = module
+        .lines()
+        .map(|l| format!("          {l}").trim_end().to_owned() + "\n")
+        .collect();
+    format!(
+        "apiVersion: infrastructure.cluster.x-k8s.io/v1beta1\nkind: WorkspaceTemplate\nmetadata:\n  name: {name}\nspec:\n  template:\n    \
+         spec:\n      forProvider:\n        source: Inline\n        module: |\n{lines}"
+    )
+}
+
+/// A folder's report: exit code, undecided or findings.
+fn folder(files: &[(&str, &str)], beside: &[(&str, &str)]) -> String {
+    let inputs: Vec<Input> = files
+        .iter()
+        .map(|(name, text)| Input {
+            named: false,
+            ..input(name, text)
+        })
+        .collect();
+    let beside = beside
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let beside = BTreeMap::from([("d".into(), super::beside::Beside::new(beside.collect()))]);
+    let report = check_files(&inputs, &beside).expect("HCL");
+    let pools = report.modules.iter().flat_map(|m| &m.node_pools).map(|pool| {
+        let name = pool.name.as_deref().unwrap_or("?");
+        format!(
+            "pool {name} of {}: {:?}, waits for {:?}\n",
+            pool.block, pool.spot, pool.waits_for
+        )
+    });
+    let findings = report.findings.iter().map(|f| {
+        let line = f.file_line().unwrap_or_default();
+        format!(
+            "{} {} {}:{line} {:?}\n",
+            f.severity.as_str(),
+            f.id,
+            f.file.as_deref().unwrap_or_default(),
+            f.fix.commands
+        )
+    });
+    let undecided = report.undecided.iter().map(|why| format!("undecided: {why}\n"));
+    let all: String = pools.chain(findings).chain(undecided).collect();
+    format!("exit {}\n{all}", report.exit_code())
+}
+
+#[test]
+fn a_module_whose_pools_are_not_read_is_undecided() {
+    insta::assert_snapshot!(folder(&[("d/main.tf", KARPENTER)], &[]), @r#"
+    exit 3
+    undecided: d/main.tf sets up Karpenter (module.karpenter, line 5), and its NodePools are not in what was read: check the files or the chart with the NodePools together with it, or let the module require the role (`kubectl capt-spot template patch --in-place d/main.tf`)
+    "#);
+    insta::assert_snapshot!(folder(&[("d/proxy.yaml", PROXIES.split("---").next().expect("one"))], &[]), @r#"
+    exit 3
+    undecided: HelmChartProxy karpenter (d/proxy.yaml:1) installs Karpenter, and its NodePools are not in what was read: check the files or the chart with the NodePools together with it
+    "#);
+    // It requires the role: whatever the pools are, the cluster has it before them.
+    let required = patch(&input("d/main.tf", KARPENTER), PatchOptions::default(), &NOTHING).expect("patched");
+    insta::assert_snapshot!(folder(&[("d/main.tf", &required.text)], &[]), @"exit 0");
+    insta::assert_snapshot!(folder(&[("d/main.tf", &required.text), ("d/pool.yaml", POOL_FILE)], &[]), @r#"
+    exit 0
+    pool default of NodePool default: Yes, waits for ["data.aws_iam_role.spot"]
+    "#);
+    // Nor is it undecided where the pools are in the module, or where it only prepares nothing.
+    insta::assert_snapshot!(folder(&[("d/main.tf", "module \"vpc\" {\n  source = \"x/vpc/aws\"\n}\n")], &[]), @"exit 0");
+}
+
+#[test]
+fn pools_beside_a_module() {
+    let template = workspace("eks", KARPENTER);
+    let on_demand = POOL_FILE
+        .replace("kubernetes.io/arch", "karpenter.sh/capacity-type")
+        .replace("arm64", "on-demand");
+    let placeholder = on_demand.replace("[on-demand]", "[\"${CAPACITY_TYPE}\"]");
+    let owner = workspace(
+        "role",
+        "resource \"aws_iam_service_linked_role\" \"spot\" {\n  aws_service_name = \"spot.amazonaws.com\"\n  lifecycle {\n    prevent_destroy = true\n  }\n}\n",
+    );
+    for (name, files) in [
+        (
+            "a manifest",
+            vec![("d/main.tf", KARPENTER), ("d/pool.yaml", POOL_FILE)],
+        ),
+        (
+            "on-demand only",
+            vec![("d/main.tf", KARPENTER), ("d/pool.yaml", &on_demand)],
+        ),
+        (
+            "a placeholder decides",
+            vec![("d/main.tf", KARPENTER), ("d/pool.yaml", &placeholder)],
+        ),
+        (
+            "HelmChartProxies",
+            vec![("d/eks.yaml", &template), ("d/helm.yaml", PROXIES)],
+        ),
+        (
+            "the role in another module",
+            vec![
+                ("d/eks.yaml", &template),
+                ("d/pool.yaml", POOL_FILE),
+                ("d/role.yaml", &owner),
+            ],
+        ),
+        ("no module", vec![("d/pool.yaml", POOL_FILE)]),
+    ] {
+        insta::assert_snapshot!(name.replace(' ', "_"), folder(&files, &[]));
+    }
+}
+
+#[test]
+fn files_and_charts_beside_a_module() {
+    let module = |rest: &str| format!("{KARPENTER}\n{rest}");
+    let template = "apiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata:\n  name: {{ .Values.name }}\nspec:\n  template:\n    spec:\n      \
+        requirements: {{ toYaml .Values.requirements | nindent 8 }}\n";
+    let values = "name: from-chart\nrequirements:\n  - {key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}\n";
+    let chart = [
+        (
+            "charts/pools/Chart.yaml",
+            "name: karpenter-aws-default-nodepool\n",
+        ),
+        ("charts/pools/values.yaml", values),
+        ("charts/pools/templates/pool.yaml", template),
+        ("pool.yaml", POOL_FILE),
+        (
+            "pools/tpl.yaml",
+            "apiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata:\n  name: ${name}\n",
+        ),
+    ];
+    let manifest = |body: &str| module(&format!("resource \"kubectl_manifest\" \"x\" {{\n{body}\n}}\n"));
+    let release = |values: &str| {
+        module(&format!(
+            "resource \"helm_release\" \"pools\" {{\n  chart  = \"${{path.module}}/charts/pools\"\n  values = [{values}]\n}}\n"
+        ))
+    };
+    let read = manifest("  yaml_body = file(\"${path.module}/pool.yaml\")");
+    let templated = manifest("  yaml_body = templatefile(\"pools/tpl.yaml\", { name = \"filled\" })");
+    let set = manifest(
+        "  for_each  = fileset(path.module, \"p*.yaml\")\n  yaml_body = file(\"${path.module}/${each.value}\")",
+    );
+    let outside = manifest("  yaml_body = file(\"../pool.yaml\")");
+    let (by_default, by_value) = (release(""), release("yamlencode({ requirements = [] })"));
+    for (name, files) in [
+        // Read by the module, and so not applied a second time from outside.
+        (
+            "file",
+            vec![("d/main.tf", read.as_str()), ("d/pool.yaml", POOL_FILE)],
+        ),
+        ("templatefile", vec![("d/main.tf", &templated)]),
+        ("fileset", vec![("d/main.tf", &set)]),
+        ("outside the folder", vec![("d/main.tf", &outside)]),
+        ("a chart's own values", vec![("d/main.tf", &by_default)]),
+        ("a release's values", vec![("d/main.tf", &by_value)]),
+        (
+            "a proxy's chart",
+            vec![("d/main.tf", KARPENTER), ("d/helm.yaml", PROXIES)],
+        ),
+    ] {
+        insta::assert_snapshot!(name.replace([' ', '\''], "_"), folder(&files, &chart));
+    }
+}
+
+#[test]
+fn placeholders_are_named() {
+    let text = workspace(
+        "${TEMPLATE:=eks}",
+        "locals {\n  env = \"${ENVIRONMENT:=dev}\"\n  name = \"${CLUSTER_NAME}\"\n}\n",
+    );
+    insta::assert_snapshot!(check("eks.yaml", &text).plain(), @r#"
+    WorkspaceTemplate ${TEMPLATE:=eks} (eks.yaml)
+
+    note A placeholder is not filled in  placeholder-not-filled-in
+      eks.yaml:4
+      eks.yaml has placeholders that are not filled in: ${CLUSTER_NAME},
+      ${ENVIRONMENT}, ${TEMPLATE}.
+      fix: Fill them in (clusterctl generate, or envsubst), and check the result.
+           clusterctl generate yaml --from eks.yaml | kubectl capt-spot template check -
+
+    READY: no NodePool that can launch Spot was found, and nothing that endangers
+      the role
+    "#);
+    // Outside a text, too, as in clusterctl's templates.
+    let bare = workspace(
+        "eks",
+        "module \"v\" {\n  single = ${SINGLE:=true}\n  count  = ${COUNT:=1}\n}\n",
+    );
+    assert_eq!(check("eks.yaml", &bare).exit_code(), 0);
+    let broken = workspace("eks", "locals {\n  n = ${COUNT:=1} }}\n}\n");
+    let read = check_files(&[input("eks.yaml", &broken)], &BTreeMap::new()).expect_err("not Terraform");
+    insta::assert_snapshot!(read[0].to_string(), @"eks.yaml:12:29: not Terraform in the module of WorkspaceTemplate eks, its line 2: expected newline or eof. ${COUNT:=1} is a placeholder; fill it in first: `clusterctl generate yaml --from eks.yaml`, or `envsubst`");
+    // What is patched keeps its placeholders.
+    let pool = workspace(
+        "eks",
+        &format!("{POOL}\nlocals {{\n  env = \"${{ENVIRONMENT:=dev}}\"\n}}\n"),
+    );
+    let patched = patched("eks.yaml", &pool, Mode::Require).expect("patched").text;
+    assert!(patched.contains("env = \"${ENVIRONMENT:=dev}\""), "{patched}");
+    assert!(!patched.contains(super::placeholder::MARK));
+}
+
+// --- what a module is for ---
+
+const OWNER: &str = "resource \"aws_iam_service_linked_role\" \"spot\" {\n  aws_service_name = \"spot.amazonaws.com\"\n}\n\n\
+    output \"role_arn\" {\n  value = aws_iam_service_linked_role.spot.arn\n}\n";
+
+/// Notes, then the patched file.
+fn by_purpose(name: &str, text: &str, options: PatchOptions) -> String {
+    let once = patch(&input(name, text), options, &NOTHING).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let twice = patch(&input(name, &once.text), options, &NOTHING).expect("again");
+    assert_eq!(twice.text, once.text, "twice");
+    assert_eq!(
+        check(name, &once.text).exit_code(),
+        0,
+        "{}",
+        check(name, &once.text).plain()
+    );
+    format!("{}\n\n{}", once.notes.join("\n"), once.text)
+}
+
+#[test]
+fn a_module_for_the_role_alone_goes_on_creating_it() {
+    let auto = PatchOptions::default();
+    let commands = |name: &str, text: &str| check(name, text).findings[0].fix.commands.join("\n");
+    let alone = workspace("role", OWNER);
+    assert_eq!(
+        commands("role.yaml", &alone),
+        "kubectl capt-spot template patch --in-place --mode create role.yaml"
+    );
+    insta::assert_snapshot!(
+        "only_the_role",
+        by_purpose("role.yaml", &alone, options(Mode::Create))
+    );
+    assert_eq!(
+        by_purpose("role.yaml", &alone, auto),
+        by_purpose("role.yaml", &alone, options(Mode::Create))
+    );
+    let vars = alone.replace(
+        "        module: |",
+        "        vars:\n          - key: a\n            value: b\n        module: |",
+    );
+    insta::assert_snapshot!("vars_are_there", by_purpose("role.yaml", &vars, auto));
+    insta::assert_snapshot!("a_bare_file", by_purpose("role.tf", OWNER, auto));
+    let flow = alone.replace(
+        "        module: |",
+        "        vars: [{key: a, value: b}]\n        module: |",
+    );
+    let why = patch(&input("role.yaml", &flow), auto, &NOTHING)
+        .expect_err("refused")
+        .to_string();
+    insta::assert_snapshot!(why, @r#"WorkspaceTemplate role: the variable create_spot_service_linked_role cannot be passed to the module on line 10; add `{key: create_spot_service_linked_role, value: "true"}` to its forProvider.vars first"#);
+}
+
+#[test]
+fn modules_of_one_file_each_keep_what_they_are_for() {
+    let file = [
+        workspace("vpc", "module \"vpc\" {\n  source = \"x/vpc/aws\"\n}\n"),
+        workspace("eks", POOL),
+        workspace("role", OWNER),
+    ]
+    .join("---\n");
+    let auto = by_purpose("all.yaml", &file, PatchOptions::default());
+    insta::assert_snapshot!("three_modules", auto);
+    assert_eq!(by_purpose("all.yaml", &file, options(Mode::Create)), auto);
+    let account = by_purpose("all.yaml", &file, options(Mode::AccountTemplate));
+    insta::assert_snapshot!(account.lines().next().unwrap_or_default(), @"WorkspaceTemplate vpc: no NodePool and nothing about the role; left as it is");
+    assert!(!account.contains("WorkspaceTemplateApply"));
+}
+
+#[test]
+fn what_create_refuses_has_the_line_and_the_steps() {
+    let why = |rest: &str| {
+        patched("main.tf", &format!("{POOL}\n{OWNER}\n{rest}"), Mode::Create)
+            .expect_err("refused")
+            .to_string()
+    };
+    let each = OWNER.replace(
+        "  aws_service_name = \"spot.amazonaws.com\"",
+        "  for_each         = toset([\"spot.amazonaws.com\"])\n  aws_service_name = each.key",
+    );
+    let all = [
+        why("import {\n  to = aws_iam_service_linked_role.spot\n  id = \"x\"\n}\n"),
+        why(
+            "moved {\n  from = aws_iam_service_linked_role.old\n  to   = aws_iam_service_linked_role.spot\n}\n",
+        ),
+        patched(
+            "main.tf",
+            &format!("{POOL}\n{}", each.split("\n\n").next().expect("one")),
+            Mode::Create,
+        )
+        .expect_err("refused")
+        .to_string(),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    the `import` block on line 18 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
+    the `moved` block on line 18 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
+    aws_iam_service_linked_role.spot (line 10) creates roles with for_each: take spot.amazonaws.com out of its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.spot["spot.amazonaws.com"]'; then patch again
+    "#);
 }

@@ -8,26 +8,19 @@ use std::ops::Range;
 use granit_parser::{Event, Parser, ScalarStyle, StructureStyle};
 use serde_json::Value;
 
-/// Where and why a YAML text could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct YamlError {
-    /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong there, in the parser's words.
     pub message: String,
 }
 
-/// How a scalar is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Without quotes.
     Plain,
-    /// In single quotes.
     Single,
-    /// In double quotes.
     Double,
     /// `|`: the one form in which every line of the value is a line of the file.
     Literal,
@@ -35,38 +28,29 @@ pub enum Style {
     Folded,
 }
 
-/// Index of a node in its [`Doc`].
 pub type NodeId = usize;
 
-/// What a node holds.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// A scalar after YAML's escape processing.
     Scalar {
-        /// The value.
         value: String,
-        /// How it is written.
         style: Style,
         /// An explicit tag such as `!!str` stands before it.
         tagged: bool,
     },
-    /// A sequence.
     Seq(Vec<NodeId>),
     /// A mapping, its pairs in the order of the file.
     Map {
-        /// Key and value.
         pairs: Vec<(NodeId, NodeId)>,
-        /// Written with braces.
         flow: bool,
     },
     /// `*name`; the node it stands for, if that was complete when the alias was read.
     Alias(Option<NodeId>),
 }
 
-/// One node and its place.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// What it holds.
     pub kind: Kind,
     /// Its bytes in the text that was parsed. For a block scalar: from its first line of text, without the
     /// `|` or `>` before it.
@@ -79,7 +63,6 @@ pub struct Node {
     pub anchored: bool,
 }
 
-/// One document of a YAML stream.
 #[derive(Debug, Clone, Default)]
 pub struct Doc {
     nodes: Vec<Node>,
@@ -203,12 +186,10 @@ fn attach(doc: &mut Doc, open: &mut [Open], id: NodeId) {
 }
 
 impl Doc {
-    /// The document's root node; none in an empty document.
     pub fn root(&self) -> Option<NodeId> {
         self.root
     }
 
-    /// A node of this document.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id]
     }
@@ -239,7 +220,6 @@ impl Doc {
         }
     }
 
-    /// The value under a path of keys.
     pub fn at(&self, id: NodeId, path: &[&str]) -> Option<NodeId> {
         path.iter()
             .try_fold(id, |node, key| self.entry(node, key).map(|(_, v)| v))

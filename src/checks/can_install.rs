@@ -10,20 +10,10 @@ use crate::facts::install::{Chart, DEFAULT_NAMESPACE, Needed, PlannedRole, Revie
 use crate::model::{Observed, Why};
 use crate::text::quote;
 
-/// See [`Check::explanation`].
 pub static CAN_INSTALL: Check = Check {
     id: "can-install",
     group: Group::HelmAccess,
-    title: "The caller may create what the chart holds",
-    explanation: "Asks the API server (SelfSubjectAccessReview) about everything that helm would do: create and read each kind in \
-        its namespace, CRDs, cluster-scoped RBAC, and the Secrets that helm keeps its release in. Creating a role takes more than \
-        `create`: the API server lets nobody hand out rights that they don't have, so either `escalate` on the role (`bind` for a \
-        binding) or every right in it. What is missing is reported at once, not one `helm install` at a time. While installing, \
-        the list comes from the rendered chart; before, from Karpenter's own chart, and what is missing is a warning, because \
-        somebody else may install it. The escalation rule counts rights from RBAC only: rights from an EKS access policy don't \
-        help with a role's content, `escalate` from there does. To mend it: have the rights granted, or let somebody install who \
-        has them.",
-    docs: "https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping",
+    title: "You may create what the chart contains",
     needed: |facts| facts.ask.installing,
     judge: can_install,
 };

@@ -15,20 +15,10 @@ use crate::model::{Observed, Unknown};
 /// The audience of IRSA's tokens where the service account names none.
 const AUDIENCE: &str = "sts.amazonaws.com";
 
-/// See [`Check::explanation`].
 pub static CONTROLLER_IDENTITY: Check = Check {
     id: "controller-identity",
     group: Group::Karpenter,
-    title: "Karpenter's controller can take its role",
-    explanation: "Finds the controller's service account (from the Deployment labelled app.kubernetes.io/name=karpenter in any \
-        namespace, or from the chart about to be installed) and follows it to a role. Pod Identity: an association for that \
-        namespace and service account, a trust policy with sts:AssumeRole and sts:TagSession for pods.eks.amazonaws.com, the \
-        agent running, and nodes that it can run on: not on Fargate. IRSA: the annotation, a role that exists, an OIDC provider \
-        for this cluster's issuer, and a trust policy with that provider, the exact subject \
-        system:serviceaccount:NAMESPACE:NAME and the audience sts.amazonaws.com. Without credentials the controller does not \
-        start, or launches nothing. In EKS Auto Mode there is no controller of your own, and it says so. To mend it: the finding \
-        names the one thing that is wrong and the command.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/service-accounts.html",
+    title: "Karpenter's controller can get the credentials of its role",
     needed,
     judge: controller_identity,
 };

@@ -2,23 +2,18 @@
 
 use serde_json::json;
 
-use super::node_mapping::{mappings, names};
+use super::mapping_fix::{Want, mapping_fix};
+use super::node_mapping::mappings;
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::aws::token::AWS_CLI_SESSION_NAME;
 use crate::facts::Facts;
-use crate::model::{Observed, Why};
-use eks_aws_auth::{Caller, Existence, Outcome, Want, decide, mapping_remedy};
+use crate::model::{Language, Observed, Why};
+use eks_aws_auth::{Caller, Existence, Outcome, decide};
 
-/// See [`Check::explanation`].
 pub static CALLER_MAPPED: Check = Check {
     id: "caller-mapped",
     group: Group::HelmAccess,
-    title: "The cluster knows the caller",
-    explanation: "Asks the cluster who it takes the caller for (SelfSubjectReview). When it refuses the token, decides from the \
-        access entries and aws-auth why. The principal that created the cluster may be an administrator without any mapping \
-        that shows; in authentication mode CONFIG_MAP that cannot be seen. To mend it: the finding prints the access entry \
-        or the aws-auth line to ask for.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/grant-k8s-access.html",
+    title: "The cluster knows you",
     needed: never,
     judge: caller_mapped,
 };
@@ -98,13 +93,17 @@ fn caller_mapped(facts: &Facts) -> Judgement {
     let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"));
     match mode {
         Some(mode) => {
-            let remedy = mapping_remedy(mode, names(facts), mapped_arn, Want::Admin);
+            let fix = mapping_fix(&facts.target, mode, mapped_arn, Want::Admin);
             let condition = if maybe_mapped {
                 "Ask somebody who has access to look; if it is not mapped"
             } else {
                 "Ask somebody who has access"
             };
-            judgement.remedy(format!("{condition}: {}", remedy.text), remedy.commands)
+            let judgement = judgement.fix(format!("{condition}: {}", fix.text), fix.commands);
+            match fix.entry {
+                Some(entry) => judgement.snippet(Language::Yaml, entry),
+                None => judgement,
+            }
         }
         None => judgement,
     }

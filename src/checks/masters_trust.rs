@@ -15,19 +15,10 @@ use crate::trust::{self, Identity, Question, Request, TrustVerdict};
 use eks_aws_auth::{AccessEntry, Cluster, Existence};
 use iam_policy::arn::Arn;
 
-/// See [`Check::explanation`].
 pub static MASTERS_TRUST: Check = Check {
     id: "masters-trust",
     group: Group::HelmAccess,
-    title: "The roles that rule the cluster exist and can be assumed",
-    explanation: "Takes every role that aws-auth maps to system:masters, or that an access entry gives \
-        AmazonEKSClusterAdminPolicy for the whole cluster, and reads it in IAM: does it exist, does its trust policy let anybody \
-        assume it, and may the caller. Tools that work through such a role (CDK's kubectlRoleArn, a pipeline's role) fail on a \
-        dead one only at the end of a deployment. A line of aws-auth whose role was deleted is worse than useless: whoever \
-        makes a role of that name rules the cluster. Roles of other accounts can't be looked into from here, and the finding \
-        says so. To mend it: take dead mappings out, or make the role again; for one role and one principal, \
-        `kubectl capt-spot trust ROLE --principal ARN` says which statement decides and prints the smallest trust policy.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/cluster-auth.html",
+    title: "The cluster's admin roles exist, and the right principals can assume them",
     needed: never,
     judge: masters_trust,
 };

@@ -1,21 +1,17 @@
-//! Whether Karpenter's nodes may join.
+//! What the checks of the node-mapping group share: the mappings as they were read, the node roles with the verdict on each,
+//! and the words about aws-auth's problems.
+
 use std::sync::LazyLock;
 
 use serde_json::json;
 
-use super::karpenter::count;
-use super::{Check, Group, Judgement, Status, always, lost_cluster};
-use crate::facts::{self, Facts, NamedBy};
+use super::mapping_fix::{Fix, node_fix};
+use super::node_verdict::{NamedRole, NodeKind, NodeRole, NodeVerdict, Part, Standing, judge_node_role};
+use super::{Judgement, lost_cluster};
+use crate::facts::{self, Facts};
 use crate::karpenter::objects::NodeOs;
 use crate::model::{Fact, Observed, Unknown};
-use eks_aws_auth::{
-    AccessEntry, AuthenticationMode, AwsAuth, Cluster, ClusterNames, Existence, MapKey, MappingRemedy,
-    NamedRole, NodeFault, NodeKind, NodeRole, NodeVerdict, Part, Problem, Settings, Standing,
-    judge_node_role,
-};
-
-/// What changes aws-auth.
-pub(super) const EDIT: &str = "kubectl edit configmap aws-auth -n kube-system";
+use eks_aws_auth::{AccessEntry, AuthenticationMode, AwsAuth, Cluster, Existence, MapKey, Problem, Settings};
 
 /// What an absent ConfigMap is to the authenticator.
 static NO_AWS_AUTH: LazyLock<AwsAuth> = LazyLock::new(AwsAuth::default);
@@ -94,21 +90,20 @@ pub(super) fn mode_not_known(facts: &Facts) -> Judgement {
     .from(&facts.cluster)
 }
 
-/// The names that commands about the cluster's access need.
-pub(crate) fn names(facts: &Facts) -> ClusterNames<'_> {
-    let account = facts
+/// The cluster's account, as far as it is known.
+pub(crate) fn account(facts: &Facts) -> &str {
+    facts
         .cluster
         .known()
         .and_then(facts::eks::Cluster::account)
         .or(facts.target.account.as_deref())
         .or(facts.caller.known().map(|caller| caller.account.as_str()))
-        .unwrap_or_default();
-    ClusterNames {
-        cluster: &facts.target.cluster,
-        region: &facts.target.region,
-        account,
-        partition: &facts.target.partition,
-    }
+        .unwrap_or_default()
+}
+
+/// Partition and account of the cluster.
+pub(super) fn home(facts: &Facts) -> (&str, &str) {
+    (&facts.target.partition, account(facts))
 }
 
 /// What IAM says of a role, for the evaluator.
@@ -198,14 +193,14 @@ pub(super) fn webhook(facts: &Facts) -> serde_json::Value {
 pub(super) fn webhook_word(facts: &Facts) -> &'static str {
     match facts.validation_webhook.known() {
         Some(_) => {
-            " EKS's webhook looks at aws-auth when it is saved and may refuse a change, with its reason; what is in there already it \
-             has not looked at."
+            " EKS's webhook checks aws-auth when it is saved and may refuse a change, with its reason; it has not checked what was \
+             saved before."
         }
         None => "",
     }
 }
 
-/// A person's end of a sentence.
+/// With a full stop.
 pub(super) fn sentence(text: &str) -> String {
     if text.is_empty() || text.ends_with(['.', '!', '?']) {
         text.to_owned()
@@ -214,114 +209,8 @@ pub(super) fn sentence(text: &str) -> String {
     }
 }
 
-/// See [`Check::explanation`].
-pub static AWS_AUTH_PARSES: Check = Check {
-    id: "aws-auth-parses",
-    group: Group::NodeMapping,
-    title: "aws-auth is read without loss",
-    explanation: "Reads the ConfigMap kube-system/aws-auth as EKS's authenticator does. It never rejects the document as a \
-        whole: a YAML error loses all of that key (with mapRoles, the nodes too), a bad entry is left out alone, a field of the \
-        wrong type is emptied and the entry stays. None of that shows anywhere. To mend it: the finding names the line, what \
-        is lost by it and the fix; `kubectl edit configmap aws-auth -n kube-system`, then run this again.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html",
-    needed: always,
-    judge: aws_auth_parses,
-};
-
-fn aws_auth_parses(facts: &Facts) -> Judgement {
-    if let Some(reason) = lost_cluster(facts) {
-        return Judgement::ground_lost(reason);
-    }
-    let Some(mode) = facts.cluster.known().map(|cluster| cluster.authentication_mode) else {
-        return mode_not_known(facts);
-    };
-    if !mode.uses_aws_auth() {
-        return Judgement::skip("in authentication mode API the cluster ignores aws-auth")
-            .from(&facts.cluster);
-    }
-    let map = match &facts.aws_auth.observed {
-        Observed::Known(map) => map.taken_in(),
-        Observed::Absent if mode == AuthenticationMode::ConfigMap => {
-            return Judgement::warn("there is no ConfigMap kube-system/aws-auth, and in authentication mode CONFIG_MAP nothing else lets nodes in")
-                .remedy(
-                    "Create it with the node role in it (see node-role-mapped), or switch the cluster to access entries.",
-                    [format!(
-                        "aws eks update-cluster-config --name {} --region {} --access-config authenticationMode=API_AND_CONFIG_MAP",
-                        crate::text::quote(&facts.target.cluster),
-                        crate::text::quote(&facts.target.region)
-                    )],
-                )
-                .from(&facts.aws_auth);
-        }
-        Observed::Absent => {
-            return Judgement::pass(
-                "there is no ConfigMap kube-system/aws-auth; access entries decide alone",
-            )
-            .from(&facts.aws_auth);
-        }
-        Observed::Unknown(unknown) => {
-            return Judgement::unknown("the ConfigMap kube-system/aws-auth", unknown).from(&facts.aws_auth);
-        }
-    };
-    let errors: Vec<&Problem> = map.errors().collect();
-    let lost_keys: Vec<&str> = [MapKey::MapRoles, MapKey::MapUsers, MapKey::MapAccounts]
-        .into_iter()
-        .filter(|key| {
-            let empty = match key {
-                MapKey::MapAccounts => map.accounts.is_empty(),
-                _ => map.mappings(*key).is_empty() && !map.dropped.iter().any(|dropped| dropped.key == *key),
-            };
-            empty
-                && errors
-                    .iter()
-                    .any(|problem| problem.key.as_deref() == Some(key.as_str()))
-        })
-        .map(MapKey::as_str)
-        .collect();
-    let judgement = if errors.is_empty() {
-        Judgement::pass(format!(
-            "{}, {}, {}, nothing lost",
-            count(map.roles.len(), "role", "roles"),
-            count(map.users.len(), "user", "users"),
-            count(map.accounts.len(), "account", "accounts")
-        ))
-    } else {
-        let message = told_together(map, &errors);
-        let base = if lost_keys.is_empty() {
-            Judgement::warn(message)
-        } else {
-            Judgement::fail(message)
-        };
-        base.remedy(
-            format!("{}{}", sentence(&fixes(&errors)), webhook_word(facts)),
-            [EDIT.to_owned()],
-        )
-    };
-    judgement
-        .evidence("problems", listed(map, &errors))
-        .evidence("lostKeys", json!(lost_keys))
-        .evidence("validationWebhook", webhook(facts))
-        .from(&facts.aws_auth)
-        .from(&facts.validation_webhook)
-}
-
-/// See [`Check::explanation`].
-pub static NODE_ROLE_MAPPED: Check = Check {
-    id: "node-role-mapped",
-    group: Group::NodeMapping,
-    title: "The cluster lets nodes of that role in",
-    explanation: "Decides as EKS's authenticator does what an instance of each node role would be to the cluster: by an access \
-        entry (type EC2_LINUX or EC2_WINDOWS), by a line of aws-auth (username system:node:{{EC2PrivateDNSName}}, groups \
-        system:bootstrappers and system:nodes), or by neither, as the authentication mode has it. An entry hides the line of the \
-        same role; a role's path in aws-auth never matches. Without a mapping, instances launch, never join, and are replaced \
-        every 15 minutes: it costs money in silence. To mend it: the finding prints the exact entry and the command.",
-    docs: "https://karpenter.sh/docs/troubleshooting/#node-launchreadiness",
-    needed: always,
-    judge: node_role_mapped,
-};
-
-/// A role that nodes run under, with the verdict on its mapping.
-pub(super) struct Judged<'f> {
+/// A role that nodes run under.
+pub(super) struct RoleInUse<'f> {
     /// Who named it, and what was read.
     pub(super) role: &'f facts::NodeRole,
     /// The role that nodes run under: the named one, or what the node class's instance profile holds instead.
@@ -330,11 +219,35 @@ pub(super) struct Judged<'f> {
     pub(super) found: Option<&'f Observed<crate::model::Role>>,
     /// The role in the profile, where it is another one than is named.
     pub(super) held: Option<&'f crate::model::Role>,
-    /// Its mapping.
+    arn: String,
+    pub(super) kind: NodeKind,
+    shared: Vec<String>,
+    /// The role that the node class names, and the profile that holds this one.
+    named: Option<(String, String)>,
+}
+
+/// The same with the verdict on its mapping.
+pub(super) struct Judged<'f> {
+    pub(super) of: RoleInUse<'f>,
     pub(super) verdict: NodeVerdict,
 }
 
-impl Judged<'_> {
+impl RoleInUse<'_> {
+    /// What was judged.
+    fn asked(&self) -> NodeRole<'_> {
+        let known = self.held.or(self.found.and_then(Observed::known));
+        NodeRole {
+            existence: self.existence(),
+            id: known.map(|role| role.id.as_str()).filter(|id| !id.is_empty()),
+            node_groups: &self.shared,
+            named: self
+                .named
+                .as_ref()
+                .map(|(arn, profile)| NamedRole { arn, profile }),
+            ..NodeRole::new(&self.arn, self.kind)
+        }
+    }
+
     /// What IAM says of the role that nodes run under.
     pub(super) fn existence(&self) -> Existence {
         match (self.held, self.found) {
@@ -350,11 +263,30 @@ impl Judged<'_> {
     }
 }
 
+impl Judged<'_> {
+    /// What to do about a side of the verdict, with the role's name.
+    pub(super) fn fix(&self, facts: &Facts, mappings: &Mappings<'_>, part: &Part<'_>) -> Option<(&str, Fix)> {
+        let decision = &self.verdict.decision;
+        let fix = || {
+            node_fix(
+                &facts.target,
+                account(facts),
+                &mappings.cluster(),
+                &self.of.asked(),
+                &part.faults,
+                decision,
+            )
+        };
+        matches!(part.standing, Standing::Flawed | Standing::Broken).then(|| (self.of.name.as_str(), fix()))
+    }
+}
+
 /// Whether the role that was given is another account's or partition's: these credentials' IAM knows nothing of it.
-fn is_foreign(given: &str, names: ClusterNames<'_>) -> bool {
+pub(super) fn is_foreign(given: &str, facts: &Facts) -> bool {
+    let account = account(facts);
     given.parse::<iam_policy::arn::Arn>().is_ok_and(|arn| {
-        let account_known = !arn.account.is_empty() && !names.account.is_empty();
-        arn.partition.as_str() != names.partition || (account_known && arn.account != names.account)
+        let account_known = !arn.account.is_empty() && !account.is_empty();
+        arn.partition.as_str() != facts.target.partition || (account_known && arn.account != account)
     })
 }
 
@@ -367,7 +299,6 @@ fn same_role(one: &str, other: &str) -> bool {
 
 /// Each node role with the verdict on its mapping; roles whose name is not known are left out.
 pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Vec<Judged<'f>> {
-    let names = names(facts);
     let roles = facts.node_roles.known().map(Vec::as_slice).unwrap_or_default();
     let node_groups = facts
         .compute
@@ -375,30 +306,15 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
         .known()
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let judge = |arn: &str,
-                 kind: NodeKind,
-                 found: Option<&crate::model::Role>,
-                 existence,
-                 named: Option<NamedRole<'_>>| {
-        let shared: Vec<String> = node_groups
-            .iter()
-            .filter(|group| same_role(&group.role_arn, arn))
-            .map(|group| group.name.clone())
-            .collect();
-        let asked = NodeRole {
-            existence,
-            id: found.map(|found| found.id.as_str()).filter(|id| !id.is_empty()),
-            node_groups: &shared,
-            named,
-            ..NodeRole::new(arn, kind)
-        };
-        judge_node_role(&mappings.cluster(), names, &asked)
+    let shared = |arn: &str| -> Vec<String> {
+        let groups = node_groups.iter().filter(|group| same_role(&group.role_arn, arn));
+        groups.map(|group| group.name.clone()).collect()
     };
     let kind_of = |role: &facts::NodeRole| match role.os {
         NodeOs::Windows => NodeKind::Windows,
         NodeOs::Linux | NodeOs::Unknown => NodeKind::Linux,
     };
-    let mut judged: Vec<Judged<'f>> = Vec::new();
+    let mut in_use: Vec<RoleInUse<'f>> = Vec::new();
     for role in roles.iter().filter(|role| !role.name.is_empty()) {
         let kind = kind_of(role);
         // What Windows nodes need is all that Linux nodes need, and more.
@@ -408,21 +324,21 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
         if roles.iter().any(windows_too) {
             continue;
         }
-        let foreign = is_foreign(&role.given, names);
+        let foreign = is_foreign(&role.given, facts);
         let arn = match role.role.known() {
             Some(known) if !foreign => known.arn.clone(),
             _ if role.given.starts_with("arn:") => role.given.clone(),
             _ => format!(
                 "arn:{}:iam::{}:role/{}",
-                names.partition,
-                names.account,
+                facts.target.partition,
+                account(facts),
                 role.given.trim_start_matches('/')
             ),
         };
         let mut others: Vec<(&crate::model::Role, &str)> = Vec::new();
         let mut as_named = role.profiles_in_use.is_empty();
-        for in_use in &role.profiles_in_use {
-            match in_use.profile.known() {
+        for profile in &role.profiles_in_use {
+            match profile.profile.known() {
                 Some(crate::model::InstanceProfile {
                     name,
                     role: Some(held),
@@ -436,31 +352,48 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
             }
         }
         if as_named {
-            let (found, existence) = match foreign {
-                true => (None, Existence::Unknown),
-                false => (Some(&role.role.observed), existence(&role.role.observed)),
-            };
-            judged.push(Judged {
+            in_use.push(RoleInUse {
                 role,
                 name: role.name.clone(),
-                found,
+                found: (!foreign).then_some(&role.role.observed),
                 held: None,
-                verdict: judge(&arn, kind, found.and_then(Observed::known), existence, None),
+                shared: shared(&arn),
+                arn: arn.clone(),
+                kind,
+                named: None,
             });
         }
         for (held, profile) in others {
-            let existence = held.created.map_or(Existence::Unknown, Existence::Since);
-            let named = NamedRole { arn: &arn, profile };
-            judged.push(Judged {
+            in_use.push(RoleInUse {
                 role,
                 name: held.name.clone(),
                 found: None,
                 held: Some(held),
-                verdict: judge(&held.arn, kind, Some(held), existence, Some(named)),
+                shared: shared(&held.arn),
+                arn: held.arn.clone(),
+                kind,
+                named: Some((arn.clone(), profile.to_owned())),
             });
         }
     }
-    judged
+    let judge = |of: RoleInUse<'f>| Judged {
+        verdict: judge_node_role(&mappings.cluster(), home(facts), &of.asked()),
+        of,
+    };
+    in_use.into_iter().map(judge).collect()
+}
+
+/// The worst of the roles' parts, for the headline.
+pub(super) fn worst_of<'p, J>(parts: &'p [(J, Part<'p>)]) -> Option<(&'p J, &'p Part<'p>)> {
+    let (one, part) = parts.iter().rev().max_by_key(|(_, part)| part.standing)?;
+    Some((one, part))
+}
+
+pub(super) fn with_headline(judgement: Judgement, headline: Option<String>) -> Judgement {
+    match headline {
+        Some(headline) => judgement.headline(headline),
+        None => judgement,
+    }
 }
 
 /// What is known of the node roles' mappings, or the judgement of every check that needs them.
@@ -493,438 +426,258 @@ pub(super) fn judged(facts: &Facts) -> Result<(Mappings<'_>, Vec<Judged<'_>>), B
     }
 }
 
-/// Whether the role is not there because all of mapRoles is lost: aws-auth-parses says that.
-pub(super) fn is_lost(part: &Part) -> bool {
-    part.faults
-        .iter()
-        .any(|fault| matches!(fault, NodeFault::Lost { .. }))
-}
-
-/// The remedies of several roles as one: words, and commands without repetition.
-pub(super) fn remedies<'a>(
-    remedies: impl Iterator<Item = (&'a str, &'a MappingRemedy)>,
-) -> Option<(String, Vec<String>)> {
-    let all: Vec<(&str, &MappingRemedy)> = remedies.collect();
-    let mut commands: Vec<String> = Vec::new();
-    for (_, remedy) in &all {
-        let entry = remedy
-            .aws_auth_entry
-            .as_ref()
-            .map(|entry| format!("# in {EDIT}, under mapRoles:\n{entry}"));
-        for command in remedy.commands.iter().cloned().chain(entry) {
-            if !commands.contains(&command) {
-                commands.push(command);
-            }
-        }
-    }
-    let text = match all.as_slice() {
-        [] => return None,
-        [(_, only)] => only.text.clone(),
-        several => several
-            .iter()
-            .map(|(name, remedy)| format!("{name}: {}", remedy.text))
-            .collect::<Vec<_>>()
-            .join(". "),
-    };
-    Some((text, commands))
-}
-
-fn node_role_mapped(facts: &Facts) -> Judgement {
-    let (mappings, judged) = match judged(facts) {
-        Ok(judged) => judged,
-        Err(judgement) => return *judgement,
-    };
-    let evidence: Vec<_> = judged
-        .iter()
-        .map(|one| {
-            let verdict = &one.verdict;
-            json!({
-                "role": one.name, "standing": verdict.standing, "faults": verdict.faults,
-                "username": verdict.decision.username, "groups": verdict.decision.groups, "source": verdict.decision.source
-            })
-        })
-        .collect();
-    let of_others = |part: &Part| !is_lost(part);
-    let told: Vec<(&Judged<'_>, &Part)> = judged
-        .iter()
-        .filter_map(|one| Some((one, one.verdict.mapping.as_ref().filter(|part| of_others(part))?)))
-        .collect();
-    let judgement = match told.iter().map(|(_, part)| part.standing).max() {
-        None => follow_on(&judged),
-        Some(worst) => {
-            let messages = |all: bool| {
-                told.iter()
-                    .filter(|(_, part)| all || part.standing != Standing::Well)
-                    .map(|(_, part)| part.message.as_str())
-                    .collect::<Vec<_>>()
-                    .join("; ")
-            };
-            let mut message = messages(worst == Standing::Well);
-            let not_mapped = |(_, part): &(&Judged<'_>, &Part)| part.faults.contains(&NodeFault::NotMapped);
-            if let (true, Some(written)) = (told.iter().any(not_mapped), last_written(facts)) {
-                message = format!("{message}; aws-auth was last written by {written}");
-            }
-            if matches!(worst, Standing::Well | Standing::Flawed) {
-                for unseen in unseen(facts, &judged) {
-                    message = format!("{message}; {unseen}");
-                }
-            }
-            match (worst, mappings.unread) {
-                (Standing::Unknown, Some(unknown)) => {
-                    Judgement::unknown("how the node role is mapped", unknown)
-                }
-                (Standing::Unknown, None) => Judgement::undecided(message),
-                (Standing::Well, _) => Judgement::pass(message),
-                (Standing::Flawed, _) => Judgement::warn(message),
-                (Standing::Broken, _) => Judgement::fail(message),
-            }
-        }
-    };
-    let mut judgement = judgement;
-    let mending = told
-        .iter()
-        .filter_map(|(one, part)| Some((one.name.as_str(), part.remedy.as_ref()?)));
-    if let (Status::Warn | Status::Fail, Some((text, commands))) = (judgement.status, remedies(mending)) {
-        judgement = judgement.remedy(text, commands);
-    }
-    judgement
-        .evidence("roles", json!(evidence))
-        .from(&facts.access_entries)
-        .from(&facts.aws_auth)
-        .from(&facts.compute.node_groups)
-}
-
-/// Which check says why nothing can be said of these roles' mappings.
-fn follow_on(judged: &[Judged<'_>]) -> Judgement {
-    let lost = judged
-        .iter()
-        .any(|one| one.verdict.mapping.as_ref().is_some_and(is_lost));
-    if lost {
-        return Judgement::ground_lost(
-            "all of mapRoles is lost, the nodes' mapping too: see aws-auth-parses",
-        );
-    }
-    let names: Vec<&str> = judged.iter().map(|one| one.name.as_str()).collect();
-    let names = names.join(", ");
-    if judged.iter().any(|one| one.verdict.is_named_somewhere()) {
-        let gone = judged.iter().all(|one| one.existence() == Existence::Deleted);
-        Judgement::ground_lost(if gone {
-            format!("IAM no longer has {names}, which is mapped: see node-role-current")
-        } else {
-            format!("{names} is not the role that was mapped: see node-role-current")
-        })
-    } else {
-        Judgement::ground_lost(format!("IAM has no role {names}: see node-role-known"))
-    }
-}
-
-/// What could not be read and might speak against a good mapping, each with its reason.
-fn unseen(facts: &Facts, judged: &[Judged<'_>]) -> Vec<String> {
-    let shared =
-        facts.compute.node_groups.observed.unknown().map(|unknown| {
-            format!("whether a managed node group shares the role could not be read: {unknown}")
-        });
-    let profile = judged
-        .iter()
-        .flat_map(|one| &one.role.profiles_in_use)
-        .find_map(|in_use| Some((in_use, in_use.profile.observed.unknown()?)));
-    let profile = profile.map(|(in_use, unknown)| {
-        format!(
-            "whether the instance profile of the node class {} really holds the role could not be read: {unknown}",
-            in_use.class
-        )
-    });
-    shared.into_iter().chain(profile).collect()
-}
-
-/// Who wrote aws-auth last, where the API server tells.
-fn last_written(facts: &Facts) -> Option<&str> {
-    let time = |manager: &&String| manager.rsplit(' ').next().unwrap_or_default().to_owned();
-    facts
-        .aws_auth
-        .known()
-        .and_then(|map| map.managers.iter().max_by_key(time))
-        .map(String::as_str)
-}
-
-/// See [`Check::explanation`].
-pub static NODE_ROLE_KNOWN: Check = Check {
-    id: "node-role-known",
-    group: Group::NodeMapping,
-    title: "The role of Karpenter's nodes is known, and IAM has it",
-    explanation: "Finds out which IAM role Karpenter's nodes have: --node-role; else every EC2NodeClass's spec.role or instance \
-        profile (iam:GetInstanceProfile); else, before Karpenter is there, the names that Karpenter's documentation \
-        (KarpenterNodeRole-CLUSTER) and CAPT (CLUSTER-node) give it, where IAM has them. A role that IAM does not have means \
-        that instances cannot launch at all. To mend it: create the role, or name it with --node-role.",
-    docs: "https://karpenter.sh/docs/concepts/nodeclasses/#specrole",
-    needed: always,
-    judge: node_role_known,
-};
-
-fn node_role_known(facts: &Facts) -> Judgement {
-    if let Some(reason) = lost_cluster(facts) {
-        return Judgement::ground_lost(reason);
-    }
-    let roles = match &facts.node_roles.observed {
-        Observed::Known(roles) => roles,
-        Observed::Absent => return Judgement::undecided("nobody was asked").from(&facts.node_roles),
-        Observed::Unknown(unknown) => {
-            return Judgement::unknown("the role of Karpenter's nodes", unknown).from(&facts.node_roles);
-        }
-    };
-    let cluster = &facts.target.cluster;
-    if roles.is_empty() {
-        let classes = facts
-            .pools
-            .node_classes
-            .known()
-            .map_or(0, |list| list.items.len());
-        let what = if classes == 0 {
-            format!(
-                "Karpenter is not there yet, and IAM has neither KarpenterNodeRole-{cluster} nor {cluster}-node"
-            )
-        } else {
-            "no EC2NodeClass names a role or an instance profile".to_owned()
-        };
-        return Judgement::warn(format!(
-            "{what}: which role its nodes will have is not known, so nothing below could look at it"
-        ))
-        .remedy(
-            "Name it.",
-            [facts
-                .target
-                .capt_spot(&["preflight", "--node-role", "NAME"])
-                .to_string()],
-        )
-        .from(&facts.node_roles);
-    }
-    let names = names(facts);
-    let mappings = mappings(facts);
-    let verdicts = mappings
-        .as_ref()
-        .map(|mappings| node_verdicts(facts, mappings))
-        .unwrap_or_default();
-    let mut missing = Vec::new();
-    let mut found = Vec::new();
-    // Deleted behind a mapping that is still there.
-    let mut behind = Vec::new();
-    for role in roles {
-        let who = match &role.named_by {
-            NamedBy::Flag => "--node-role".to_owned(),
-            NamedBy::NodeClass { name } => format!("EC2NodeClass {name}"),
-            NamedBy::Convention => "the usual name".to_owned(),
-        };
-        if is_foreign(&role.given, names) {
-            found.push(format!(
-                "{} ({who}; of another account or partition, so these credentials cannot look it up)",
-                role.given
-            ));
-            continue;
-        }
-        let mapped = verdicts.iter().any(|one| {
-            std::ptr::eq(one.role, role) && one.found.is_some() && one.verdict.is_named_somewhere()
-        });
-        match (&role.role.observed, &role.instance_profile) {
-            (Observed::Known(known), _) => found.push(format!("{} ({who})", known.arn)),
-            (Observed::Absent, Some(profile)) => missing.push(format!(
-                "the instance profile {profile} ({who}) does not exist or holds no role"
-            )),
-            (Observed::Absent, None) if mapped => behind.push(format!("{} ({who})", role.given)),
-            (Observed::Absent, None) => missing.push(format!("IAM has no role {} ({who})", role.given)),
-            (Observed::Unknown(unknown), _) => {
-                return Judgement::unknown(&format!("the role {}", role.given), unknown).from(&role.role);
-            }
-        }
-    }
-    let mut judgement = if missing.is_empty() && !behind.is_empty() {
-        Judgement::ground_lost(format!(
-            "IAM no longer has {}, which the cluster still maps: see node-role-current",
-            behind.join(", ")
-        ))
-    } else if missing.is_empty() {
-        Judgement::pass(found.join(", "))
-    } else {
-        Judgement::fail(missing.join("; ")).remedy(
-            "Create the role (Karpenter's getting-started CloudFormation or CAPT's template does), or mend its name in the EC2NodeClass.",
-            ["kubectl get ec2nodeclasses -o yaml".to_owned()],
-        )
-    };
-    for role in roles {
-        judgement = judgement.from(&role.role);
-    }
-    judgement
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::fixture::{absent, denied, healthy, known, unreachable};
+    use crate::checks::{
+        Check, aws_auth_hygiene::AWS_AUTH_HYGIENE, aws_auth_parses::AWS_AUTH_PARSES,
+        fargate_role_mapped::FARGATE_ROLE_MAPPED, node_role_current::NODE_ROLE_CURRENT,
+        node_role_known::NODE_ROLE_KNOWN, node_role_mapped::NODE_ROLE_MAPPED,
+    };
+    use crate::facts::compute::FargateProfile;
+    use crate::facts::fixture::{absent, denied, healthy, known, role, unreachable};
     use eks_aws_auth::EntryType;
+    use std::fmt::Write as _;
 
-    type Damage = fn(&mut Facts);
+    const NODE: &str = "arn:aws:iam::111122223333:role/demo-node";
+    const DNS: &str = "system:node:{{EC2PrivateDNSName}}";
 
-    fn cluster(facts: &mut Facts) -> &mut facts::eks::Cluster {
-        match &mut facts.cluster.observed {
-            Observed::Known(cluster) => cluster,
-            other => panic!("{other:?}"),
+    fn mode(facts: &mut Facts, mode: AuthenticationMode) {
+        if let Observed::Known(cluster) = &mut facts.cluster.observed {
+            cluster.authentication_mode = mode;
         }
     }
 
-    fn map_roles(facts: &mut Facts, text: &str) {
-        let data = [("mapRoles".to_owned(), text.to_owned())].into();
+    fn map(facts: &mut Facts, key: &str, text: &str) {
+        let data = [(key.to_owned(), text.to_owned())].into();
         facts.aws_auth = known(
             "get configmaps/aws-auth",
-            facts::aws_auth::AwsAuth::new(data, Vec::new()),
+            facts::aws_auth::AwsAuth::new(data, vec!["eksctl 2026-01-02T03:04:05Z".to_owned()]),
         );
     }
 
-    fn entries(facts: &mut Facts, mode: AuthenticationMode, kind: EntryType) {
-        cluster(facts).authentication_mode = mode;
-        let username = "system:node:{{EC2PrivateDNSName}}";
-        let entry = AccessEntry::new(
-            "arn:aws:iam::111122223333:role/demo-node",
-            kind,
-            username,
-            &["system:nodes"],
-        );
+    fn line(username: &str, groups: &str) -> String {
+        format!("- rolearn: {NODE}\n  username: {username}\n  groups: [{groups}]\n")
+    }
+
+    fn entry(facts: &mut Facts, kind: EntryType) {
+        mode(facts, AuthenticationMode::ApiAndConfigMap);
+        let mut entry = AccessEntry::new(NODE, kind, DNS, &["system:nodes"]);
+        entry.created_at = Some("2024-01-01T00:00:00Z".parse().unwrap());
         facts.access_entries = known("eks:ListAccessEntries", vec![entry]);
     }
 
-    #[test]
-    fn each_check_on_each_way_things_can_be() {
-        let rows: &[(&str, &Check, Damage, Status, &str)] = &[
-            ("good", &AWS_AUTH_PARSES, |_| {}, Status::Pass, "nothing lost"),
-            (
-                "not YAML",
-                &AWS_AUTH_PARSES,
-                |f| map_roles(f, "- rolearn: a\n\tusername: b\n"),
-                Status::Fail,
-                "mapRoles line",
-            ),
-            (
-                "an entry without a role",
-                &AWS_AUTH_PARSES,
-                |f| map_roles(f, "- username: x\n- rolearn: a\n"),
-                Status::Warn,
-                "mapRoles line 1",
-            ),
-            (
-                "missing",
-                &AWS_AUTH_PARSES,
-                |f| f.aws_auth = absent("x"),
-                Status::Warn,
-                "there is no ConfigMap",
-            ),
-            (
-                "denied",
-                &AWS_AUTH_PARSES,
-                |f| f.aws_auth = denied("x"),
-                Status::Unknown,
-                "denied",
-            ),
-            (
-                "ignored",
-                &AWS_AUTH_PARSES,
-                |f| cluster(f).authentication_mode = AuthenticationMode::Api,
-                Status::Skip,
-                "ignores aws-auth",
-            ),
-            ("good", &NODE_ROLE_KNOWN, |_| {}, Status::Pass, "role/demo-node"),
-            (
-                "nobody names one",
-                &NODE_ROLE_KNOWN,
-                |f| f.node_roles = known("x", vec![]),
-                Status::Warn,
-                "neither KarpenterNodeRole-demo nor demo-node",
-            ),
-            (
-                "unread",
-                &NODE_ROLE_KNOWN,
-                |f| f.node_roles = unreachable("x"),
-                Status::Unknown,
-                "could not be read",
-            ),
-            ("good", &NODE_ROLE_MAPPED, |_| {}, Status::Pass, "demo-node"),
-            (
-                "not mapped",
-                &NODE_ROLE_MAPPED,
-                |f| map_roles(f, "[]"),
-                Status::Fail,
-                "demo-node",
-            ),
-            (
-                "no aws-auth",
-                &NODE_ROLE_MAPPED,
-                |f| f.aws_auth = absent("x"),
-                Status::Fail,
-                "demo-node",
-            ),
-            (
-                "groups forgotten",
-                &NODE_ROLE_MAPPED,
-                |f| {
-                    map_roles(
-                        f,
-                        "- rolearn: arn:aws:iam::111122223333:role/demo-node\n  username: system:node:{{EC2PrivateDNSName}}\n",
-                    )
-                },
-                Status::Fail,
-                "system:nodes",
-            ),
-            (
-                "denied",
-                &NODE_ROLE_MAPPED,
-                |f| f.aws_auth = denied("x"),
-                Status::Unknown,
-                "denied",
-            ),
-            (
-                "by an entry",
-                &NODE_ROLE_MAPPED,
-                |f| entries(f, AuthenticationMode::Api, EntryType::Ec2Linux),
-                Status::Pass,
-                "demo-node",
-            ),
-            (
-                "by an entry of the wrong type, which hides the good line",
-                &NODE_ROLE_MAPPED,
-                |f| entries(f, AuthenticationMode::ApiAndConfigMap, EntryType::Standard),
-                Status::Fail,
-                "STANDARD",
-            ),
-            (
-                "entries not readable",
-                &NODE_ROLE_MAPPED,
-                |f| {
-                    cluster(f).authentication_mode = AuthenticationMode::ApiAndConfigMap;
-                    f.access_entries = denied("eks:ListAccessEntries");
-                },
-                Status::Unknown,
-                "denied",
-            ),
-        ];
-        for (name, check, damage, status, says) in rows {
+    fn recreated(facts: &mut Facts) {
+        entry(facts, EntryType::Ec2Linux);
+        if let Observed::Known(roles) = &mut facts.node_roles.observed {
+            let mut again = role("demo-node");
+            again.created = Some("2025-01-01T00:00:00Z".parse().unwrap());
+            roles[0].role = known("iam:GetRole demo-node", again);
+        }
+    }
+
+    fn deleted(facts: &mut Facts) {
+        if let Observed::Known(roles) = &mut facts.node_roles.observed {
+            roles[0].role = absent("iam:GetRole demo-node");
+        }
+    }
+
+    fn fargate(facts: &mut Facts) {
+        let profile = FargateProfile {
+            name: "karpenter".to_owned(),
+            status: "ACTIVE".to_owned(),
+            role_arn: "arn:aws:iam::111122223333:role/demo-fargate".to_owned(),
+            namespaces: vec!["karpenter".to_owned()],
+        };
+        facts.compute.fargate_profiles = known("eks:ListFargateProfiles", vec![profile]);
+    }
+
+    type Cause = (&'static str, fn(&mut Facts));
+
+    /// What a person reads, for each cause.
+    fn told(check: &Check, causes: &[Cause]) -> String {
+        let mut out = String::new();
+        for (cause, damage) in causes {
             let mut facts = healthy();
             damage(&mut facts);
             let judgement = (check.judge)(&facts);
-            assert_eq!(
-                judgement.status, *status,
-                "{} / {name}: {}",
-                check.id, judgement.message
-            );
-            assert!(
-                judgement.message.contains(says),
-                "{} / {name}: {}",
-                check.id,
+            let _ = writeln!(
+                out,
+                "# {cause}\n{}: {}",
+                judgement.status.word(),
                 judgement.message
             );
-            if *status == Status::Fail {
-                assert!(
-                    judgement.remedy.is_some_and(|remedy| !remedy.commands.is_empty()),
-                    "{} / {name}",
-                    check.id
-                );
+            if let Some(headline) = judgement.headline {
+                let _ = writeln!(out, "headline: {headline}");
             }
+            if let Some(remedy) = judgement.remedy {
+                let _ = writeln!(out, "fix: {}", remedy.text);
+                for command in remedy.commands {
+                    let _ = writeln!(out, "  $ {command}");
+                }
+                for snippet in remedy.snippets {
+                    let _ = writeln!(out, "{}", snippet.text);
+                }
+            }
+            out.push('\n');
         }
+        out
+    }
+
+    #[test]
+    fn aws_auth_parses() {
+        insta::assert_snapshot!(told(
+            &AWS_AUTH_PARSES,
+            &[
+                ("good", |_| {}),
+                ("not YAML", |f| map(
+                    f,
+                    "mapRoles",
+                    &format!("{}\tx: y\n", line(DNS, "system:nodes"))
+                )),
+                ("an entry without a role, groups that are a text", |f| {
+                    map(
+                        f,
+                        "mapRoles",
+                        "- username: x\n- rolearn: a\n  username: u\n  groups: system:masters\n",
+                    );
+                }),
+                ("no ConfigMap", |f| f.aws_auth = absent("x")),
+                ("no ConfigMap, and entries count", |f| {
+                    mode(f, AuthenticationMode::ApiAndConfigMap);
+                    f.aws_auth = absent("x");
+                }),
+                ("denied", |f| f.aws_auth = denied("get configmaps/aws-auth")),
+                ("mode API", |f| mode(f, AuthenticationMode::Api)),
+            ]
+        ));
+    }
+
+    #[test]
+    fn node_role_known() {
+        insta::assert_snapshot!(told(
+            &NODE_ROLE_KNOWN,
+            &[
+                ("good", |_| {}),
+                ("nothing names one", |f| f.node_roles = known("x", vec![])),
+                ("unreachable", |f| f.node_roles = unreachable("iam:GetRole")),
+                ("deleted, and a line still names it", |f| {
+                    map(f, "mapRoles", &line(DNS, "system:bootstrappers, system:nodes"));
+                    deleted(f);
+                }),
+                ("deleted, and nothing names it", |f| {
+                    map(f, "mapRoles", "[]");
+                    deleted(f);
+                }),
+            ]
+        ));
+    }
+
+    #[test]
+    fn node_role_mapped() {
+        insta::assert_snapshot!(told(
+            &NODE_ROLE_MAPPED,
+            &[
+                ("good", |_| {}),
+                ("not mapped", |f| map(f, "mapRoles", "[]")),
+                ("a key in the wrong case", |f| {
+                    map(f, "maproles", &line(DNS, "system:bootstrappers, system:nodes"));
+                }),
+                ("a path in the ARN", |f| {
+                    let text = line(DNS, "system:bootstrappers, system:nodes").replace("role/", "role/team/");
+                    map(f, "mapRoles", &text);
+                }),
+                ("no groups", |f| map(f, "mapRoles", &line(DNS, ""))),
+                ("a wrong username", |f| {
+                    map(
+                        f,
+                        "mapRoles",
+                        &line(
+                            "system:node:{{SessionName}}",
+                            "system:bootstrappers, system:nodes",
+                        ),
+                    );
+                }),
+                ("an administrator", |f| {
+                    map(
+                        f,
+                        "mapRoles",
+                        &line(DNS, "system:bootstrappers, system:nodes, system:masters"),
+                    );
+                }),
+                ("by an entry", |f| entry(f, EntryType::Ec2Linux)),
+                ("an entry of the wrong type hides the line", |f| entry(
+                    f,
+                    EntryType::Standard
+                )),
+                ("entries denied", |f| {
+                    mode(f, AuthenticationMode::ApiAndConfigMap);
+                    f.access_entries = denied("eks:ListAccessEntries");
+                }),
+                ("all of mapRoles is lost", |f| map(
+                    f,
+                    "mapRoles",
+                    "- a: b\n\tc: d\n"
+                )),
+            ]
+        ));
+    }
+
+    #[test]
+    fn node_role_current() {
+        insta::assert_snapshot!(told(
+            &NODE_ROLE_CURRENT,
+            &[
+                ("good", |_| {}),
+                ("created again behind its entry", |f| {
+                    map(f, "mapRoles", "[]");
+                    recreated(f);
+                }),
+                ("the same, and a line catches it", recreated),
+                ("deleted, and a line still names it", deleted),
+                ("nothing maps it", |f| map(f, "mapRoles", "[]")),
+            ]
+        ));
+    }
+
+    #[test]
+    fn fargate_role_mapped() {
+        insta::assert_snapshot!(told(
+            &FARGATE_ROLE_MAPPED,
+            &[
+                ("no profile", |_| {}),
+                ("not mapped, and Karpenter may be in it", fargate),
+                ("not mapped, and Karpenter is elsewhere", |f| {
+                    fargate(f);
+                    f.ask.namespace = Some("kube-system".to_owned());
+                }),
+                ("mapped as an EC2 node", |f| {
+                    fargate(f);
+                    let text =
+                        line(DNS, "system:bootstrappers, system:nodes").replace("demo-node", "demo-fargate");
+                    map(f, "mapRoles", &text);
+                }),
+            ]
+        ));
+    }
+
+    #[test]
+    fn aws_auth_hygiene() {
+        insta::assert_snapshot!(told(
+            &AWS_AUTH_HYGIENE,
+            &[
+                ("good", |_| {}),
+                ("others' mistakes", |f| {
+                    let others = "- rolearn: arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_A_1\n  \
+                                  username: a\n- rolearn: arn:aws:iam::111122223333:root\n  username: b\n";
+                    map(
+                        f,
+                        "mapRoles",
+                        &format!("{}{others}", line(DNS, "system:bootstrappers, system:nodes")),
+                    );
+                }),
+                ("mode API", |f| mode(f, AuthenticationMode::Api)),
+            ]
+        ));
     }
 }

@@ -41,17 +41,10 @@ fn account_not_confirmed(facts: &Facts) -> Option<String> {
     })
 }
 
-/// See [`Check::explanation`].
 pub static SPOT_ROLE_EXISTS: Check = Check {
     id: "spot-role-exists",
     group: Group::SpotRole,
     title: "The account has the EC2 Spot service-linked role",
-    explanation: "Looks for the role AWSServiceRoleForEC2Spot in the cluster's account (iam:GetRole). Without it, EC2 refuses \
-        spot requests of callers that may not create it: ServiceLinkedRoleCreationNotPermitted. Since Karpenter 1.5 that is \
-        silent: pools that also admit on-demand get on-demand instances at on-demand prices, spot-only pods stay Pending. The \
-        role belongs to the account, there is one for all clusters, and creating it costs nothing. To mend it: \
-        `kubectl capt-spot create-role`.",
-    docs: SPOT_DOCS,
     needed: always,
     judge: spot_role_exists,
 };
@@ -81,18 +74,18 @@ fn spot_role_exists(facts: &Facts) -> Judgement {
                     facts.target.profile.as_ref().map(|p| format!(" --profile {}", crate::text::quote(p))).unwrap_or_default()
                 ),
             ];
-            match karpenter::spot_wanted(facts) {
-                karpenter::Wanted::No(why) => {
+            match karpenter::spot_demand(facts) {
+                karpenter::SpotDemand::No(why) => {
                     Judgement::warn(format!("{what}; {why}, so nothing asks for spot yet")).remedy(remedy_text, commands)
                 }
-                karpenter::Wanted::Yes | karpenter::Wanted::Assumed if controller_may_create(facts) => {
+                karpenter::SpotDemand::Yes | karpenter::SpotDemand::Assumed if controller_may_create(facts) => {
                     Judgement::warn(format!(
                         "{what}; but {} may create it, says the policy simulator, and then does so at the first spot launch",
                         controller_words(facts)
                     ))
                     .remedy(remedy_text, commands)
                 }
-                karpenter::Wanted::Yes | karpenter::Wanted::Assumed => Judgement::fail(format!(
+                karpenter::SpotDemand::Yes | karpenter::SpotDemand::Assumed => Judgement::fail(format!(
                     "{what}: EC2 will refuse Karpenter's spot requests, and since Karpenter 1.5 it falls back to on-demand prices in silence"
                 ))
                 .remedy(remedy_text, commands),
@@ -103,16 +96,10 @@ fn spot_role_exists(facts: &Facts) -> Judgement {
     .from(&facts.spot_role)
 }
 
-/// See [`Check::explanation`].
 pub static SPOT_ROLE_INTACT: Check = Check {
     id: "spot-role-intact",
     group: Group::SpotRole,
-    title: "The role is the service-linked one: path, trust, policy",
-    explanation: "A name proves nothing: an ordinary role may be called AWSServiceRoleForEC2Spot, and then EC2 cannot use it and \
-        the real one cannot be created, because role names are unique in an account. Looks at the role's path \
-        (/aws-service-role/spot.amazonaws.com/), its trust policy (spot.amazonaws.com may sts:AssumeRole) and its policy \
-        (AWSEC2SpotServiceRolePolicy). To mend it: rename or delete the ordinary role, then `kubectl capt-spot create-role`.",
-    docs: SPOT_DOCS,
+    title: "The Spot role is the real service-linked one: path, trust and policy",
     needed: always,
     judge: spot_role_intact,
 };
@@ -189,19 +176,10 @@ fn spot_role_intact(facts: &Facts) -> Judgement {
         .from(&facts.spot_role_policies)
 }
 
-/// See [`Check::explanation`].
 pub static SPOT_ROLE_CREATABLE: Check = Check {
     id: "spot-role-creatable",
     group: Group::SpotRole,
-    title: "The missing role can be created",
-    explanation: "When the role is missing: may this caller create it, and may Karpenter's controller role (in EKS Auto Mode the \
-        cluster's role) create it by itself at its first spot launch? Asks IAM's policy simulator (iam:SimulatePrincipalPolicy) \
-        for iam:CreateServiceLinkedRole on the role with the condition key iam:AWSServiceName = spot.amazonaws.com. Karpenter's \
-        own CloudFormation and the terraform-aws-eks submodule don't grant it to the controller, eksctl does. The simulator does \
-        not see session policies, VPC endpoint policies, and service control policies with conditions; only the call itself \
-        proves it. To mend it: ask for the statement that `kubectl capt-spot policy create` prints, or ask somebody who has it \
-        to run `kubectl capt-spot create-role`.",
-    docs: "https://docs.aws.amazon.com/IAM/latest/UserGuide/create-service-linked-role.html",
+    title: "The missing Spot role can be created",
     needed: never,
     judge: spot_role_creatable,
 };
@@ -335,7 +313,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
                     let text = format!("{who} may not create it{}", by.clause());
                     if controller_may {
                         Judgement::warn(format!("{text}; {}", instead()))
-                    } else if let karpenter::Wanted::No(why) = karpenter::spot_wanted(facts) {
+                    } else if let karpenter::SpotDemand::No(why) = karpenter::spot_demand(facts) {
                         // The role is missed by nobody yet, and spot-role-exists only warns: so does this.
                         ask(Judgement::warn(with_controller(format!(
                             "{text}; {why}, so nothing asks for spot yet"

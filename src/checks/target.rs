@@ -43,17 +43,10 @@ pub(crate) fn aws_flags_of(target: &Target) -> String {
     )
 }
 
-/// See [`Check::explanation`].
 pub static CLUSTER_FOUND: Check = Check {
     id: "cluster-found",
     group: Group::Target,
-    title: "The context is an EKS cluster, and it is ACTIVE",
-    explanation: "Looks at what the kube context resolves to (flags, the exec entry, ARN-shaped names, eksctl's names, the \
-        server's host) and asks EKS for that cluster (eks:DescribeCluster). A cluster that is being created or deleted cannot \
-        take Karpenter. A cluster that does not exist most often means another region, another profile, or a kubeconfig entry \
-        that outlived its cluster. To mend it, name the right --context, --region, --profile or --cluster-name, or write the \
-        entry anew with `aws eks update-kubeconfig`.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/create-kubeconfig.html",
+    title: "The context is an EKS cluster, and the cluster is active",
     needed: always,
     judge: cluster_found,
 };
@@ -114,17 +107,10 @@ fn cluster_found(facts: &Facts) -> Judgement {
     .from(&facts.cluster)
 }
 
-/// See [`Check::explanation`].
 pub static ENDPOINT_MATCHES: Check = Check {
     id: "endpoint-matches",
     group: Group::Target,
-    title: "The kubeconfig's server is that cluster's endpoint",
-    explanation: "Compares the kubeconfig's server with the endpoint that EKS gives for the cluster. Every EKS cluster has an \
-        endpoint of its own: another EKS endpoint means that the cluster was deleted and created again under its name, or that \
-        the credentials found a cluster of the same name in another account; then what Kubernetes says and what AWS says are \
-        about two clusters. A server that is no EKS endpoint at all is a tunnel or a proxy: possible, so it only warns, unless \
-        the certificate authority shows that it is the same cluster. To mend it: `aws eks update-kubeconfig`.",
-    docs: "https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html",
+    title: "The kubeconfig's server and certificate authority are this cluster's",
     needed: always,
     judge: endpoint_matches,
 };
@@ -159,7 +145,16 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         (Some(ours), Some(theirs)) => Some(ours == theirs),
         _ => None,
     };
-    let judgement = if facts.target.insecure {
+    let judgement = if same_ca == Some(false) {
+        Judgement::fail(format!(
+            "the kubeconfig's certificate authority is not {}'s: its server {server} is another cluster, or something in between",
+            facts.target.cluster
+        ))
+        .remedy(
+            "Write the kubeconfig entry anew, then run this again.",
+            [format!("aws eks update-kubeconfig --name {}{}", crate::text::quote(&facts.target.cluster), aws_flags(facts))],
+        )
+    } else if facts.target.insecure {
         Judgement::warn(format!(
             "the kubeconfig does not verify the certificate of {server} (insecure-skip-tls-verify): whoever is on the way can read \
              and change everything"
@@ -188,8 +183,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
     } else {
         let ca = match same_ca {
             Some(true) => "; its certificate authority is the cluster's, so it is the same one",
-            Some(false) => "; its certificate authority is not the cluster's, so it may be another one",
-            None => "",
+            _ => "",
         };
         Judgement::warn(format!("the kubeconfig's server {server} is not the cluster's endpoint {endpoint}: a tunnel or proxy{ca}"))
             .remedy("Make sure that the tunnel ends at this cluster: compare its certificate authority with EKS's.", [format!(
@@ -204,17 +198,10 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         .from(&facts.cluster)
 }
 
-/// See [`Check::explanation`].
 pub static SAME_ACCOUNT: Check = Check {
     id: "same-account",
     group: Group::Target,
-    title: "The AWS credentials are of the cluster's account",
-    explanation: "Compares the account of the AWS credentials (sts:GetCallerIdentity) with the account in the cluster's ARN \
-        (eks:DescribeCluster, and the kubeconfig's own names). The spot role belongs to the account: read with credentials of \
-        another account, it would be the wrong role, and created there, it would be a write in the wrong account. Everything \
-        that rests on the account is skipped, and nothing is written. To mend it, name the profile of the cluster's account \
-        with --profile or AWS_PROFILE.",
-    docs: "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html",
+    title: "The AWS credentials belong to the cluster's account",
     needed: always,
     judge: same_account,
 };
@@ -255,15 +242,10 @@ fn same_account(facts: &Facts) -> Judgement {
     .from(&facts.cluster)
 }
 
-/// See [`Check::explanation`].
 pub static CLUSTER_MATCHES_CHART: Check = Check {
     id: "cluster-matches-chart",
     group: Group::Target,
     title: "The chart names this cluster",
-    explanation: "While installing, compares the cluster that the rendered chart names (settings.clusterName, CLUSTER_NAME in \
-        the controller's environment) with the cluster that the context resolves to. A chart that names another cluster makes \
-        Karpenter launch nodes that join that one, or none. To mend it: --set settings.clusterName=CLUSTER, or the right --kube-context.",
-    docs: "https://karpenter.sh/docs/getting-started/getting-started-with-karpenter/",
     needed: never,
     judge: cluster_matches_chart,
 };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::capt::patch::Mode;
+use crate::capt::role::Mode;
 
 /// `kubectl capt-spot template ...`
 #[derive(Debug, Clone, Subcommand)]
@@ -12,13 +12,15 @@ pub enum TemplateCommand {
     /// Does every NodePool of a WorkspaceTemplate wait for the Spot role?
     #[command(
         long_about = "Does every NodePool of a WorkspaceTemplate wait for the Spot role?\n\n\
-Reads CAPT WorkspaceTemplates and Crossplane Workspaces with inline Terraform (YAML, also several documents and lists) and bare \
-.tf files. Finds every NodePool that the Terraform would make (kubectl_manifest, kubernetes_manifest, helm_release values; \
-here-documents, yamlencode, for_each), judges by its requirements whether it can launch Spot, and whether it depends, directly \
-or through others, on something that makes or requires the account's role AWSServiceRoleForEC2Spot. Nothing is run, and nothing \
-is asked of AWS.\n\n\
-A value that only Terraform knows (a variable, a data source) counts as \"may launch Spot\", and the report says so. It also \
-says what it could not see: modules that are called, templatefile() and file(), charts.",
+Reads CAPT WorkspaceTemplates and Crossplane Workspaces with inline Terraform, .tf files, and what brings NodePools to a cluster \
+from outside a module: NodePool manifests, HelmChartProxy, HelmRelease, Application and ConfigMap objects. Finds every NodePool \
+that they make (kubectl_manifest, kubernetes_manifest, helm_release values; here-documents, yamlencode, for_each, file() and \
+templatefile() in the module's folder, charts in that folder), judges by its requirements whether it can launch Spot, and whether \
+it depends, directly or through others, on something that creates or requires the account's role AWSServiceRoleForEC2Spot. \
+Nothing is run, and AWS is not asked.\n\n\
+A value that only Terraform or Helm knows (a variable, a data source) counts as \"may launch Spot\", and the report says so. It also \
+says what it could not see: the inside of called modules, files and charts from elsewhere. A module that sets up Karpenter for \
+NodePools that were not read is undecided.",
         after_help = "Exit codes: 0 nothing found (notes do not count), 1 errors or warnings, 2 wrong usage or a file that is not \
 YAML or Terraform, 3 undecided: nothing was found, but something that matters could not be read."
     )]
@@ -26,20 +28,21 @@ YAML or Terraform, 3 undecided: nothing was found, but something that matters co
     /// Make the NodePools of a WorkspaceTemplate wait for the Spot role
     #[command(
         long_about = "Make the NodePools of a WorkspaceTemplate wait for the Spot role.\n\n\
-Prints the mended file, or writes it with --in-place. Everything else in the file keeps its bytes: comments, order, \
-here-documents, indentation. Mending a mended file changes nothing. What cannot be mended safely is refused with the reason, and \
-then nothing is written.",
+Prints the patched file, or writes it with --in-place. Everything else in the file keeps its bytes: comments, order, \
+here-documents, indentation. Patching a patched file changes nothing. What cannot be patched safely is refused with the line \
+and the steps to take by hand, and then nothing is written.",
         after_long_help = PATCH_HELP
     )]
     Patch(PatchArgs),
 }
 
 const PATCH_HELP: &str = "\
-Modes and their consequences:
+Modes and their consequences. Without --mode each module keeps what it is for: one that only creates
+the role gets create, every other one require.
 
-  require (default)
+  require
     The module reads the role (data \"aws_iam_role\") and never owns it; the NodePools depend on
-    that. Where the role is missing, a plan fails before anything is made, with the command that
+    that. Where the role is missing, a plan fails before anything is created, with the command that
     creates the role. Right for every cluster's template. Somebody has to create the role once
     per account: kubectl capt-spot create-role. Terraform needs iam:GetRole and iam:ListRoles.
     An aws_iam_service_linked_role in the module is taken out. In a workspace that has it in its
@@ -52,7 +55,9 @@ Modes and their consequences:
     (default: false), and requires it everywhere else. For the ONE workspace of an account that
     is to own the role. Where the account has the role already, creating it fails (InvalidInput):
     leave the variable false there. The role has prevent_destroy: that workspace cannot be
-    destroyed, nor the variable set back, before `terraform state rm` took the role out.
+    destroyed, nor the variable set back, before `terraform state rm` took the role out. A
+    WorkspaceTemplate that is there for the role alone passes the variable as \"true\" and so goes
+    on creating it. Where a file has several modules, only the one that owns the role creates it.
 
   account-template
     As require, and a WorkspaceTemplate of its own with its WorkspaceTemplateApply, named
@@ -60,15 +65,16 @@ Modes and their consequences:
     cluster. Clusters then come and go without touching the role; until it is there, their plans
     fail and are tried again. Where the account has the role already, set its variable to false.
 
-Exit codes: 0 mended, or nothing to mend; 1 refused, or not agreed to; 2 wrong usage or a file
+Exit codes: 0 patched, or nothing to fix; 1 refused, or not agreed to; 2 wrong usage or a file
 that is not YAML or Terraform; 3 undecided: the file holds no module that can be looked into.";
 
 /// Flags of `template check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// YAML or .tf files; a directory stands for its .tf files, - for standard input
+    /// YAML or .tf files; a folder stands for its .tf and YAML files, - for standard input
     ///
-    /// .tf files of one directory are one module, as in Terraform.
+    /// .tf files of one folder are one module, as in Terraform. NodePools outside a module are judged by the module of their
+    /// folder that makes the cluster, else by all such modules.
     #[arg(
         value_name = "FILE",
         required_unless_present = "from_cluster",
@@ -89,9 +95,9 @@ pub struct PatchArgs {
     /// The YAML or .tf file; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Who is to see to the role; --help has the consequences of each
-    #[arg(long, value_enum, default_value = "require")]
-    pub mode: Mode,
+    /// Who takes care of the role (default: what the module is for); --help has the consequences of each
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
     /// Show the difference, ask, and write the file
     #[arg(long)]
     pub in_place: bool,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::config::{AuthInfo, Cluster, Kubeconfig};
+use kube::config::{AuthInfo, Cluster, Kubeconfig, NamedAuthInfo};
 
 use super::TargetError;
 use crate::text::read_bounded;
@@ -224,6 +224,92 @@ pub fn context(config: &Kubeconfig, wanted: Option<&str>) -> Result<KubeContext,
     })
 }
 
+/// What the flags put in the place of what the context names: `--cluster`, `--user`, `--as`, `--as-group`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The cluster entry.
+    pub cluster: Option<String>,
+    /// The user entry.
+    pub user: Option<String>,
+    /// The user to impersonate.
+    pub as_user: Option<String>,
+    /// The groups to impersonate, beside a user.
+    pub as_groups: Vec<String>,
+}
+
+impl Overrides {
+    /// The flags again, for another command of this program.
+    pub fn words(&self) -> Vec<String> {
+        let one = |flag: &str, value: &Option<String>| value.clone().map(|value| [flag.to_owned(), value]);
+        [
+            one("--cluster", &self.cluster),
+            one("--user", &self.user),
+            one("--as", &self.as_user),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(
+            self.as_groups
+                .iter()
+                .map(|group| ["--as-group".to_owned(), group.clone()]),
+        )
+        .flatten()
+        .collect()
+    }
+
+    /// The kubeconfig in which the wanted context (or the current one) names these. A context that is not there is left to
+    /// [`context`].
+    #[must_use]
+    pub fn applied(&self, mut config: Kubeconfig, wanted: Option<&str>) -> Kubeconfig {
+        if *self == Self::default() {
+            return config;
+        }
+        let name = wanted
+            .map(str::to_owned)
+            .or_else(|| config.current_context.clone());
+        let entry = config
+            .contexts
+            .iter_mut()
+            .find(|entry| Some(&entry.name) == name.as_ref())
+            .and_then(|entry| entry.context.as_mut());
+        let Some(entry) = entry else {
+            return config;
+        };
+        if let Some(cluster) = &self.cluster {
+            entry.cluster.clone_from(cluster);
+        }
+        if self.user.is_some() {
+            entry.user.clone_from(&self.user);
+        }
+        if self.as_user.is_some() {
+            if entry.user.as_deref().unwrap_or_default().is_empty() {
+                // Somebody without credentials, through a proxy that has them.
+                entry.user = Some("nobody".to_owned());
+                config.auth_infos.push(NamedAuthInfo {
+                    name: "nobody".to_owned(),
+                    ..NamedAuthInfo::default()
+                });
+            }
+            if let Some(user) = config
+                .auth_infos
+                .iter_mut()
+                .rfind(|one| Some(&one.name) == entry.user.as_ref())
+            {
+                self.impersonate(user.auth_info.get_or_insert_default());
+            }
+        }
+        config
+    }
+
+    /// Puts the user and the groups to impersonate into an entry.
+    pub fn impersonate(&self, user: &mut AuthInfo) {
+        if self.as_user.is_some() {
+            user.impersonate.clone_from(&self.as_user);
+            user.impersonate_groups = Some(self.as_groups.clone());
+        }
+    }
+}
+
 /// The pod's own service account as a context.
 pub fn in_cluster_context() -> KubeContext {
     KubeContext {
@@ -253,6 +339,57 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(plain_server(server), want);
+        }
+    }
+
+    const TWO: &str = "\
+current-context: a
+contexts:
+- {name: a, context: {cluster: ca, user: ua}}
+- {name: b, context: {cluster: cb, user: ub}}
+clusters:
+- {name: ca, cluster: {server: 'https://a'}}
+- {name: cb, cluster: {server: 'https://b'}}
+users:
+- {name: ua, user: {token: a}}
+- {name: ub, user: {token: b}}
+";
+
+    #[test]
+    fn flags_take_the_place_of_what_the_context_names() {
+        let text = |value: &str| Some(value.to_owned());
+        let seen = |wanted: Option<&str>, overrides: Overrides| {
+            let config = Kubeconfig::from_yaml(TWO).expect("a kubeconfig");
+            context(&overrides.applied(config, wanted), wanted).map_err(|error| error.to_string())
+        };
+        let plain = seen(None, Overrides::default()).expect("there");
+        assert_eq!((plain.cluster_name.as_str(), plain.user_name), ("ca", text("ua")));
+        let other = Overrides {
+            cluster: text("cb"),
+            user: text("ub"),
+            as_user: text("pipeline"),
+            as_groups: vec!["deployers".to_owned()],
+        };
+        assert_eq!(
+            other.words().join(" "),
+            "--cluster cb --user ub --as pipeline --as-group deployers"
+        );
+        let found = seen(None, other).expect("there");
+        assert_eq!((found.name.as_str(), found.cluster_name.as_str()), ("a", "cb"));
+        assert_eq!(found.cluster.server, text("https://b"));
+        assert_eq!(found.user.impersonate, text("pipeline"));
+        assert_eq!(found.user.impersonate_groups, Some(vec!["deployers".to_owned()]));
+        for overrides in [
+            Overrides {
+                cluster: text("none"),
+                ..Overrides::default()
+            },
+            Overrides {
+                user: text("none"),
+                ..Overrides::default()
+            },
+        ] {
+            assert!(seen(Some("b"), overrides).is_err_and(|error| error.contains("none")));
         }
     }
 }

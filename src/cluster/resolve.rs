@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::clues::{self, About, Clue, ClueSource, Clues, Flags};
 use super::exec::KnownExec;
-use super::kubeconfig::{self, KubeContext, Sources};
+use super::kubeconfig::{self, KubeContext, Overrides, Sources};
 use super::{Target, TargetError};
 use crate::aws::eks::{self, sha256_hex};
 use crate::aws::{self, Identity, Limits, Session};
@@ -27,6 +27,8 @@ pub struct Request {
     pub capt: Option<CaptCluster>,
     /// `--context`
     pub context: Option<String>,
+    /// `--cluster`, `--user`, `--as`, `--as-group`
+    pub overrides: Overrides,
     /// `--cluster-name`, `--region`, `--profile`
     pub flags: Flags,
     /// The cluster that the chart names; believed only where nothing else tells (inside a pod).
@@ -78,12 +80,51 @@ pub struct Plain {
     pub scope: CommandScope,
 }
 
+/// What a context alone says, without a question to anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The context.
+    pub context: String,
+    /// The EKS cluster.
+    pub cluster: String,
+    /// Its region.
+    pub region: String,
+}
+
+/// The cluster and region that the flags and the context name.
+///
+/// # Errors
+/// No such context, or one that does not name both.
+pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
+    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
+        .map(|config| request.overrides.applied(config, request.context.as_deref()));
+    let context = match &kubeconfig {
+        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
+        None => kubeconfig::in_cluster_context(),
+    };
+    let clues = clues::collect(&context, &request.flags, None);
+    let believed = |about| clues.believed(about).map(|clue| clue.value.clone());
+    match (believed(About::Cluster), believed(About::Region)) {
+        (Some(cluster), Some(region)) => Ok(Named {
+            context: context.name,
+            cluster,
+            region,
+        }),
+        _ => Err(TargetError::NotTold {
+            why: "it names no EKS cluster and region".to_owned(),
+            flags: "--cluster-name NAME --region REGION".to_owned(),
+            context: context.name,
+        }),
+    }
+}
+
 /// The context without asking which EKS cluster it is: a management cluster need not be one.
 ///
 /// # Errors
 /// See [`TargetError`]; never [`TargetError::NotEks`] or [`TargetError::NotTold`].
 pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?;
+    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
+        .map(|config| request.overrides.applied(config, request.context.as_deref()));
     let context = match &kubeconfig {
         Some(config) => kubeconfig::context(config, request.context.as_deref())?,
         None => kubeconfig::in_cluster_context(),
@@ -95,7 +136,7 @@ pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
     if region.is_none() && clues.exec.is_some() {
         region = environment_region(&token_identity).await;
     }
-    let (config, config_error) = client_config(kubeconfig.as_ref(), &context).await;
+    let (config, config_error) = client_config(kubeconfig.as_ref(), &context, &request.overrides).await;
     let bare = Request {
         flags: Flags::default(),
         ..request.clone()
@@ -115,6 +156,7 @@ pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
 async fn client_config(
     kubeconfig: Option<&Kubeconfig>,
     context: &KubeContext,
+    overrides: &Overrides,
 ) -> (Option<kube::Config>, Option<String>) {
     let result = match kubeconfig {
         Some(all) => {
@@ -127,7 +169,12 @@ async fn client_config(
                 .await
                 .map_err(|error| aws::chain(&error))
         }
-        None => kube::Config::incluster().map_err(|error| aws::chain(&error)),
+        None => kube::Config::incluster()
+            .map(|mut config| {
+                overrides.impersonate(&mut config.auth_info);
+                config
+            })
+            .map_err(|error| aws::chain(&error)),
     };
     match result.and_then(|config| proxied(config, context)) {
         Ok(config) => (Some(config), None),
@@ -204,6 +251,7 @@ pub async fn resolve(
         Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
         None => (kubeconfig::load(&sources)?, request.context.as_deref()),
     };
+    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
     let context = match &kubeconfig {
         Some(config) => kubeconfig::context(config, wanted)?,
         None => kubeconfig::in_cluster_context(),
@@ -287,7 +335,7 @@ pub async fn resolve(
         .believed(About::Cluster)
         .map(|clue| clue.value.clone())
         .unwrap_or_default();
-    let (config, config_error) = client_config(kubeconfig.as_ref(), &context).await;
+    let (config, config_error) = client_config(kubeconfig.as_ref(), &context, &request.overrides).await;
     let server = match (&server, &config) {
         (Some(server), _) => server.clone(),
         (None, Some(config)) => config.cluster_url.to_string(),
@@ -369,7 +417,12 @@ fn scope(request: &Request, context: &KubeContext) -> CommandScope {
         .flatten();
     // A context in memory is reached as its giver says; its name means nothing to another command.
     let given = request.in_memory.as_ref();
-    let here = given.is_none() && !context.in_cluster;
+    // Neither does a context with another cluster entry than its own.
+    let here = given.is_none() && !context.in_cluster && request.overrides.cluster.is_none();
+    let mut overrides = request.overrides.words();
+    if request.overrides.cluster.is_some() {
+        overrides.extend(["--context".to_owned(), context.name.clone()]);
+    }
     CommandScope {
         context: here.then(|| context.name.clone()),
         kubeconfig: request
@@ -381,6 +434,7 @@ fn scope(request: &Request, context: &KubeContext) -> CommandScope {
             .map(|given| given.own.clone())
             .unwrap_or_default()
             .into_iter()
+            .chain(overrides)
             .chain(flags)
             .collect(),
     }

@@ -208,7 +208,7 @@ pub fn complete(root: &Command, words: &[String], contexts: impl FnOnce() -> Vec
 }
 
 fn takes_value(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) && !arg.is_require_equals_set()
 }
 
 fn help(arg: &Arg) -> String {

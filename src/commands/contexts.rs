@@ -7,9 +7,8 @@ use crate::cluster::TargetError;
 use crate::cluster::kubeconfig::{self, Sources};
 use crate::commands::{self, Stop};
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, json};
+use crate::report::{self, Envelope, Item, Page, PreflightReportList, Selection, Unresolved};
 use crate::terminal::{self, Ui};
-use crate::text::Output;
 
 /// How many clusters are read at a time.
 const AT_ONCE: usize = 4;
@@ -69,38 +68,48 @@ pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &
         .collect::<Vec<_>>();
     let results = ui.progress("reading AWS and the clusters", work).await;
     let mut exit = Exit::Done;
-    let mut reports: Vec<Report> = Vec::new();
+    let mut pages: Vec<Page> = Vec::new();
+    let mut items: Vec<Item> = Vec::new();
+    let mut judged = 0;
     for (name, result) in results {
         match result {
             Ok((facts, _, _)) => {
                 let report = report::judge(&facts, selection);
                 exit = exit.worse(Exit::from(report.verdict));
-                reports.push(report);
+                judged += 1;
+                pages.push(report.page(args.show_all));
+                items.push(Item::Report(Box::new(report)));
+            }
+            // With --all-contexts, a kind cluster beside the others was not asked for; a named one was.
+            Err(stop) if args.all_contexts && is_not_eks(&config, &name) => {
+                terminal::err(&format!("{name}: {}", stop.message));
             }
             Err(stop) => {
-                terminal::err(&format!("{name}: {}", stop.message));
-                // With --all-contexts, a kind cluster beside the others is no failure; a named one is.
-                let passed_over = args.all_contexts && is_not_eks(&config, &name);
-                if !passed_over {
-                    exit = exit.worse(stop.exit);
-                }
+                exit = exit.worse(stop.exit);
+                pages.push(Page::unresolved("preflight", &name, &stop.message));
+                items.push(Item::NotJudged {
+                    target: Unresolved { context: name },
+                    error: stop.message,
+                });
             }
         }
     }
-    let rendered = match global.output {
-        Output::Json => json::pretty(&list(&reports)),
-        Output::Yaml => json::to_yaml(&list(&reports)),
-        Output::Junit => report::junit::render(&reports),
-        Output::Sarif => report::sarif::render(&reports),
-        one => {
-            let rendered: Vec<String> = reports
-                .iter()
-                .map(|report| report::render(report, one, ui.style))
-                .collect();
-            rendered.join("\n")
+    if judged == 0 {
+        exit = exit.worse(Exit::Undecided);
+        if items.is_empty() {
+            terminal::err("no context of the kubeconfig is an EKS cluster: nothing was judged");
         }
+    }
+    let list = PreflightReportList {
+        envelope: Envelope::new(
+            "PreflightReportList",
+            "preflight-report-list",
+            jiff::Timestamp::now(),
+        ),
+        items,
     };
-    terminal::out_as(global.output, &rendered)?;
+    commands::print(&pages, &list, global, ui)?;
+    commands::write_reports(&args.report, &pages, &list)?;
     Ok(exit)
 }
 
@@ -110,8 +119,4 @@ fn is_not_eks(config: &kube::config::Kubeconfig, name: &str) -> bool {
         Err(TargetError::Dangling { .. }) => false,
         Err(_) => false,
     }
-}
-
-fn list(reports: &[Report]) -> serde_json::Value {
-    serde_json::json!({"apiVersion": report::API_VERSION, "kind": "PreflightReportList", "items": reports})
 }

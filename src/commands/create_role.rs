@@ -2,12 +2,13 @@
 
 use crate::cli::{CreateRole, Global};
 use crate::cluster::resolve::Request;
-use crate::commands::preflight::{describe, done};
+use crate::commands::offer::{create, describe, done};
 use crate::commands::{self, Stop};
 use crate::facts::{Ask, Facts};
 use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
-use crate::spot_role::{self, Todo};
+use crate::report::{CreateRoleOutcome, CreateRoleResult, Envelope};
+use crate::spot_role::{self, How, Todo};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
 
@@ -33,15 +34,21 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     {
         Todo::Nothing(role) => {
             let said = format!("{} exists already: nothing to do.", role.arn);
-            terminal::out(&outcome(global, &facts, "exists", Some(&role.arn), &said))?;
+            terminal::out_as(
+                global.output,
+                &outcome(global, &facts, CreateRoleOutcome::Exists, Some(&role.arn), &said),
+            )?;
             return Ok(Exit::Done);
         }
         Todo::Create(plan) => plan,
     };
-    terminal::err(&describe(&plan));
+    terminal::note(&describe(&plan));
     if args.dry_run {
         let said = "dry run: the role is missing and would be created; nothing was done.";
-        terminal::out(&outcome(global, &facts, "would-create", None, said))?;
+        terminal::out_as(
+            global.output,
+            &outcome(global, &facts, CreateRoleOutcome::WouldCreate, None, said),
+        )?;
         return Ok(Exit::Done);
     }
     if !args.yes {
@@ -50,43 +57,46 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
                 "the role is missing, and nobody is there to ask\n  fix: run it at a terminal, or say --yes to create it without asking",
             ));
         }
-        if !ui.ask("Create it now?").await? {
+        if !ui.consents("Create it now?").await? {
             terminal::err("Nothing was created.");
             return Ok(Exit::Failed);
         }
     }
-    let work = spot_role::create(&plan, &reach, global.request_timeout, &calls);
-    let created = ui
-        .progress("creating the role and waiting until IAM shows it", work)
-        .await
-        .map_err(|refusal| Stop::failed(refusal.to_string()))?;
-    let word = if created.by_somebody_else {
-        "exists"
-    } else {
-        "created"
+    let created = create(&ui, &plan, &facts, &reach, &calls).await?;
+    let word = match created.how {
+        How::Created | How::AnswerLost => CreateRoleOutcome::Created,
+        How::Meanwhile => CreateRoleOutcome::Exists,
     };
     let said = done(&created);
-    terminal::out(&outcome(global, &facts, word, Some(&created.role.arn), &said))?;
+    terminal::out_as(
+        global.output,
+        &outcome(global, &facts, word, Some(&created.role.arn), &said),
+    )?;
     Ok(Exit::Done)
 }
 
 /// How it ended, in the format that was asked for.
-fn outcome(global: &Global, facts: &Facts, outcome: &str, role: Option<&str>, said: &str) -> String {
+fn outcome(
+    global: &Global,
+    facts: &Facts,
+    outcome: CreateRoleOutcome,
+    role: Option<&str>,
+    said: &str,
+) -> String {
     let caller = facts.caller.known();
-    let value = serde_json::json!({
-        "apiVersion": crate::report::API_VERSION,
-        "kind": "CreateRoleResult",
-        "outcome": outcome,
-        "role": role,
-        "account": caller.map(|caller| &caller.account),
-        "caller": caller.map(|caller| &caller.arn),
-        "cluster": facts.target.cluster,
-        "region": facts.target.region,
-        "message": said,
-    });
+    let result = CreateRoleResult {
+        envelope: Envelope::new("CreateRoleResult", "create-role-result", jiff::Timestamp::now()),
+        outcome,
+        role: role.map(str::to_owned),
+        account: caller.map(|caller| caller.account.clone()),
+        caller: caller.map(|caller| caller.arn.clone()),
+        cluster: facts.target.cluster.clone(),
+        region: facts.target.region.clone(),
+        message: said.to_owned(),
+    };
     match global.output {
-        Output::Json => pretty(&value),
-        Output::Yaml => to_yaml(&value),
+        Output::Json => pretty(&result),
+        Output::Yaml => to_yaml(&result),
         _ => format!("{said}\n"),
     }
 }

@@ -1,15 +1,17 @@
-//! `explain`: what a check looks at, why it matters, how to mend it. Offline, from the registry.
+//! `explain`: a check's page. Offline.
 
 use serde_json::{Value, json};
 
+use crate::checks::pages::page_of;
 use crate::checks::{self, Check, Group, REGISTRY};
 use crate::cli::{Explain, Global};
 use crate::commands::Stop;
 use crate::model::Exit;
+use crate::report::docs_url;
 use crate::report::json::{pretty, to_yaml};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
-use crate::text::style::{Style, bold, wrap};
+use crate::text::style::{Style, bold};
 
 /// Runs it.
 ///
@@ -52,29 +54,22 @@ pub fn run(args: &Explain, global: &Global) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
+/// The page as it is, its headings set apart.
 fn in_full(check: &Check, style: Style) -> String {
-    // What to do stands apart: that is what is looked for in a hurry.
-    let at = check
-        .explanation
-        .rfind("To mend it")
-        .unwrap_or(check.explanation.len());
-    let (why, mend) = check.explanation.split_at(at);
-    let paragraphs: Vec<&str> = [why.trim_end(), mend]
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .collect();
-    format!(
-        "{}  ({})\n{}\n\n{}\n\ndocs: {}\n",
-        style.paint(bold(), check.id),
-        check.group.id(),
-        check.title,
-        paragraphs
-            .iter()
-            .map(|paragraph| wrap(style, 0, 0, paragraph))
-            .collect::<Vec<_>>()
-            .join("\n\n"),
-        check.docs
-    )
+    let page = page_of(check.id).unwrap_or_default();
+    let mut in_code = false;
+    let mut out = String::with_capacity(page.len() + 256);
+    for line in page.lines() {
+        in_code ^= line.starts_with("```");
+        if line.starts_with('#') && !in_code {
+            out.push_str(&style.paint(bold(), line));
+        } else {
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    out.push_str(&format!("\n{}\n", docs_url(&format!("checks/{}.md", check.id))));
+    out
 }
 
 fn table(chosen: &[&Check], style: Style) -> String {
@@ -105,7 +100,7 @@ fn as_json(chosen: &[&Check]) -> Value {
         .map(|check| {
             json!({
                 "id": check.id, "group": check.group.id(), "title": check.title,
-                "explanation": check.explanation, "docs": check.docs
+                "explanation": page_of(check.id), "docs": docs_url(&format!("checks/{}.md", check.id))
             })
         })
         .collect();

@@ -11,11 +11,11 @@ use std::path::Path;
 use crate::cli::Global;
 use crate::cli::gate::Gate;
 use crate::cluster::resolve::Request;
-use crate::commands::preflight::{Consent, Way};
+use crate::commands::offer::{MayCreate, Run};
 use crate::commands::{self, Stop};
 use crate::helm::chart::{ChartFacts, MAX_BYTES};
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, Verdict};
+use crate::report::{Report, Selection, Verdict};
 use crate::terminal::{self, Ui};
 use crate::text::sanitize;
 use crate::text::style::Style;
@@ -45,30 +45,27 @@ pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
             chart_cluster: ask.chart_cluster.clone(),
             ..commands::request(global)
         };
-        let way = Way {
+        let run = Run {
             global,
             request: &request,
             ask: &ask,
             selection: &selection,
             ui: &ui,
-            consent: Consent::Never,
+            may_create: MayCreate::Never,
             show: &|_| Ok(()),
         };
-        Ok(way.go().await?.report)
+        Ok(run.judge().await?.report)
     };
     let destinations = Destinations {
         file: args.report.as_deref(),
         terminal: args.tty,
     };
     let plain = |report: &Report| {
-        report::render(
-            report,
-            global.output,
-            Style {
-                color: false,
-                ..ui.style
-            },
-        )
+        let style = Style {
+            color: false,
+            ..ui.style
+        };
+        report.render(global.output, style, false)
     };
     gate(
         &piped,

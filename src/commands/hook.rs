@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::cli::hook::{Hook, NAME};
+use crate::cluster::resolve;
 use crate::commands::Stop;
 use crate::model::Exit;
 use crate::model::permission;
@@ -25,13 +26,34 @@ const NOBODY: u32 = 65532;
 /// A value that can't be what it is for.
 pub fn run(args: &Hook, global: &Global) -> Result<Exit, Stop> {
     super::text_json_or_yaml(global, "hook")?;
-    let objects = objects(args, global)?;
+    let objects = objects(args, &with_cluster(global)?)?;
     let text = match global.output {
         Output::Json => pretty(&json!({"apiVersion": "v1", "kind": "List", "items": objects})),
         _ => objects.iter().map(to_yaml).collect::<Vec<_>>().join("---\n"),
     };
     terminal::out(&text)?;
     Ok(Exit::Done)
+}
+
+/// In the cluster nothing tells the Job which EKS cluster it is in: the name is given here, or taken from the context.
+fn with_cluster(global: &Global) -> Result<Global, Stop> {
+    if global.cluster_name.is_some() {
+        return Ok(global.clone());
+    }
+    let named = resolve::named_by_context(&super::request(global)).map_err(|error| {
+        Stop::usage(format!(
+            "the Job must be told its cluster, and the kubeconfig does not: {error}\n  fix: name it with --cluster-name and --region"
+        ))
+    })?;
+    terminal::note(&format!(
+        "The Job is for the cluster {} ({}), by the context {}; --cluster-name and --region name another one.",
+        named.cluster, named.region, named.context
+    ));
+    Ok(Global {
+        cluster_name: Some(named.cluster),
+        region: Some(named.region),
+        ..global.clone()
+    })
 }
 
 /// When an object of the hook goes.

@@ -11,7 +11,7 @@ use crate::checks::Status;
 use crate::cli::Global;
 use crate::cluster::kubeconfig::{self, Sources};
 use crate::cluster::resolve::Request;
-use crate::commands::preflight::{Consent, Way};
+use crate::commands::offer::{MayCreate, Run};
 use crate::commands::{self, Stop};
 use crate::helm::args::{Invocation, OUR_FLAGS, TemplateOptions, parse};
 use crate::helm::chart::{ChartFacts, ClusterName, MAX_BYTES};
@@ -20,7 +20,7 @@ use crate::helm::flags::{FlagTable, Verb};
 use crate::helm::program::{Helm, HelmError};
 use crate::helm::render::{self, Previous, SplitError};
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, Verdict};
+use crate::report::{Report, Selection, Verdict};
 use crate::terminal::{self, Ui};
 use crate::text::When;
 use crate::text::style::Style;
@@ -29,15 +29,15 @@ use crate::text::style::Style;
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// What this line consents to. A dry run stands over `--yes`.
-pub fn consent(invocation: &Invocation) -> Consent {
+pub fn may_create(invocation: &Invocation) -> MayCreate {
     if invocation.view.dry_run {
-        Consent::Never
+        MayCreate::Never
     } else if invocation.ours.yes {
-        Consent::Given
+        MayCreate::WithoutAsking
     } else if invocation.ours.no_input {
-        Consent::Never
+        MayCreate::Never
     } else {
-        Consent::Ask
+        MayCreate::AfterAsking
     }
 }
 
@@ -53,7 +53,7 @@ pub struct Installation {
     /// What was found of the release that is there.
     pub previous: Previous,
     /// Whether the role may be created.
-    pub consent: Consent,
+    pub may_create: MayCreate,
 }
 
 impl Installation {
@@ -296,7 +296,7 @@ pub async fn prepare(
         .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
     let chart =
         ChartFacts::read(&rendered.yaml, &namespace).map_err(|error| Stop::failed(error.to_string()))?;
-    let consent = consent(&invocation);
+    let may_create = may_create(&invocation);
     let previous = rendered.previous;
     Ok(Prepared {
         installation: Installation {
@@ -304,7 +304,7 @@ pub async fn prepare(
             cluster,
             chart,
             previous,
-            consent,
+            may_create,
         },
         helm,
         stdin,
@@ -417,7 +417,7 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
     let shown = std::cell::Cell::new(false);
     let show = |report: &Report| {
         if !shown.replace(true) {
-            terminal::err_rendered(global.output, &report::render(report, global.output, ui.style));
+            terminal::err_rendered(global.output, &report.render(global.output, ui.style, false));
         }
         Ok(())
     };
@@ -435,22 +435,22 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
         if let Some(path) = &ours.nodepools {
             ask.nodepools = Some(commands::preflight::pools_file(Path::new(path))?);
         }
-        let way = Way {
+        let run = Run {
             global: &global,
             request: &request,
             ask: &ask,
             selection: &selection,
             ui: &ui,
-            consent: installation.consent,
+            may_create: installation.may_create,
             show: &show,
         };
-        let read = way.go().await?;
+        let read = run.judge().await?;
         if !read.shown {
             // A role was created since: this is another report.
             shown.set(false);
         }
         if let Some(file) = &ours.report {
-            write_report(file, &report::render(&read.report, global.output, Style::PLAIN))?;
+            write_report(file, &read.report.render(global.output, Style::PLAIN, false))?;
         }
         Ok(read.report)
     };

@@ -8,19 +8,31 @@ pub mod explain;
 pub mod gate;
 pub mod hook;
 pub mod install;
+pub mod man;
+pub mod offer;
 pub mod policy;
 pub mod preflight;
 pub mod raw;
 pub mod template;
 pub mod trust;
+pub mod version;
 pub mod whois;
+
+use std::io::Write as _;
+
+use serde::Serialize;
 
 use crate::aws;
 use crate::cli::Global;
+use crate::cluster::kubeconfig::Overrides;
 use crate::cluster::resolve::Request;
 use crate::cluster::{self, clues};
 use crate::facts::{self, Ask, Facts, Options, Reach};
 use crate::model::{Calls, Exit};
+use crate::report::{self, Page};
+use crate::terminal::{self, Ui};
+use crate::text::style::Style;
+use crate::text::{Output, ReportFile};
 
 /// An error for the person: printed as it is, with this exit code.
 #[derive(Debug)]
@@ -72,14 +84,59 @@ impl From<std::io::Error> for Stop {
 /// # Errors
 /// Another format than text, json or yaml.
 pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), Stop> {
-    use crate::text::Output;
     match global.output {
         Output::Text | Output::Json | Output::Yaml => Ok(()),
-        Output::Junit | Output::Sarif | Output::Markdown => Err(Stop::usage(format!(
-            "{verb} prints text, json or yaml
+        Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github => {
+            Err(Stop::usage(format!(
+                "{verb} prints text, json or yaml
   fix: leave --output out, or take one of these"
-        ))),
+            )))
+        }
     }
+}
+
+/// Prints answers to stdout in the format that was asked for; `document` is what JSON and YAML print. With `-o github`, the
+/// Markdown is added to the step's summary.
+///
+/// # Errors
+/// Standard output or the summary could not be written.
+pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui) -> Result<(), Stop> {
+    let rendered = report::render(pages, document, global.output, ui.style);
+    terminal::out_as(global.output, &rendered)?;
+    if global.output == Output::Github
+        && let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty())
+    {
+        let summary = report::render(pages, document, Output::Markdown, ui.style);
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(summary.as_bytes()))
+            .map_err(|error| {
+                Stop::failed(format!(
+                    "writing the step's summary to {} (GITHUB_STEP_SUMMARY) failed: {error}",
+                    path.display()
+                ))
+            })?;
+    }
+    Ok(())
+}
+
+/// Writes the reports of `--report FORMAT=FILE`, without colour.
+///
+/// # Errors
+/// A file could not be written.
+pub fn write_reports(files: &[ReportFile], pages: &[Page], document: &impl Serialize) -> Result<(), Stop> {
+    for ReportFile { format, path } in files {
+        let rendered = report::render(pages, document, *format, Style::PLAIN);
+        std::fs::write(path, rendered).map_err(|error| {
+            Stop::failed(format!(
+                "writing the report to {} failed: {error}",
+                path.display()
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 /// Refuses names in `--only` and `--skip` that are neither a check nor a group.
@@ -113,6 +170,12 @@ pub fn request(global: &Global) -> Request {
             .clone()
             .filter(|context| !context.is_empty())
             .or_else(helm_context),
+        overrides: Overrides {
+            cluster: global.cluster.clone(),
+            user: global.user.clone(),
+            as_user: global.as_user.clone(),
+            as_groups: global.as_groups.clone(),
+        },
         flags: clues::Flags {
             cluster: global.cluster_name.clone(),
             region: global.region.clone(),
@@ -160,7 +223,7 @@ pub fn print_calls(facts: &Facts) {
     }
 }
 
-/// Runs `work` on this thread, until it is done or Ctrl-C.
+/// Runs `work` on this thread, until it is done or a signal ends it.
 ///
 /// # Errors
 /// What `work` says, or that it was interrupted.
@@ -172,11 +235,28 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Err(Stop { message: String::new(), exit: Exit::Interrupted }),
+            exit = signalled() => Err(Stop { message: String::new(), exit }),
             result = work => result,
         }
     });
     // Names being resolved on a helper thread, or a question still open, must not hold up the exit.
     runtime.shutdown_background();
     result
+}
+
+/// Waits for Ctrl-C or a request to end. SIGHUP stays the system's, which heeds nohup.
+async fn signalled() -> Exit {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // As the first process of a container the program would otherwise not be ended by it.
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            return tokio::select! {
+                _ = terminate.recv() => Exit::Terminated,
+                _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+            };
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+    Exit::Interrupted
 }

@@ -40,13 +40,16 @@ pub fn split(args: &[OsString]) -> Option<(&[OsString], RawVerb, &[OsString])> {
                 Some(long) => arg.get_long() == Some(long),
                 None => arg.get_short().is_some_and(|short| name.chars().eq([short])),
             };
-            named && matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+            // A flag whose value stands behind a `=` never has it in the next word.
+            named
+                && matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+                && !arg.is_require_equals_set()
         });
         at += if takes_next { 2 } else { 1 };
     }
 }
 
-/// `help [VERB]` is `[VERB] --help`, and `version` is `--version`, for those who know them from kubectl and helm.
+/// `help [VERB]` is `[VERB] --help`, for those who know it from kubectl and helm.
 pub fn plain_words(args: Vec<OsString>) -> Vec<OsString> {
     let word = args.get(1).and_then(|word| word.to_str());
     match word {
@@ -56,7 +59,6 @@ pub fn plain_words(args: Vec<OsString>) -> Vec<OsString> {
             line.push("--help".into());
             line
         }
-        Some("version") if args.len() == 2 => args.into_iter().take(1).chain(["--version".into()]).collect(),
         _ => args,
     }
 }
@@ -71,6 +73,9 @@ pub fn run(before: &[OsString], verb: RawVerb, words: &[OsString], called_as: &s
         RawVerb::Helm(verb) => verb,
     };
     let global = global(before)?;
+    if global.quiet {
+        crate::terminal::be_quiet();
+    }
     install::run(verb, words, &global, called_as)
 }
 
@@ -115,6 +120,7 @@ mod tests {
                     "--install r c",
                 )),
             ),
+            ("x -v=6 install r", Some(("x -v=6", install, "r"))),
             ("x --context=a install -h", Some(("x --context=a", install, "-h"))),
             ("x -n install preflight", None),
             ("x preflight install", None),
@@ -144,8 +150,6 @@ mod tests {
             ("x help", "x --help"),
             ("x help policy read", "x policy read --help"),
             ("x help install", "x install --help"),
-            ("x version", "x --version"),
-            ("x version y", "x version y"),
             ("x preflight help", "x preflight help"),
             ("x", "x"),
         ] {

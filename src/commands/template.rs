@@ -1,138 +1,106 @@
 //! `template check` and `template patch`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
+use crate::capt::beside::Beside;
 use crate::capt::check::{Management, check_files, check_objects};
-use crate::capt::patch::{Mode, PatchError, Wish, patch};
-use crate::capt::report::{TemplateReport, sanitised};
+use crate::capt::patch::{PatchError, PatchOptions, Patched, patch};
+use crate::capt::report::TemplateReport;
+use crate::capt::role::Mode;
 use crate::capt::source::{Input, MAX_BYTES};
 use crate::cli::Global;
 use crate::cli::template::{CheckArgs, PatchArgs, TemplateCommand};
 use crate::commands::Stop;
 use crate::model::Exit;
 use crate::terminal::{self, Ui};
-use crate::text::Output;
+use crate::text::{Output, sanitize};
 
 /// Runs it. `fetch` is called for `--from-cluster` only.
 ///
 /// # Errors
-/// An output format that a template report does not have; what `fetch` says; writing failed.
+/// An output format that a template report does not have; what `fetch` says; a file that cannot be read or written.
 pub fn run(
     command: &TemplateCommand,
     global: &Global,
     fetch: impl FnOnce() -> Result<Management, Stop>,
 ) -> Result<Exit, Stop> {
-    let outcome = match command {
+    let ui = Ui::new(global.color, global.verbose, false);
+    match command {
         TemplateCommand::Check(args) => {
             if !matches!(
                 global.output,
                 Output::Text | Output::Json | Output::Yaml | Output::Sarif
             ) {
-                return Err(Stop::usage("template check writes text, json, yaml and sarif"));
+                return Err(Stop::usage("template check prints text, json, yaml or sarif"));
             }
-            if args.from_cluster {
+            let report = if args.from_cluster {
                 let there = fetch()?;
-                let mut outcome = render(&check_objects(&there), global.output);
                 for note in &there.notes {
-                    outcome.stderr.push_str(&format!("note: {}\n", sanitised(note)));
+                    terminal::err(&format!("note: {}", sanitize::line(note)));
                 }
-                outcome
+                check_objects(&there)
             } else {
-                check(args, global.output)
-            }
+                check(args)?
+            };
+            terminal::out_as(
+                global.output,
+                &report.render(global.output, ui.style, Timestamp::now()),
+            )?;
+            Ok(report.verdict.into())
         }
         TemplateCommand::Patch(args) => {
-            let ui = Ui::new(global.color, global.verbose, false);
-            patch_file(
-                args,
-                ui.person,
-                |text| {
-                    // A reader that went away must not stop the question.
-                    let _ = terminal::out(text);
-                },
-                |question| {
-                    let asked = async { Ok(ui.ask(question).await?) };
-                    crate::commands::block_on(asked).map_err(|stop: Stop| anyhow::anyhow!(stop.message))
-                },
-            )
+            let show = |text: &str| {
+                // A reader that went away must not stop the question.
+                let _ = terminal::out(text);
+            };
+            let ask = |question: &str| super::block_on(async { Ok(ui.consents(question).await?) });
+            let (stdout, exit) = patch_file(args, ui.person && ui.reads_stdout, show, ask)?;
+            // A file, and none of its bytes is ours to change.
+            terminal::out(&stdout)?;
+            Ok(exit)
         }
-    };
-    let Outcome { stdout, stderr, exit } = outcome;
-    if !stderr.is_empty() {
-        terminal::err(stderr.trim_end());
     }
-    match command {
-        TemplateCommand::Check(_) => terminal::out_as(global.output, &stdout)?,
-        // A file, and none of its bytes is ours to change.
-        TemplateCommand::Patch(_) => terminal::out(&stdout)?,
+}
+
+fn check(args: &CheckArgs) -> Result<TemplateReport, Stop> {
+    let (mut inputs, mut broken) = (Vec::new(), Vec::new());
+    for path in &args.files {
+        let files = expand(path).map_err(|e| Stop::usage(format!("{}: {e}", path.display())))?;
+        for file in &files {
+            match read(file) {
+                Ok(input) => inputs.push(Input {
+                    named: file == path,
+                    ..input
+                }),
+                Err(_) if file != path && !matters(file) => {}
+                Err(message) => broken.push(message),
+            }
+        }
     }
-    Ok(match exit {
-        0 => Exit::Done,
-        1 => Exit::Failed,
-        3 => Exit::Undecided,
-        _ => Exit::Usage,
+    let folders: BTreeSet<&Path> = inputs
+        .iter()
+        .filter(|input| input.reads_beside())
+        .filter_map(|input| Path::new(&input.name).parent())
+        .collect();
+    let beside: BTreeMap<PathBuf, Beside> = folders
+        .into_iter()
+        .map(|folder| (folder.to_owned(), files_beside(folder)))
+        .collect();
+    if !broken.is_empty() {
+        return Err(Stop::usage(broken.join("\nerror: ")));
+    }
+    check_files(&inputs, &beside).map_err(|broken| {
+        let all: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        Stop::usage(all.join("\nerror: "))
     })
 }
 
-/// What a verb did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outcome {
-    /// For standard output.
-    pub stdout: String,
-    /// For standard error.
-    pub stderr: String,
-    /// The exit code.
-    pub exit: u8,
-}
-
-impl Outcome {
-    fn error(exit: u8, message: impl AsRef<str>) -> Self {
-        Self {
-            stdout: String::new(),
-            stderr: format!("error: {}\n", sanitised(message.as_ref())),
-            exit,
-        }
-    }
-}
-
-/// `template check` of files. (`--from-cluster` is [`super::check::check_objects`] on what the API server gave.)
-pub fn check(args: &CheckArgs, format: Output) -> Outcome {
-    let mut inputs = Vec::new();
-    for path in &args.files {
-        for file in match expand(path) {
-            Ok(files) => files,
-            Err(e) => return Outcome::error(2, format!("{}: {e}", path.display())),
-        } {
-            match read(&file) {
-                Ok(input) => inputs.push(input),
-                Err(message) => return Outcome::error(2, message),
-            }
-        }
-    }
-    match check_files(&inputs) {
-        Ok(report) => render(&report, format),
-        Err(e) => Outcome::error(2, e.to_string()),
-    }
-}
-
-/// A report as asked for, with its exit code.
-pub fn render(report: &TemplateReport, format: Output) -> Outcome {
-    let stdout = match format {
-        Output::Json => report.json(),
-        Output::Yaml => report.yaml(),
-        Output::Sarif => report.sarif(),
-        _ => report.text(),
-    };
-    Outcome {
-        stdout,
-        stderr: String::new(),
-        exit: report.exit_code(),
-    }
-}
-
-/// A directory's `.tf` files by name; any other path itself.
+/// A folder's `.tf` and YAML files by name; any other path itself.
 fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -140,18 +108,70 @@ fn expand(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
-        if file.extension().is_some_and(|e| e == "tf" || e == "tofu") && file.is_file() {
+        let wanted = |e: &std::ffi::OsStr| ["tf", "tofu", "yaml", "yml"].iter().any(|w| e == *w);
+        if file.extension().is_some_and(wanted) && file.is_file() {
             files.push(file);
         }
     }
     files.sort();
     if files.is_empty() {
-        Err(io::Error::other(
-            "the directory holds no .tf file (YAML files are named one by one)",
-        ))
-    } else {
-        Ok(files)
+        return Err(io::Error::other("the folder holds no .tf and no YAML file"));
     }
+    Ok(files)
+}
+
+/// Whether a YAML file of a folder that cannot be read may be about NodePools.
+fn matters(path: &Path) -> bool {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    !path.extension().is_some_and(|e| e == "yaml" || e == "yml")
+        || [
+            "NodePool",
+            "Provisioner",
+            "WorkspaceTemplate",
+            "HelmChartProxy",
+            "karpenter",
+        ]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// The text files that a module's expressions and charts may read: of the folder and three levels below it.
+fn files_beside(folder: &Path) -> Beside {
+    const LEVELS: usize = 3;
+    const ENTRIES: usize = 2_000;
+    let root = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let (mut files, mut left) = (BTreeMap::new(), ENTRIES);
+    let mut folders = vec![(root.to_owned(), 0)];
+    while let Some((folder, level)) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            left = left.saturating_sub(1);
+            // A link may lead out of the folder.
+            let Ok(kind) = entry.file_type() else { continue };
+            if left == 0 || name.to_string_lossy().starts_with('.') {
+                continue;
+            }
+            if kind.is_dir() && level < LEVELS {
+                folders.push((path, level + 1));
+            } else if kind.is_file()
+                && path.extension().is_some_and(|e| {
+                    ["yaml", "yml", "json", "tpl", "tftpl", "tmpl"]
+                        .iter()
+                        .any(|w| e == *w)
+                })
+                && entry.metadata().is_ok_and(|m| m.len() <= 1 << 20)
+                && let (Ok(inside), Ok(text)) = (path.strip_prefix(root), fs::read_to_string(&path))
+            {
+                files.insert(inside.to_string_lossy().replace('\\', "/"), text);
+            }
+        }
+    }
+    Beside::new(files)
 }
 
 fn read(path: &Path) -> Result<Input, String> {
@@ -168,141 +188,115 @@ fn read(path: &Path) -> Result<Input, String> {
     Input::read(if name == "-" { "stdin" } else { &name }, bytes).map_err(|e| e.to_string())
 }
 
-/// `template patch`. `terminal`: a person can be asked. `show` gets the difference before `ask` gets the question.
-pub fn patch_file(
+/// `template patch`: what goes to standard output, and the exit code. `person`: somebody can be asked. `show` gets the
+/// difference before `ask` gets the question.
+fn patch_file(
     args: &PatchArgs,
-    terminal: bool,
-    mut show: impl FnMut(&str),
-    mut ask: impl FnMut(&str) -> anyhow::Result<bool>,
-) -> Outcome {
+    person: bool,
+    show: impl FnOnce(&str),
+    ask: impl FnOnce(&str) -> Result<bool, Stop>,
+) -> Result<(String, Exit), Stop> {
     let from_stdin = args.file.as_os_str() == "-";
     if args.in_place && from_stdin {
-        return Outcome::error(2, "--in-place needs a file; standard input cannot be written");
+        return Err(Stop::usage(
+            "--in-place needs a file; standard input cannot be written",
+        ));
     }
-    if args.account_file.is_some() && args.mode != Mode::AccountTemplate {
-        return Outcome::error(2, "--account-file goes with --mode account-template");
+    if args.account_file.is_some() && args.mode != Some(Mode::AccountTemplate) {
+        return Err(Stop::usage("--account-file goes with --mode account-template"));
     }
-    if args.in_place && !args.yes && !terminal {
-        return Outcome::error(
-            2,
+    if args.in_place && !args.yes && !person {
+        return Err(Stop::usage(
             "--in-place asks before it writes, and there is no terminal to ask on: add --yes",
-        );
+        ));
     }
-    let input = match read(&args.file) {
-        Ok(input) => input,
-        Err(message) => return Outcome::error(2, message),
-    };
-    let wish = Wish {
+    let input = read(&args.file).map_err(Stop::usage)?;
+    let options = PatchOptions {
         mode: args.mode,
         removed_block: args.removed_block,
         account_apart: args.account_file.is_some(),
     };
-    let patched = match patch(&input, wish) {
-        Ok(patched) => patched,
-        Err(PatchError::Unreadable(e)) => return Outcome::error(2, e.to_string()),
-        Err(PatchError::Refused(reasons)) => {
-            let mut stderr = format!("error: {} was not changed:\n", sanitised(&input.name));
-            for reason in reasons {
-                stderr.push_str(&format!("  {}\n", sanitised(&reason)));
-            }
-            return Outcome {
-                stdout: String::new(),
-                stderr,
-                exit: 1,
-            };
-        }
+    let beside = match args.file.parent() {
+        Some(folder) if input.reads_beside() && !from_stdin => files_beside(folder),
+        _ => Beside::default(),
     };
-    let mut outcome = Outcome::default();
-    for note in &patched.notes {
-        outcome.stderr.push_str(&format!("note: {}\n", sanitised(note)));
-    }
-    if input.modules.is_empty() {
-        outcome.stderr.push_str(&format!(
-            "{} holds no module that can be looked into\n",
-            sanitised(&input.name)
-        ));
-        outcome.exit = 3;
-    }
-    if !args.in_place {
-        if let Err(message) = put_account(args, patched.account.as_deref(), &mut outcome) {
-            return Outcome::error(1, message);
+    let patched = patch(&input, options, &beside).map_err(|e| match e {
+        PatchError::Unreadable(e) => Stop::usage(e.to_string()),
+        PatchError::Refused(reasons) => {
+            let reasons: String = reasons.iter().map(|reason| format!("\n  {reason}")).collect();
+            Stop::failed(format!("{} was not changed:{reasons}", input.name))
         }
-        outcome.stdout = patched.text;
-        return outcome;
+    })?;
+    let notes: Vec<String> = patched
+        .notes
+        .iter()
+        .map(|note| format!("note: {}\n", sanitize::line(note)))
+        .collect();
+    let exit = if input.objects.modules.is_empty() {
+        terminal::err(&format!("{} holds no module that can be looked into", input.name));
+        Exit::Undecided
+    } else {
+        Exit::Done
+    };
+    if !args.in_place {
+        notes.iter().for_each(|note| terminal::err(note.trim_end()));
+        put_account(args, &patched)?;
+        return Ok((patched.text, exit));
     }
     if !patched.changed && patched.account.is_none() {
-        outcome
-            .stderr
-            .push_str(&format!("{} needs no change\n", sanitised(&input.name)));
-        return outcome;
+        notes.iter().for_each(|note| terminal::err(note.trim_end()));
+        terminal::err(&format!("{} needs no change", input.name));
+        return Ok((String::new(), exit));
     }
-    show(&difference(&input.name, &input.text, &patched.text));
-    for note in std::mem::take(&mut outcome.stderr).lines() {
-        show(&format!("{note}\n"));
+    show(&(difference(&input.name, &input.text, &patched.text) + &notes.concat()));
+    let question = format!("Write this to {}?", input.name);
+    let agreed = args.yes || ask(&question).inspect_err(|_| terminal::err("nothing was written"))?;
+    if !agreed {
+        terminal::err("nothing was written");
+        return Ok((String::new(), Exit::Failed));
     }
-    if !args.yes {
-        match ask(&format!("Write this to {}?", sanitised(&input.name))) {
-            Ok(true) => {}
-            Ok(false) => {
-                outcome.stderr.push_str("nothing was written\n");
-                outcome.exit = 1;
-                return outcome;
-            }
-            Err(e) => return Outcome::error(1, format!("nothing was written: {e:#}")),
-        }
+    put_account(args, &patched)?;
+    if patched.changed {
+        replace(&args.file, patched.text.as_bytes()).map_err(|e| {
+            Stop::failed(format!(
+                "{} could not be written and is unchanged: {e}",
+                input.name
+            ))
+        })?;
     }
-    if let Err(message) = put_account(args, patched.account.as_deref(), &mut outcome) {
-        return Outcome::error(1, message);
-    }
-    if patched.changed
-        && let Err(e) = replace(&args.file, patched.text.as_bytes())
-    {
-        return Outcome::error(
-            1,
-            format!("{} could not be written and is as it was: {e}", input.name),
-        );
-    }
-    outcome
-        .stderr
-        .push_str(&format!("wrote {}\n", sanitised(&input.name)));
-    outcome
+    terminal::err(&format!("wrote {}", input.name));
+    Ok((String::new(), exit))
 }
 
-fn put_account(args: &PatchArgs, documents: Option<&str>, outcome: &mut Outcome) -> Result<(), String> {
-    let (Some(path), Some(documents)) = (&args.account_file, documents) else {
+/// Writes the account's documents to their file, never over something else.
+fn put_account(args: &PatchArgs, patched: &Patched) -> Result<(), Stop> {
+    let (Some(path), Some(documents)) = (&args.account_file, &patched.account) else {
         return Ok(());
     };
     match fs::read_to_string(path) {
-        Ok(there) if there == documents => return Ok(()),
+        Ok(there) if there == *documents => return Ok(()),
         Ok(_) => {
-            return Err(format!(
-                "{} is there already and says something else; nothing was written",
+            return Err(Stop::failed(format!(
+                "{} exists and says something else; nothing was written",
                 path.display()
-            ));
+            )));
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
+        Err(e) => return Err(Stop::failed(format!("cannot read {}: {e}", path.display()))),
     }
-    let written = fs::File::create_new(path).and_then(|mut f| f.write_all(documents.as_bytes()));
-    written.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-    outcome
-        .stderr
-        .push_str(&format!("wrote {}\n", sanitised(&path.display().to_string())));
+    fs::File::create_new(path)
+        .and_then(|mut f| f.write_all(documents.as_bytes()))
+        .map_err(|e| Stop::failed(format!("cannot write {}: {e}", path.display())))?;
+    terminal::err(&format!("wrote {}", path.display()));
     Ok(())
 }
 
 /// The change as a unified diff.
-pub fn difference(name: &str, old: &str, new: &str) -> String {
+fn difference(name: &str, old: &str, new: &str) -> String {
     let diff = similar::TextDiff::from_lines(old, new);
     let (a, b) = (format!("a/{name}"), format!("b/{name}"));
-    sanitised(
-        &diff
-            .unified_diff()
-            .context_radius(3)
-            .header(&a, &b)
-            .to_string()
-            .replace('\r', ""),
-    )
+    let text = diff.unified_diff().context_radius(3).header(&a, &b).to_string();
+    sanitize::lines(&text)
 }
 
 /// Replaces a file in one step, keeping its permissions; a reader sees the old file or the new one.
@@ -330,7 +324,7 @@ mod tests {
     fn args(file: &Path, in_place: bool, yes: bool) -> PatchArgs {
         PatchArgs {
             file: file.to_owned(),
-            mode: Mode::Require,
+            mode: None,
             in_place,
             yes,
             removed_block: false,
@@ -338,18 +332,36 @@ mod tests {
         }
     }
 
-    fn run(args: &PatchArgs, terminal: bool, answer: bool) -> (Outcome, String, usize) {
-        let (mut shown, mut asked) = (String::new(), 0);
-        let outcome = patch_file(
-            args,
-            terminal,
-            |text| shown.push_str(text),
-            |_| {
-                asked += 1;
-                Ok(answer)
-            },
-        );
-        (outcome, shown, asked)
+    /// Exit code, what was shown, whether somebody was asked.
+    fn run(args: &PatchArgs, person: bool, answer: bool) -> (u8, String, bool) {
+        let (mut shown, mut asked) = (String::new(), false);
+        let ask = |_: &str| {
+            asked = true;
+            Ok(answer)
+        };
+        let exit = match patch_file(args, person, |text| shown.push_str(text), ask) {
+            Ok((stdout, exit)) => {
+                shown.push_str(&stdout);
+                exit.code()
+            }
+            Err(stop) => {
+                shown.push_str(&stop.message);
+                stop.exit.code()
+            }
+        };
+        (exit, shown, asked)
+    }
+
+    /// The exit code of a check.
+    fn exit_of(path: &Path) -> u8 {
+        let args = CheckArgs {
+            files: vec![path.to_owned()],
+            from_cluster: false,
+        };
+        match check(&args) {
+            Ok(report) => report.verdict.exit_code(),
+            Err(stop) => stop.exit.code(),
+        }
     }
 
     #[test]
@@ -359,27 +371,27 @@ mod tests {
         fs::write(&file, POOL).expect("written");
         let read = || fs::read_to_string(&file).expect("there");
 
-        let (outcome, _, asked) = run(&args(&file, true, false), false, true);
-        assert_eq!((outcome.exit, asked), (2, 0));
-        assert!(outcome.stderr.contains("--yes"), "{}", outcome.stderr);
+        let (exit, shown, asked) = run(&args(&file, true, false), false, true);
+        assert_eq!((exit, asked), (2, false));
+        assert!(shown.contains("--yes"), "{shown}");
         assert_eq!(read(), POOL);
 
-        let (outcome, shown, asked) = run(&args(&file, true, false), true, false);
-        assert_eq!((outcome.exit, asked), (1, 1));
+        let (exit, shown, asked) = run(&args(&file, true, false), true, false);
+        assert_eq!((exit, asked), (1, true));
         assert!(
             shown.contains("+  depends_on = [data.aws_iam_role.spot]"),
             "{shown}"
         );
         assert_eq!(read(), POOL);
 
-        let (outcome, _, asked) = run(&args(&file, true, true), false, false);
-        assert_eq!((outcome.exit, asked), (0, 0), "{}", outcome.stderr);
-        let mended = read();
-        assert_ne!(mended, POOL);
+        let (exit, shown, asked) = run(&args(&file, true, true), false, false);
+        assert_eq!((exit, asked), (0, false), "{shown}");
+        let patched = read();
+        assert_ne!(patched, POOL);
 
-        let (outcome, shown, asked) = run(&args(&file, true, false), true, true);
-        assert_eq!((outcome.exit, asked, shown.as_str()), (0, 0, ""));
-        assert_eq!(read(), mended);
+        let (exit, shown, asked) = run(&args(&file, true, false), true, true);
+        assert_eq!((exit, asked, shown.as_str()), (0, false, ""));
+        assert_eq!(read(), patched);
         let names: Vec<_> = fs::read_dir(dir.path())
             .expect("read")
             .flatten()
@@ -397,8 +409,8 @@ mod tests {
         fs::write(&file, POOL).expect("written");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("set");
         symlink(&file, &link).expect("linked");
-        let (outcome, _, _) = run(&args(&link, true, true), false, false);
-        assert_eq!(outcome.exit, 0, "{}", outcome.stderr);
+        let (exit, shown, _) = run(&args(&link, true, true), false, false);
+        assert_eq!(exit, 0, "{shown}");
         assert!(link.symlink_metadata().expect("there").is_symlink());
         let mode = fs::metadata(&file).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
@@ -411,22 +423,17 @@ mod tests {
         let (file, account) = (dir.path().join("main.tf"), dir.path().join("account.yaml"));
         fs::write(&file, POOL).expect("written");
         let args = PatchArgs {
-            mode: Mode::AccountTemplate,
+            mode: Some(Mode::AccountTemplate),
             account_file: Some(account.clone()),
             ..args(&file, false, false)
         };
-        let (outcome, _, _) = run(&args, false, false);
-        assert_eq!(outcome.exit, 0, "{}", outcome.stderr);
-        assert!(outcome.stdout.contains("data \"aws_iam_role\" \"spot\""));
-        let written = CheckArgs {
-            files: vec![account.clone()],
-            from_cluster: false,
-        };
-        let report = check(&written, Output::Json);
-        assert_eq!(report.exit, 0, "{}", report.stdout);
-        assert_eq!(run(&args, false, false).0.exit, 0);
+        let (exit, shown, _) = run(&args, false, false);
+        assert_eq!(exit, 0, "{shown}");
+        assert!(shown.contains("data \"aws_iam_role\" \"spot\""));
+        assert_eq!(exit_of(&account), 0);
+        assert_eq!(run(&args, false, false).0, 0);
         fs::write(&account, "other: true\n").expect("written");
-        assert_eq!(run(&args, false, false).0.exit, 1);
+        assert_eq!(run(&args, false, false).0, 1);
         assert_eq!(fs::read_to_string(&account).expect("there"), "other: true\n");
     }
 
@@ -440,19 +447,10 @@ mod tests {
             "c.tf",
             "data \"aws_iam_role\" \"r\" {\n  name = \"AWSServiceRoleForEC2Spot\"\n}\n",
         );
-        let args = CheckArgs {
-            files: vec![dir.path().to_owned()],
-            from_cluster: false,
-        };
-        let outcome = check(&args, Output::Text);
-        assert_eq!(outcome.exit, 0, "{}", outcome.stdout);
+        assert_eq!(exit_of(dir.path()), 0);
         fs::remove_file(dir.path().join("c.tf")).expect("removed");
-        assert_eq!(check(&args, Output::Text).exit, 1);
-        let missing = CheckArgs {
-            files: vec![dir.path().join("none.tf")],
-            from_cluster: false,
-        };
-        assert_eq!(check(&missing, Output::Text).exit, 2);
+        assert_eq!(exit_of(dir.path()), 1);
+        assert_eq!(exit_of(&dir.path().join("none.tf")), 2);
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct PoolsFile {
     /// A sentence with its line for each object that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,
+    /// A value with its line for each variable that nobody filled in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placeholders: Vec<String>,
 }
 
 impl PoolsFile {
@@ -55,6 +58,11 @@ impl PoolsFile {
             node_classes: manifests.node_classes.into_iter().map(|one| one.value).collect(),
             broken: manifests
                 .broken
+                .iter()
+                .map(|one| format!("line {}: {}", one.line, one.value))
+                .collect(),
+            placeholders: manifests
+                .placeholders
                 .iter()
                 .map(|one| format!("line {}: {}", one.line, one.value))
                 .collect(),

@@ -156,8 +156,12 @@ impl Entry<'_> {
                 )
             },
         )?;
-        // Whatever else the kubeconfig's user has would be taken in the token's place.
-        config.auth_info = ::kube::config::AuthInfo::default();
+        // Whatever else the kubeconfig's user has would be taken in the token's place; whom it acts as stays.
+        config.auth_info = ::kube::config::AuthInfo {
+            impersonate: config.auth_info.impersonate.take(),
+            impersonate_groups: config.auth_info.impersonate_groups.take(),
+            ..Default::default()
+        };
         crate::kube::authenticate(&mut config, &Authentication::Token(token))?;
         Api::new(config, options.limits, calls)
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::karpenter::List;
-use super::{Ask, Reading, of_parent, pod_identity, spot_role, unread};
+use super::launch_permissions::{self, Permitted};
+use super::{Ask, Reading, launching, of_parent, pod_identity, spot_role, unread};
 use crate::aws::iam;
 use crate::cluster::Target;
 use crate::karpenter::identity::{self, Agent, Association, ClusterIdentity, IdentityFacts, Seen};
@@ -18,9 +19,7 @@ use crate::model::{Cluster, Fact, Observed};
 /// The Pod Identity agent: its add-on, its DaemonSet.
 pub const AGENT: &str = "eks-pod-identity-agent";
 /// How Karpenter's chart labels everything it makes.
-const SELECTOR: &str = "labelSelector=app.kubernetes.io%2Fname%3Dkarpenter";
-/// The label that EKS puts on a pod that runs on Fargate.
-const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+pub(super) const SELECTOR: &str = "labelSelector=app.kubernetes.io%2Fname%3Dkarpenter";
 
 /// Everything about the controller's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +46,14 @@ pub struct Controller {
     /// Whether the controller's role (in Auto Mode the cluster's) may create the spot role; asked only when that is
     /// missing.
     pub may_create: Fact<crate::model::Simulation>,
+    /// What the controller's role may do of what a launch takes.
+    #[serde(default = "not_simulated")]
+    pub may_launch: Fact<Vec<Permitted>>,
+}
+
+/// What facts of earlier versions say of it.
+fn not_simulated() -> Fact<Vec<Permitted>> {
+    Fact::not_asked(launch_permissions::CALL, "these facts are of an earlier version")
 }
 
 /// The controller's pods.
@@ -86,16 +93,20 @@ impl Controller {
     /// The Deployment that runs the controller, among those that are labelled as Karpenter: the one that has a cluster's
     /// name in its environment (old charts have a webhook's Deployment beside it).
     pub fn running(&self) -> Option<&Deployment> {
-        let all = &self.deployments.known()?.items;
-        all.iter()
-            .find(|deployment| deployment.settings.cluster_name.is_some())
-            .or_else(|| all.first())
+        running(&self.deployments)
     }
 
     /// The controller whose identity matters. None: it is not there, or that could not be read.
     pub fn subject<'a>(&'a self, ask: &'a Ask) -> Option<Subject<'a>> {
         subject(self.running(), ask)
     }
+}
+
+pub(super) fn running(deployments: &Fact<List<Deployment>>) -> Option<&Deployment> {
+    let all = &deployments.known()?.items;
+    all.iter()
+        .find(|deployment| deployment.settings.cluster_name.is_some())
+        .or_else(|| all.first())
 }
 
 fn subject<'a>(running: Option<&'a Deployment>, ask: &'a Ask) -> Option<Subject<'a>> {
@@ -218,7 +229,6 @@ pub(super) const DEPLOYMENTS: Resource<'static> = Resource::new("apps", "v1", "D
 const DAEMON_SETS: Resource<'static> =
     Resource::new("apps", "v1", "DaemonSet", "daemonsets").within("kube-system");
 const SERVICE_ACCOUNTS: Resource<'static> = Resource::core("ServiceAccount", "serviceaccounts");
-const PODS: Resource<'static> = Resource::core("Pod", "pods");
 
 /// Reads the Deployments labelled as Karpenter, in all namespaces.
 pub(super) async fn deployments(api: &Api) -> Fact<List<Deployment>> {
@@ -264,11 +274,25 @@ pub(super) async fn read(read: &Reading<'_>) -> Controller {
         };
         read.of_api(accounts.named(&name), ask).await
     };
+    let runs_there = subject
+        .running
+        .is_some_and(|running| running.namespace == namespace);
+    let pods = async {
+        let pods = match runs_there {
+            true => read.controller_pods(&namespace).await.clone(),
+            false => launching::pods(read, &namespace).await,
+        };
+        let counted = pods.observed.map(|pods| ControllerPods {
+            total: pods.len() as u64,
+            on_fargate: pods.iter().filter(|pod| pod.on_fargate).count() as u64,
+        });
+        Fact::new(pods.call, counted)
+    };
     let ((associations, association), oidc_provider, service_account, pods, addon, agent_pods, cluster) = join!(
         associations(read, &namespace, &name),
         oidc_provider(read),
         account,
-        pods(read, &namespace),
+        pods,
         pod_identity::addon_status(&read.session, &read.target.cluster, AGENT),
         agent_pods(read),
         read.cluster(),
@@ -290,7 +314,15 @@ pub(super) async fn read(read: &Reading<'_>) -> Controller {
     if let Some(name) = wanted {
         controller.role = read.role(&name).await;
         let principal = controller.role.known().map(|role| role.arn.as_str());
-        controller.may_create = spot_role::may_create_as(read, principal).await;
+        let (may_create, may_launch) = join!(
+            spot_role::may_create_as(read, principal),
+            launch_permissions::read(read, &controller),
+        );
+        controller = Controller {
+            may_create,
+            may_launch,
+            ..controller
+        };
     }
     controller
 }
@@ -361,30 +393,6 @@ async fn agent_pods(read: &Reading<'_>) -> Fact<AgentPods> {
     read.of_api(DAEMON_SETS.named(AGENT), ask).await
 }
 
-async fn pods(read: &Reading<'_>, namespace: &str) -> Fact<ControllerPods> {
-    let pods = PODS.within(namespace);
-    let fold = |pods: &mut ControllerPods, item: &Value| {
-        pods.total += 1;
-        let labelled = item
-            .get("metadata")
-            .and_then(|metadata| metadata.get("labels")?.get(FARGATE_PROFILE))
-            .is_some();
-        let node = item
-            .pointer("/spec/nodeName")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        // EKS names Fargate's nodes so.
-        if labelled || node.starts_with("fargate-") {
-            pods.on_fargate += 1;
-        }
-    };
-    let ask = async |api: &Api| {
-        api.list(&pods.selected(SELECTOR), ControllerPods::default, fold)
-            .await
-    };
-    read.of_api(pods.listed(), ask).await
-}
-
 impl Controller {
     /// Facts that nobody asked for.
     pub fn not_asked(ask: &Ask) -> Self {
@@ -404,6 +412,7 @@ impl Controller {
             oidc_provider: Fact::not_asked("iam:GetOpenIDConnectProvider", because),
             role: Fact::not_asked("iam:GetRole (the controller's)", because),
             may_create: Fact::not_asked("iam:SimulatePrincipalPolicy (as the controller)", because),
+            may_launch: Fact::not_asked(launch_permissions::CALL, because),
         }
     }
 }

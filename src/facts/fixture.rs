@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::spot_role::role_arn;
 use super::*;
 use crate::karpenter::instances::SpotQuota;
-use crate::karpenter::objects::{NodeOs, NodePool};
+use crate::karpenter::objects::{NodeClass, NodeClassKind, NodeOs, NodePool};
 use crate::karpenter::traces::NodeFold;
 use crate::model::{CommandScope, DeniedBy, Grant};
 use eks_aws_auth::AuthenticationMode;
@@ -90,6 +90,7 @@ pub fn healthy() -> Facts {
         format: FORMAT.to_owned(),
         version: "0.0.0".to_owned(),
         gathered_at: Timestamp::UNIX_EPOCH,
+        redacted: false,
         ask: Ask::default(),
         target: Target {
             context: "demo".to_owned(),
@@ -168,6 +169,7 @@ pub fn healthy() -> Facts {
         pools: karpenter::Pools {
             node_pools: absent("list nodepools.karpenter.sh"),
             node_classes: absent("list ec2nodeclasses.karpenter.k8s.aws"),
+            auto_mode_classes: Fact::not_asked("list nodeclasses.eks.amazonaws.com", "EKS Auto Mode is off"),
         },
         node_roles: known("iam:GetRole demo-node", vec![node_role]),
         controller: controller::Controller {
@@ -184,7 +186,9 @@ pub fn healthy() -> Facts {
             ),
             claims: absent("list nodeclaims.karpenter.sh"),
             nodes: Fact::not_asked("list nodes", "there is no node pool and no node claim"),
+            never_joined: Vec::new(),
         },
+        launching: launching::Launching::not_asked("Karpenter's controller is not there"),
         spot_quotas: vec![quota(SpotQuota::Standard, 32.0)],
         may_install: known(
             "create selfsubjectaccessreviews.authorization.k8s.io",
@@ -202,7 +206,6 @@ pub fn healthy() -> Facts {
             ),
         }],
         calls: Vec::new(),
-        redacted: false,
     }
 }
 
@@ -229,7 +232,8 @@ pub fn node_pool(name: &str, requirements: serde_json::Value) -> NodePool {
         "spec": {"template": {"spec": {
             "requirements": requirements,
             "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"}
-        }}}
+        }}},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]}
     });
     NodePool::from_json(&item, None).expect("a good pool")
 }
@@ -245,6 +249,39 @@ pub fn with_pools(facts: &mut Facts, pools: Vec<NodePool>) {
         "list nodepools.karpenter.sh",
         karpenter::List {
             items: pools,
+            broken: Vec::new(),
+        },
+    );
+}
+
+/// The same pool with other conditions.
+pub fn with_conditions(pool: NodePool, conditions: serde_json::Value) -> NodePool {
+    let item = serde_json::json!({
+        "apiVersion": "karpenter.sh/v1", "metadata": {"name": "x"}, "spec": {"template": {"spec": {}}},
+        "status": {"conditions": conditions}
+    });
+    let conditions = NodePool::from_json(&item, None)
+        .expect("good conditions")
+        .conditions;
+    NodePool { conditions, ..pool }
+}
+
+/// The EC2NodeClass `default`, ready.
+pub fn node_class() -> NodeClass {
+    let item = serde_json::json!({
+        "metadata": {"name": "default"},
+        "spec": {"role": "demo-node", "amiSelectorTerms": [{"alias": "al2023@latest"}]},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]}
+    });
+    NodeClass::from_json(&item, NodeClassKind::Ec2NodeClass).expect("a good class")
+}
+
+/// Puts node classes there.
+pub fn with_classes(facts: &mut Facts, classes: Vec<NodeClass>) {
+    facts.pools.node_classes = known(
+        "list ec2nodeclasses.karpenter.k8s.aws",
+        karpenter::List {
+            items: classes,
             broken: Vec::new(),
         },
     );
@@ -272,12 +309,18 @@ pub fn controller_role() -> crate::model::Role {
 pub fn with_karpenter() -> Facts {
     let mut facts = healthy();
     with_pools(&mut facts, vec![node_pool("general", serde_json::json!([]))]);
+    with_classes(&mut facts, vec![node_class()]);
+    facts.launching = launching::Launching {
+        controller_pods: known("list pods in kube-system", Vec::new()),
+        log: Fact::not_asked("get pods/log in kube-system", "there is none in this fixture"),
+        kms_keys: Vec::new(),
+    };
     let deployment = serde_json::json!({
         "metadata": {"name": "karpenter", "namespace": "kube-system"},
         "spec": {"replicas": 2, "template": {"spec": {
             "serviceAccountName": "karpenter",
             "containers": [{"name": "controller", "image": "public.ecr.aws/karpenter/controller:1.8.1",
-                            "env": [{"name": "CLUSTER_NAME", "value": "demo"}]}]
+                            "env": [{"name": "CLUSTER_NAME", "value": "demo"}, {"name": "INTERRUPTION_QUEUE", "value": "demo"}]}]
         }}},
         "status": {"readyReplicas": 2}
     });
@@ -315,7 +358,9 @@ pub fn with_karpenter() -> Facts {
         ),
         role: known("iam:GetRole demo-karpenter", controller_role()),
         may_create: Fact::not_asked("iam:SimulatePrincipalPolicy", "the role is not missing"),
+        may_launch: Fact::not_asked("iam:SimulatePrincipalPolicy", "filled in below"),
     };
+    facts.controller.may_launch = known("iam:SimulatePrincipalPolicy", allowed_to_launch(&facts));
     let mut claims = ClaimFold::new(Timestamp::UNIX_EPOCH);
     claims.add_json(&claim(
         "general-aaaaa",
@@ -327,6 +372,26 @@ pub fn with_karpenter() -> Facts {
     facts.traces.nodes = known("list nodes", nodes);
     facts.may_install = Fact::not_asked("create selfsubjectaccessreviews", "Karpenter is installed");
     facts
+}
+
+/// The simulator allows everything that a launch takes.
+fn allowed_to_launch(facts: &Facts) -> Vec<launch_permissions::Permitted> {
+    let paths = facts
+        .pools
+        .launch_paths(&facts.ask, &facts.target, &facts.cluster);
+    let scope = launch_permissions::scope(&paths, &facts.target, ACCOUNT, &facts.controller, &facts.ask);
+    let requests = scope.map(|scope| scope.requests()).unwrap_or_default();
+    requests
+        .into_iter()
+        .map(|request| launch_permissions::Permitted {
+            action: request.action.to_owned(),
+            resource: request.resource,
+            decision: crate::model::SimulatedDecision::Allowed,
+            allowed_by_organizations: None,
+            allowed_by_boundary: None,
+            missing_context: Vec::new(),
+        })
+        .collect()
 }
 
 /// A NodeClaim of the pool `general`, an hour old.

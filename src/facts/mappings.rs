@@ -3,16 +3,14 @@
 use super::*;
 
 /// Whom it is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum About {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
     /// The identity that the cluster's token has.
-    Me,
-    /// The role of this name (without its path).
-    Role(String),
-    /// A principal that IAM is not asked about.
-    Other,
+    pub me: bool,
+    /// Roles, by their names without path.
+    pub roles: BTreeSet<String>,
     /// Every principal of the cluster.
-    Everybody,
+    pub everyone: bool,
 }
 
 /// What was read.
@@ -54,29 +52,24 @@ pub async fn gather(
     let another = resolved.target.role_arn.is_some() || resolved.identity != resolved.token_identity;
     let caller = async {
         let mine = read.caller().await.clone();
-        match about {
-            About::Me if another => {
+        match about.me {
+            true if another => {
                 let token_caller = sts::caller(&read.token_session).await;
                 let role = role_behind(&read, &token_caller).await;
                 (mine, Some(token_caller), role)
             }
-            About::Me => {
+            true => {
                 let role = role_behind(&read, &mine).await;
                 (mine, None, role)
             }
-            _ => (mine, None, None),
+            false => (mine, None, None),
         }
     };
-    let asked = async {
-        match about {
-            About::Role(name) => Some((name.clone(), read.role(name).await)),
-            _ => None,
-        }
-    };
+    let asked = read.roles(about.roles.iter().cloned());
     let entries = async {
         let entries = read.access_entries().await;
-        match about {
-            About::Everybody => {
+        match about.everyone {
+            true => {
                 let entries = entries.known().into_iter().flatten();
                 // Each read once; an entry outlives its role without a sign.
                 let roles = entries
@@ -84,7 +77,7 @@ pub async fn gather(
                     .map(|entry| arn::role_name(&entry.principal_arn));
                 read.roles(roles).await
             }
-            _ => BTreeMap::new(),
+            false => BTreeMap::new(),
         }
     };
     let ((caller, token_caller, mine), asked, of_entries, aws_auth, validation_webhook, kubernetes_user) = join!(

@@ -15,6 +15,9 @@ pub mod controller;
 pub(crate) mod fixture;
 pub mod install;
 pub mod karpenter;
+pub mod kms;
+pub mod launch_permissions;
+pub mod launching;
 pub mod management;
 pub mod mappings;
 mod node_roles;
@@ -40,6 +43,7 @@ use crate::aws::{Limits, Session};
 // Where they were, for those that name them so.
 pub use crate::aws::{eks, iam, sts};
 use crate::cluster::{Resolved, Target};
+use crate::karpenter::launch_paths::LaunchPaths;
 use crate::karpenter::objects::Deployment;
 use crate::karpenter::traces::ClaimFold;
 use crate::kube::Api;
@@ -66,6 +70,9 @@ pub struct Facts {
     pub version: String,
     /// When.
     pub gathered_at: Timestamp,
+    /// `--redact`: identifying values are masked.
+    #[serde(default)]
+    pub redacted: bool,
     /// What was asked for.
     pub ask: Ask,
     /// The target.
@@ -100,6 +107,9 @@ pub struct Facts {
     pub controller: controller::Controller,
     /// What failed launches left behind.
     pub traces: traces::Traces,
+    /// What else tells whether Karpenter can launch.
+    #[serde(default)]
+    pub launching: launching::Launching,
     /// The quotas that the pools' spot instances count against.
     pub spot_quotas: Vec<quotas::QuotaFact>,
     /// Whether the caller may do what installing the chart takes.
@@ -109,9 +119,6 @@ pub struct Facts {
     pub rulers: Vec<rulers::Ruler>,
     /// Every call that was made.
     pub calls: Vec<Call>,
-    /// `--redact` masked what identifies accounts, persons and machines.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub redacted: bool,
 }
 
 /// How to gather.
@@ -160,17 +167,19 @@ pub async fn gather(
             aws_auth::validation_webhook(&read).boxed_local(),
             traces::read(&read).boxed_local(),
             controller::read(&read).boxed_local(),
+            launching::read(&read).boxed_local(),
             install::read(&read).boxed_local(),
         )
     };
     let (
         (spot_role_policies, caller_may_create, access_entries, compute, node_roles, spot_quotas, rulers),
-        (kubernetes_user, aws_auth, validation_webhook, traces, controller, may_install),
+        (kubernetes_user, aws_auth, validation_webhook, traces, controller, launching, may_install),
     ) = join!(aws.boxed_local(), kubernetes.boxed_local());
     let facts = Facts {
         format: FORMAT.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gathered_at: read.now,
+        redacted: false,
         ask: ask.clone(),
         target: read.target.clone(),
         caller: read.caller().await.clone(),
@@ -188,11 +197,11 @@ pub async fn gather(
         node_roles,
         controller,
         traces,
+        launching,
         spot_quotas,
         may_install,
         rulers,
         calls: calls.sorted(),
-        redacted: false,
     };
     let reach = Reach {
         api: read.api().await.clone(),
@@ -219,6 +228,8 @@ struct Reading<'a> {
     aws_auth: OnceCell<Fact<aws_auth::AwsAuth>>,
     pools: OnceCell<karpenter::Pools>,
     claims: OnceCell<Fact<ClaimFold>>,
+    /// The Pods of the controller that runs.
+    controller_pods: OnceCell<Fact<Vec<launching::ControllerPod>>>,
     deployments: OnceCell<Fact<karpenter::List<Deployment>>>,
     /// Roles by name.
     roles: Mutex<BTreeMap<String, Arc<OnceCell<Fact<Role>>>>>,
@@ -251,6 +262,7 @@ impl<'a> Reading<'a> {
             aws_auth: OnceCell::new(),
             pools: OnceCell::new(),
             claims: OnceCell::new(),
+            controller_pods: OnceCell::new(),
             deployments: OnceCell::new(),
             roles: Mutex::default(),
         }
@@ -315,13 +327,26 @@ impl<'a> Reading<'a> {
     }
 
     async fn pools(&self) -> &karpenter::Pools {
+        let auto_mode = async { Some(self.cluster().await.known()?.auto_mode) };
         let read = || async {
             match self.api().await {
-                Ok(api) => karpenter::pools(api).await,
+                Ok(api) => karpenter::pools(api, auto_mode).await,
                 Err(unknown) => karpenter::unread_pools(unknown),
             }
         };
         self.pools.get_or_init(|| read().boxed_local()).await
+    }
+
+    /// The join of pools, classes and roles.
+    async fn launch_paths(&self) -> LaunchPaths<'_> {
+        let (pools, cluster) = join!(self.pools(), self.cluster());
+        pools.launch_paths(self.ask, self.target, cluster)
+    }
+
+    async fn controller_pods(&self, namespace: &str) -> &Fact<Vec<launching::ControllerPod>> {
+        self.controller_pods
+            .get_or_init(|| launching::pods(self, namespace).boxed_local())
+            .await
     }
 
     async fn claims(&self) -> &Fact<ClaimFold> {

@@ -1,16 +1,15 @@
 //! The roles that Karpenter's nodes have, or are about to have (IAM).
 
-use std::collections::BTreeMap;
-
 use futures_util::stream::{self, StreamExt as _};
 use futures_util::{future, join};
 use iam_policy::arn;
 use serde::{Deserialize, Serialize};
 
-use super::{AT_ONCE, Ask, Reading, karpenter};
+use super::{AT_ONCE, Reading, unread};
 use crate::aws::iam;
+use crate::karpenter::launch_paths::{ClassLink, NamedIdentity};
+use crate::karpenter::nodepools_file::placeholder;
 use crate::karpenter::objects::NodeOs;
-use crate::karpenter::requirements::admitted;
 use crate::model::{Fact, InstanceProfile, Observed, Role};
 
 /// Who named a node role.
@@ -61,10 +60,12 @@ pub struct ProfileInUse {
     pub profile: Fact<InstanceProfile>,
 }
 
-/// Which roles Karpenter's nodes have: the flag's, else every node class's, else the usual names where IAM has them.
+/// Which roles Karpenter's nodes have: the flag's, else those of the launch paths, else the usual names where IAM has them.
+///
+/// EKS Auto Mode's nodes are left out: EKS itself maps their roles.
 pub(super) async fn read(read: &Reading<'_>) -> Fact<Vec<NodeRole>> {
-    let ask = read.ask;
-    if let Some(given) = &ask.node_role {
+    const CALL: &str = "list ec2nodeclasses.karpenter.k8s.aws";
+    if let Some(given) = &read.ask.node_role {
         let name = arn::role_name(given);
         let role = read.role(&name).await;
         let found = NodeRole {
@@ -78,129 +79,135 @@ pub(super) async fn read(read: &Reading<'_>) -> Fact<Vec<NodeRole>> {
         };
         return Fact::new("--node-role", Observed::Known(vec![found]));
     }
-    let pools = read.pools().await;
-    let classes = match &pools.node_classes.observed {
-        Observed::Unknown(unknown) => {
-            return Fact::new(
-                pools.node_classes.call.clone(),
-                Observed::Unknown(unknown.clone()),
-            );
-        }
-        Observed::Absent => &[][..],
-        Observed::Known(list) => &list.items[..],
-    };
-    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.node_classes);
-    let classes = if classes.is_empty() { filed } else { classes };
-    if classes.is_empty() {
-        let names = [
-            format!("KarpenterNodeRole-{}", read.target.cluster),
-            format!("{}-node", read.target.cluster),
-        ];
-        let roles = future::join_all(names.iter().map(|name| read.role(name))).await;
-        let mut found = Vec::new();
-        for (name, role) in names.into_iter().zip(roles) {
-            match role.observed {
-                Observed::Absent => {}
-                Observed::Unknown(unknown) => return Fact::new(role.call, Observed::Unknown(unknown)),
-                Observed::Known(_) => found.push(NodeRole {
-                    named_by: NamedBy::Convention,
-                    given: name.clone(),
-                    name,
-                    instance_profile: None,
-                    os: NodeOs::Linux,
-                    role,
-                    profiles_in_use: Vec::new(),
-                }),
-            }
-        }
-        return Fact::new(
-            format!("iam:GetRole KarpenterNodeRole-{0}, {0}-node", read.target.cluster),
-            Observed::Known(found),
-        );
+    let paths = read.launch_paths().await;
+    let own = || paths.paths.iter().filter(|path| !path.is_auto_mode());
+    // Where no pool is known, every class may be used.
+    let any_class = paths.paths.is_empty();
+    let needs_classes = any_class || own().any(|path| matches!(path.class, ClassLink::Unread(_)));
+    if let Some(unknown) = paths.classes_unread.filter(|_| needs_classes) {
+        return unread(CALL, unknown);
     }
     // Several classes often share a role: each name is read once.
-    let systems = systems_of(pools, ask);
-    let mut wanted: Vec<Wanted> = Vec::new();
-    for class in classes {
-        let status_profile = class.status_instance_profile.as_ref();
-        let want = match (&class.role, class.instance_profile.as_ref().or(status_profile)) {
-            (Some(role), _) => Want::Role(role.clone()),
-            (None, Some(profile)) => Want::Profile(profile.clone()),
-            (None, None) => continue,
-        };
-        let os = match class.os() {
-            NodeOs::Unknown => systems
-                .get(class.name.as_str())
-                .copied()
-                .unwrap_or(NodeOs::Unknown),
-            known => known,
-        };
-        let profile = match (&want, status_profile) {
-            (Want::Role(_), Some(profile)) => Some((class.name.clone(), profile.clone())),
-            _ => None,
-        };
-        match wanted
-            .iter_mut()
-            .find(|known| known.want == want && known.os == os)
-        {
-            Some(known) => known.profiles.extend(profile),
-            None => wanted.push(Wanted {
-                class: class.name.clone(),
-                os,
-                want,
-                profiles: profile.into_iter().collect(),
-            }),
+    let mut asked: Vec<AskedRole> = Vec::new();
+    for path in own() {
+        let class = path.pool.node_class.as_ref();
+        let class = class.map_or(&path.pool.name, |class| &class.name);
+        add(&mut asked, class, path.identity, path.made_profile, path.os);
+    }
+    if any_class {
+        for (class, _) in &paths.unused {
+            let (identity, made) = (NamedIdentity::of(class), class.made_profile());
+            add(&mut asked, &class.name, identity, made, class.os());
         }
     }
-    let found = stream::iter(wanted)
-        .map(|wanted| wanted.read(read))
+    if asked.is_empty() && own().next().is_none() && !any_class {
+        return Fact::new(CALL, Observed::Known(Vec::new()));
+    }
+    if asked.is_empty() {
+        return conventional(read).await;
+    }
+    let found = stream::iter(asked)
+        .map(|asked| asked.read(read))
         .buffered(AT_ONCE)
         .collect()
         .await;
-    Fact::new(pools.node_classes.call.clone(), Observed::Known(found))
+    Fact::new(CALL, Observed::Known(found))
 }
 
-/// What the node classes' pools say of the operating system, where they leave no choice: a class of the AMI family
-/// `Custom` does not tell.
-fn systems_of<'a>(pools: &'a karpenter::Pools, ask: &'a Ask) -> BTreeMap<&'a str, NodeOs> {
-    let known = pools.node_pools.known().map_or(&[][..], |list| &list.items);
-    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.pools);
-    let mut systems = BTreeMap::new();
-    for pool in known.iter().chain(filed).filter(|pool| !pool.deleting) {
-        let Some(class) = &pool.node_class else { continue };
-        let admitted = admitted(pool, "kubernetes.io/os");
-        match (admitted.has("windows"), admitted.has("linux")) {
-            // Windows nodes need one group more than Linux nodes, so that is what a class of both is asked for.
-            (true, false) => systems.insert(class.name.as_str(), NodeOs::Windows),
-            (false, true) => match systems.get(class.name.as_str()) {
-                Some(_) => None,
-                None => systems.insert(class.name.as_str(), NodeOs::Linux),
-            },
-            _ => None,
-        };
+/// The roles of the usual names that are in IAM.
+async fn conventional(read: &Reading<'_>) -> Fact<Vec<NodeRole>> {
+    let names = [
+        format!("KarpenterNodeRole-{}", read.target.cluster),
+        format!("{}-node", read.target.cluster),
+    ];
+    let roles = future::join_all(names.iter().map(|name| read.role(name))).await;
+    let mut found = Vec::new();
+    for (name, role) in names.into_iter().zip(roles) {
+        match role.observed {
+            Observed::Absent => {}
+            Observed::Unknown(unknown) => return Fact::new(role.call, Observed::Unknown(unknown)),
+            Observed::Known(_) => found.push(NodeRole {
+                named_by: NamedBy::Convention,
+                given: name.clone(),
+                name,
+                instance_profile: None,
+                os: NodeOs::Linux,
+                role,
+                profiles_in_use: Vec::new(),
+            }),
+        }
     }
-    systems
+    Fact::new(
+        format!("iam:GetRole KarpenterNodeRole-{0}, {0}-node", read.target.cluster),
+        Observed::Known(found),
+    )
 }
 
-struct Wanted {
+/// Adds a role to those that are read, if it is a new one.
+fn add(
+    asked: &mut Vec<AskedRole>,
+    class: &str,
+    identity: Option<NamedIdentity<'_>>,
+    made_profile: Option<&str>,
+    os: NodeOs,
+) {
+    let named = match identity {
+        Some(NamedIdentity::Role(role)) => Named::Role(role.to_owned()),
+        Some(NamedIdentity::Profile(profile)) => Named::Profile(profile.to_owned()),
+        None => return,
+    };
+    let profile = made_profile.map(|profile| (class.to_owned(), profile.to_owned()));
+    match asked
+        .iter_mut()
+        .find(|known| known.named == named && known.os == os)
+    {
+        // Two pools may have one class.
+        Some(known) => {
+            let new = profile.filter(|one| !known.profiles.contains(one));
+            known.profiles.extend(new);
+        }
+        None => asked.push(AskedRole {
+            class: class.to_owned(),
+            os,
+            named,
+            profiles: profile.into_iter().collect(),
+        }),
+    }
+}
+
+/// A role that a node class names, to be read.
+struct AskedRole {
     class: String,
     os: NodeOs,
-    want: Want,
+    named: Named,
     /// Node classes with the instance profiles that they use.
     profiles: Vec<(String, String)>,
 }
 
 #[derive(PartialEq, Eq)]
-enum Want {
+enum Named {
     Role(String),
     Profile(String),
 }
 
-impl Wanted {
+impl AskedRole {
     async fn read(self, read: &Reading<'_>) -> NodeRole {
         let named_by = NamedBy::NodeClass { name: self.class };
-        match self.want {
-            Want::Role(given) => {
+        let (Named::Role(given) | Named::Profile(given)) = &self.named;
+        if let Some(variable) = placeholder(given) {
+            let why = format!("{given} has the variable {variable}, which nobody filled in");
+            return NodeRole {
+                named_by,
+                given: given.clone(),
+                name: String::new(),
+                instance_profile: None,
+                os: self.os,
+                role: Fact::not_asked("iam:GetRole", why),
+                profiles_in_use: Vec::new(),
+            };
+        }
+        match self.named {
+            Named::Role(given) => {
                 let name = arn::role_name(&given);
                 let profiles = stream::iter(self.profiles)
                     .map(|(class, profile)| async move {
@@ -220,7 +227,7 @@ impl Wanted {
                     profiles_in_use,
                 }
             }
-            Want::Profile(profile) => {
+            Named::Profile(profile) => {
                 let fact = iam::get_instance_profile(&read.session, &profile).await;
                 let (name, role) = match fact.observed {
                     Observed::Known(InstanceProfile { role: Some(role), .. }) => {

@@ -5,11 +5,10 @@ use std::time::Duration;
 use futures_util::future;
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, Reading, karpenter::Pools};
+use super::Reading;
 use crate::aws::{Question, Session};
 use crate::karpenter::instances::{SpotQuota, spot_needs_of};
-use crate::karpenter::objects::NodePool;
-use crate::karpenter::requirements::spot_verdict;
+use crate::karpenter::launch_paths::LaunchPaths;
 use crate::model::Fact;
 
 /// One quota as it stands in the account and region.
@@ -28,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Reads the quotas that matter to the pools, at the same time.
 pub(super) async fn of_pools(read: &Reading<'_>) -> Vec<QuotaFact> {
-    let wanted = wanted(read.pools().await, read.ask);
+    let wanted = wanted(&read.launch_paths().await);
     let session = read.session.with_request_timeout(PATIENCE);
     future::join_all(wanted.into_iter().map(|quota| get(&session, quota))).await
 }
@@ -61,18 +60,12 @@ async fn get(session: &Session, quota: SpotQuota) -> QuotaFact {
     QuotaFact { quota, vcpus }
 }
 
-/// The quotas that matter to the pools that can launch spot, those of the file among them; Standard where there is none.
-fn wanted(pools: &Pools, ask: &Ask) -> Vec<SpotQuota> {
-    let known = pools.node_pools.known().map_or(&[][..], |list| &list.items);
-    let filed = ask.nodepools.as_ref().map_or(&[][..], |file| &file.pools);
-    let all: Vec<&NodePool> = known.iter().chain(filed).filter(|pool| !pool.deleting).collect();
-    if all.is_empty() {
+/// The quotas that matter to the pools that can launch spot; Standard where there is no pool.
+fn wanted(paths: &LaunchPaths<'_>) -> Vec<SpotQuota> {
+    if paths.paths.is_empty() {
         return vec![SpotQuota::Standard];
     }
-    let spot = all
-        .into_iter()
-        .filter(|pool| spot_verdict(pool).can_launch_spot());
-    spot_needs_of(spot)
+    spot_needs_of(paths.spot().map(|path| path.pool))
         .quotas
         .into_iter()
         .map(|need| need.quota)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Reading;
-use crate::karpenter::traces::{ClaimFold, EventFold, NodeFold};
+use crate::karpenter::traces::{ClaimFold, EventFold, JoinFold, NeverJoined, NodeFold};
 use crate::kube::{Api, Resource};
 use crate::model::{Fact, Observed};
 
@@ -21,6 +21,9 @@ pub struct Traces {
     pub claims: Fact<ClaimFold>,
     /// Nodes by pool and capacity type; not asked where there is nothing of Karpenter's.
     pub nodes: Fact<NodeFold>,
+    /// NodeClaims that are gone and never had a node, as far as Events tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never_joined: Vec<NeverJoined>,
 }
 
 /// What the Events tell.
@@ -47,15 +50,21 @@ pub(super) const NODES: Resource<'static> = Resource::core("Node", "nodes");
 
 /// Reads all of it.
 pub(super) async fn read(read: &Reading<'_>) -> Traces {
-    let (events, claims, nodes) = join!(
+    let (events, joins, claims, nodes) = join!(
         read.of_api(EVENTS.listed(), events),
+        read.of_api(EVENTS.listed(), joins),
         read.claims(),
         nodes_of_pools(read)
     );
+    let never_joined = match (joins.observed, claims.known()) {
+        (Observed::Known(joins), Some(claims)) => joins.never_joined(&claims.names),
+        _ => Vec::new(),
+    };
     Traces {
         events,
         claims: claims.clone(),
         nodes,
+        never_joined,
     }
 }
 
@@ -96,6 +105,14 @@ pub async fn events(api: &Api) -> Fact<Events> {
         fold.call,
         fold.observed.map(|fold| Events { fold, sample_oldest }),
     )
+}
+
+/// Reads the `Normal` Events about NodeClaims, which tell of claims that never joined. That they could not be read is told by the
+/// other Events.
+async fn joins(api: &Api) -> Fact<JoinFold> {
+    let normal = EVENTS.selected("fieldSelector=type%3DNormal%2CinvolvedObject.kind%3DNodeClaim");
+    api.list(&normal, JoinFold::default, |fold, item| fold.add_json(item))
+        .await
 }
 
 fn oldest(items: &[Value]) -> Option<Timestamp> {

@@ -7,6 +7,8 @@ mod json;
 
 pub mod identity;
 pub mod instances;
+pub(crate) mod launch_paths;
+pub(crate) mod launch_requests;
 pub mod nodepools_file;
 pub mod objects;
 pub mod requirements;
@@ -14,10 +16,3 @@ pub mod role_trust;
 pub mod traces;
 
 pub use json::BrokenObject;
-
-/// Texts in messages that decide a finding. Where a message is too long to keep, the part around one of these is kept.
-pub(crate) const MARKERS: [&str; 3] = [
-    "ServiceLinkedRoleCreationNotPermitted",
-    "MaxSpotInstanceCountExceeded",
-    "UnauthorizedOperation",
-];

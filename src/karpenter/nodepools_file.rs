@@ -45,6 +45,8 @@ pub struct Manifests {
     pub broken: Vec<Located<BrokenObject>>,
     /// How many could not be read.
     pub broken_count: u64,
+    /// Values of pools and classes with a variable in them that nobody filled in: `${CLUSTER_NAME}`. At most [`KEPT_BROKEN`].
+    pub placeholders: Vec<Located<String>>,
     /// How many objects of other kinds there are.
     pub others: u64,
 }
@@ -266,6 +268,17 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
+/// The variable in a value that nobody filled in: `${CLUSTER_NAME}`, as envsubst and clusterctl write it.
+pub(crate) fn placeholder(text: &str) -> Option<&str> {
+    text.match_indices("${").find_map(|(at, _)| {
+        let name = text.get(at + 2..)?.split_once('}')?.0;
+        // `${NAME:=default}`
+        let variable = name.split(':').next().unwrap_or(name);
+        let good = !variable.is_empty() && variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        good.then_some(variable)
+    })
+}
+
 impl Extend<Tree> for Manifests {
     fn extend<I: IntoIterator<Item = Tree>>(&mut self, documents: I) {
         for document in documents {
@@ -314,6 +327,7 @@ impl Manifests {
         let of = |wanted: &str| group.is_none_or(|group| group == wanted);
         match kind {
             "NodePool" | "Provisioner" if of("karpenter.sh") => {
+                self.note_placeholders(object);
                 let read = NodePool::from_json(&object.to_json(), None);
                 self.keep(object, read, |all| &mut all.pools);
             }
@@ -340,7 +354,31 @@ impl Manifests {
         }
     }
 
+    /// Notes the variables in an object's values. User data is a script, which has variables of its own.
+    fn note_placeholders(&mut self, tree: &Tree) {
+        if self.placeholders.len() >= KEPT_BROKEN {
+            return;
+        }
+        match &tree.node {
+            Node::Scalar(Value::String(text)) => {
+                if placeholder(text).is_some() {
+                    self.placeholders.push(Located {
+                        line: tree.line,
+                        value: clip(text),
+                    });
+                }
+            }
+            Node::Scalar(_) => {}
+            Node::List(items) => items.iter().for_each(|item| self.note_placeholders(item)),
+            Node::Map(fields) => fields
+                .iter()
+                .filter(|(key, _)| key != "userData" && key != "annotations")
+                .for_each(|(_, value)| self.note_placeholders(value)),
+        }
+    }
+
     fn take_class(&mut self, object: &Tree, kind: NodeClassKind) {
+        self.note_placeholders(object);
         let read = NodeClass::from_json(&object.to_json(), kind);
         self.keep(object, read, |all| &mut all.node_classes);
     }

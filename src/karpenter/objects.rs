@@ -37,7 +37,9 @@ pub(crate) fn keep_message(text: &str) -> String {
     if text.len() <= MAX_MESSAGE {
         return text.to_owned();
     }
-    let marker = super::MARKERS.iter().filter_map(|marker| text.find(marker)).min();
+    let marker = super::traces::markers()
+        .filter_map(|marker| text.find(marker))
+        .min();
     match marker {
         Some(at) if at + 200 > MAX_MESSAGE / 2 => {
             // The part that is cut out ends before the marker, wherever that begins.
@@ -59,6 +61,35 @@ fn floor_char_boundary(text: &str, index: usize) -> usize {
         .rev()
         .find(|at| text.is_char_boundary(*at))
         .unwrap_or(0)
+}
+
+/// The objects of one kind, and a sentence for each that could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List<T> {
+    /// The items that were understood.
+    pub items: Vec<T>,
+    /// A sentence for each item that was not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<String>,
+}
+
+impl<T> List<T> {
+    /// Takes an item in, or the sentence about one that was not understood.
+    pub fn add(&mut self, item: Result<T, String>) {
+        match item {
+            Ok(item) => self.items.push(item),
+            Err(broken) => self.broken.push(broken),
+        }
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            broken: Vec::new(),
+        }
+    }
 }
 
 /// The API version of a Karpenter object. v1alpha5 and v1alpha1 objects are other kinds (`Provisioner`,
@@ -167,6 +198,9 @@ pub struct Requirement {
     /// The values, in the order written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
+    /// `minValues`: how many of the values must be left to choose from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_values: Option<i64>,
 }
 
 impl fmt::Display for Requirement {
@@ -244,10 +278,16 @@ pub struct NodePool {
     pub node_class: Option<NodeClassRef>,
     /// The instance profile that an old Provisioner holds itself, in `spec.provider`.
     pub inline_instance_profile: Option<String>,
-    /// `spec.limits`: once reached, the pool launches nothing.
+    /// `spec.limits`: see [`Self::stopped`].
     pub limits: BTreeMap<String, String>,
+    /// `status.resources`: what its nodes have together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub used: BTreeMap<String, String>,
     /// `spec.weight`: pools with a higher one are tried first.
     pub weight: Option<i64>,
+    /// `spec.replicas`: a static pool, which keeps that many nodes whatever the Pods ask for (Karpenter 1.8 and later).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i64>,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
     /// The pool is being deleted and launches nothing any more.
@@ -306,7 +346,9 @@ impl NodePool {
             node_class,
             inline_instance_profile: None,
             limits: item.at(&["spec", "limits"])?.string_map()?,
+            used: item.at(&["status", "resources"])?.string_map()?,
             weight: item.at(&["spec", "weight"])?.integer()?,
+            replicas: item.at(&["spec", "replicas"])?.integer()?,
             conditions: conditions(item)?,
             deleting: item.at(&["metadata", "deletionTimestamp"])?.is_present(),
         })
@@ -333,7 +375,9 @@ impl NodePool {
             node_class,
             inline_instance_profile: spec.field("provider")?.field("instanceProfile")?.non_empty()?,
             limits: spec.field("limits")?.field("resources")?.string_map()?,
+            used: item.at(&["status", "resources"])?.string_map()?,
             weight: spec.field("weight")?.integer()?,
+            replicas: None,
             conditions: conditions(item)?,
             deleting: item.at(&["metadata", "deletionTimestamp"])?.is_present(),
         })
@@ -363,24 +407,66 @@ impl NodePool {
         }
     }
 
-    /// Why the pool launches nothing for the time being, whatever its requirements say: it is being deleted, or a limit
-    /// of zero is used as an off switch. That can change any minute, so it says nothing about what the pool is for.
-    pub fn idle_reason(&self) -> Option<String> {
-        if self.deleting {
-            return Some("it is being deleted".to_owned());
+    /// Why Karpenter launches nothing for the pool now although its requirements may admit it: a limit, or a static pool of no
+    /// nodes. Both are ways to switch a pool off, and say nothing about what it is for.
+    ///
+    /// Every instance has the resources named here, so a limit on one of them stops the pool. A limit on any other (a GPU) only
+    /// leaves out the instance types that have it (`filterByRemainingResources`).
+    pub fn stopped(&self) -> Option<String> {
+        const EVERY_INSTANCE_HAS: [&str; 5] = ["cpu", "memory", "ephemeral-storage", "pods", "nodes"];
+        if self.replicas == Some(0) {
+            return Some("it is static with 0 replicas".to_owned());
         }
-        let zero = |quantity: &str| {
-            let digits = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-            digits.parse::<f64>().is_ok_and(|number| number == 0.0)
-        };
-        let (resource, _) = self.limits.iter().find(|(_, quantity)| zero(quantity))?;
-        Some(format!("its limit on {} is 0", clip(resource)))
+        EVERY_INSTANCE_HAS.into_iter().find_map(|resource| {
+            let text = self.limits.get(resource)?;
+            let limit = quantity(text)?;
+            if limit <= 0.0 {
+                return Some(format!("its limit on {resource} is 0"));
+            }
+            let used = self.used.get(resource)?;
+            (quantity(used)? >= limit).then(|| {
+                format!(
+                    "its limit on {resource} is reached ({} of {})",
+                    clip(used),
+                    clip(text)
+                )
+            })
+        })
     }
 
     /// The condition of the given type.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
     }
+}
+
+/// A Kubernetes quantity: `500m`, `10Gi`, `1e3`.
+fn quantity(text: &str) -> Option<f64> {
+    let digits = |c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-');
+    let (number, suffix) = text.split_at(text.find(|c| !digits(c)).unwrap_or(text.len()));
+    let number: f64 = number.parse().ok()?;
+    let power = match suffix {
+        "" => 0,
+        "n" => -9,
+        "u" => -6,
+        "m" => -3,
+        "k" => 3,
+        "M" => 6,
+        "G" => 9,
+        "T" => 12,
+        "P" => 15,
+        "E" => 18,
+        _ => {
+            if let Some(at) = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]
+                .iter()
+                .position(|one| *one == suffix)
+            {
+                return Some(number * 1024_f64.powi(i32::try_from(at).ok()? + 1));
+            }
+            suffix.strip_prefix(['e', 'E'])?.parse().ok()?
+        }
+    };
+    Some(number * 10_f64.powi(power))
 }
 
 fn requirements(list: &At<'_>) -> Result<Vec<Requirement>, BrokenObject> {
@@ -391,6 +477,7 @@ fn requirements(list: &At<'_>) -> Result<Vec<Requirement>, BrokenObject> {
                 key: entry.field("key")?.required_string()?,
                 operator: entry.field("operator")?.required_string()?,
                 values: entry.field("values")?.strings()?,
+                min_values: entry.field("minValues")?.integer()?,
             })
         })
         .collect()
@@ -426,6 +513,9 @@ pub struct NodeClass {
     pub ami_family: Option<String>,
     /// The `alias` of `spec.amiSelectorTerms`, as in `al2023@latest`.
     pub ami_alias: Option<String>,
+    /// The KMS keys of `spec.blockDeviceMappings`: an id, an ARN or an alias each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kms_keys: Vec<String>,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
     /// It is being deleted.
@@ -445,6 +535,14 @@ impl NodeClass {
                 break;
             }
         }
+        let mut kms_keys = Vec::new();
+        for mapping in spec.field("blockDeviceMappings")?.elements()? {
+            if let Some(key) = mapping.field("ebs")?.field("kmsKeyID")?.non_empty()?
+                && !kms_keys.contains(&key)
+            {
+                kms_keys.push(key);
+            }
+        }
         Ok(Self {
             kind,
             name: item.name()?,
@@ -453,9 +551,21 @@ impl NodeClass {
             status_instance_profile: item.at(&["status", "instanceProfile"])?.non_empty()?,
             ami_family: spec.field("amiFamily")?.non_empty()?,
             ami_alias,
+            kms_keys,
             conditions: conditions(item)?,
             deleting: item.at(&["metadata", "deletionTimestamp"])?.is_present(),
         })
+    }
+
+    /// The condition of the given type.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// The instance profile that Karpenter made for `spec.role`.
+    pub(crate) fn made_profile(&self) -> Option<&str> {
+        self.role.as_ref()?;
+        self.status_instance_profile.as_deref()
     }
 
     /// What its nodes run. Karpenter takes the family from `amiFamily`, else from the alias before `@`
@@ -492,6 +602,9 @@ pub struct NodeClaim {
     pub capacity_type: Option<String>,
     /// The node class it uses.
     pub node_class: Option<String>,
+    /// `spec.requirements` on the capacity type: what it may still become.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity_types: Vec<Requirement>,
     /// The node that joined for it.
     pub node_name: Option<String>,
     /// `aws:///ZONE/i-...`, once it is launched.
@@ -516,6 +629,10 @@ impl NodeClaim {
             node_pool: pool.map(str::to_owned),
             capacity_type: item.label(CAPACITY_TYPE_LABEL).map(str::to_owned),
             node_class: item.at(&["spec", "nodeClassRef", "name"])?.non_empty()?,
+            capacity_types: requirements(&item.at(&["spec", "requirements"])?)?
+                .into_iter()
+                .filter(|requirement| requirement.key == CAPACITY_TYPE_LABEL)
+                .collect(),
             node_name: item.at(&["status", "nodeName"])?.non_empty()?,
             provider_id: item.at(&["status", "providerID"])?.non_empty()?,
             created: item.at(&["metadata", "creationTimestamp"])?.time()?,
@@ -524,9 +641,11 @@ impl NodeClaim {
         })
     }
 
-    /// The condition of the given type.
+    /// The condition of the given type, a Machine's (`MachineLaunched`) included.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
-        self.conditions.iter().find(|condition| condition.kind == kind)
+        self.conditions
+            .iter()
+            .find(|condition| condition.kind.strip_prefix("Machine").unwrap_or(&condition.kind) == kind)
     }
 }
 
@@ -764,6 +883,9 @@ pub struct Deployment {
     pub replicas: i64,
     /// `status.readyReplicas`.
     pub ready_replicas: i64,
+    /// `status.conditions`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// The pods use the host's network and so can reach the instance's own credentials.
     pub host_network: bool,
 }
@@ -825,6 +947,7 @@ impl Deployment {
             settings,
             replicas: item.at(&["spec", "replicas"])?.integer()?.unwrap_or(1),
             ready_replicas: item.at(&["status", "readyReplicas"])?.integer()?.unwrap_or(0),
+            conditions: conditions(item)?,
             host_network: pod
                 .field("hostNetwork")?
                 .value()
@@ -982,24 +1105,59 @@ mod tests {
 
     #[test]
     fn pools_that_are_switched_off() {
-        let idle = |limits: Value| {
-            let item =
-                json!({"metadata": {"name": "p"}, "spec": {"template": {"spec": {}}, "limits": limits}});
+        let stopped = |spec: Value, used: Value| {
+            let mut item = json!({"metadata": {"name": "p"}, "spec": {"template": {"spec": {}}}, "status": {"resources": used}});
+            for (key, value) in spec.as_object().expect("an object") {
+                item["spec"][key] = value.clone();
+            }
             NodePool::from_json(&item, Some(Api::V1))
                 .expect("a good pool")
-                .idle_reason()
+                .stopped()
         };
-        assert_eq!(idle(json!({"cpu": 0})).as_deref(), Some("its limit on cpu is 0"));
-        assert_eq!(
-            idle(json!({"cpu": "10", "memory": "0Gi"})).as_deref(),
-            Some("its limit on memory is 0")
-        );
-        assert_eq!(
-            idle(json!({"cpu": "1000", "memory": "100Gi", "nodes": "10k"})),
-            None
-        );
-        assert_eq!(idle(json!({"cpu": ""})), None);
-        assert_eq!(idle(json!(null)), None);
+        let cases = [
+            (
+                json!({"limits": {"cpu": 0}}),
+                json!(null),
+                Some("its limit on cpu is 0"),
+            ),
+            (
+                json!({"limits": {"cpu": "10", "memory": "0Gi"}}),
+                json!(null),
+                Some("its limit on memory is 0"),
+            ),
+            // Only the types with a GPU are left out.
+            (
+                json!({"limits": {"cpu": "10", "nvidia.com/gpu": "0"}}),
+                json!(null),
+                None,
+            ),
+            (
+                json!({"limits": {"cpu": "1000m"}}),
+                json!({"cpu": "1"}),
+                Some("its limit on cpu is reached (1 of 1000m)"),
+            ),
+            (
+                json!({"limits": {"memory": "1Gi"}}),
+                json!({"memory": "2000Mi"}),
+                Some("its limit on memory is reached (2000Mi of 1Gi)"),
+            ),
+            (
+                json!({"limits": {"cpu": "1k", "memory": "100Gi"}}),
+                json!({"cpu": "999", "memory": "1e9"}),
+                None,
+            ),
+            (json!({"limits": {"cpu": ""}}), json!({"cpu": "1"}), None),
+            (json!({"limits": null}), json!(null), None),
+            (
+                json!({"replicas": 0}),
+                json!(null),
+                Some("it is static with 0 replicas"),
+            ),
+            (json!({"replicas": 1}), json!(null), None),
+        ];
+        for (spec, used, expected) in cases {
+            assert_eq!(stopped(spec.clone(), used).as_deref(), expected, "{spec}");
+        }
     }
 
     #[test]
@@ -1118,7 +1276,7 @@ mod tests {
 
     #[test]
     fn words_that_straddle_the_cut_survive() {
-        let marker = crate::karpenter::MARKERS[0];
+        let marker = "ServiceLinkedRoleCreationNotPermitted";
         for before in 0..1_100 {
             let text = format!("{}{marker}{}", "b".repeat(before), "a".repeat(2_000));
             let kept = keep_message(&text);
@@ -1131,7 +1289,7 @@ mod tests {
         /// Shortening keeps whole characters and a bounded length, and never loses what decides.
         #[test]
         fn messages_are_shortened(before in ".{0,700}", after in ".{0,2000}", marked in any::<bool>()) {
-            let marker = crate::karpenter::MARKERS[0];
+            let marker = "ServiceLinkedRoleCreationNotPermitted";
             let text = format!("{before}{}{after}", if marked { marker } else { "" });
             let kept = keep_message(&text);
             prop_assert!(kept.len() <= MAX_MESSAGE + 10);

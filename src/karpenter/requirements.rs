@@ -33,7 +33,7 @@ pub struct ValueSet {
 pub enum RequirementFault {
     /// Not one of the eight operators. They are case-sensitive.
     #[error(
-        "{operator:?} is no operator (In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte, Lte; upper and lower case matter)"
+        "{operator:?} is not an operator (In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte, Lte; upper and lower case matter)"
     )]
     UnknownOperator {
         /// What is written.
@@ -270,6 +270,7 @@ fn webhook_default(pool: &NodePool, key: &str) -> Option<Requirement> {
         key: key.to_owned(),
         operator: "In".to_owned(),
         values: values.iter().map(|value| (*value).to_owned()).collect(),
+        min_values: None,
     })
 }
 
@@ -294,6 +295,7 @@ fn constraints(
                 key: label.clone(),
                 operator: "In".to_owned(),
                 values: vec![value.clone()],
+                min_values: None,
             };
             (Origin::TemplateLabel, requirement)
         });
@@ -334,6 +336,132 @@ pub fn faults(pool: &NodePool) -> Vec<(String, RequirementFault)> {
             Some((format!("{} ({requirement})", pool.requirement_path(index)), fault))
         })
         .collect()
+}
+
+/// Why an API server would not take this NodePool, or Karpenter would not use it, a sentence each: the rules of the CRD and of
+/// Karpenter's validation at run time. A pool in the cluster has passed the first and says the second in its conditions, so this is
+/// for files.
+pub fn refusals(pool: &NodePool) -> Vec<String> {
+    const MOST_REQUIREMENTS: usize = 100;
+    let mut refused: Vec<String> = faults(pool)
+        .into_iter()
+        .map(|(place, fault)| format!("{place}: {fault}"))
+        .collect();
+    if pool.requirements.len() > MOST_REQUIREMENTS {
+        refused.push(format!(
+            "{} requirements; at most {MOST_REQUIREMENTS} are taken",
+            pool.requirements.len()
+        ));
+    }
+    for (index, requirement) in pool.requirements.iter().enumerate() {
+        let place = || format!("{} ({requirement})", pool.requirement_path(index));
+        if let Some(why) = refused_label(&requirement.key) {
+            refused.push(format!("{}: {why}", place()));
+        }
+        if let Some(value) = requirement.values.iter().find(|value| !is_label_value(value)) {
+            refused.push(format!("{}: {:?} is not a label value", place(), clip(value)));
+        }
+        match requirement.min_values {
+            Some(least) if !(1..=50).contains(&least) => {
+                refused.push(format!("{}: minValues is {least}, not between 1 and 50", place()));
+            }
+            Some(least)
+                if requirement.operator == "In"
+                    && requirement.values.len() < usize::try_from(least).unwrap_or(0) =>
+            {
+                refused.push(format!(
+                    "{}: minValues is {least}, and there are fewer values",
+                    place()
+                ));
+            }
+            _ => {}
+        }
+    }
+    for (key, value) in &pool.template_labels {
+        let why = match refused_label(key) {
+            None if !is_label_value(value) => Some("it is not a label value".to_owned()),
+            why => why,
+        };
+        if let Some(why) = why {
+            refused.push(format!(
+                "{} ({}: {}): {why}",
+                pool.labels_path(),
+                clip(key),
+                clip(value)
+            ));
+        }
+    }
+    if pool.api == Api::V1
+        && pool
+            .node_class
+            .as_ref()
+            .is_none_or(|class| class.group.is_empty())
+    {
+        refused.push("spec.template.spec.nodeClassRef needs a group, a kind and a name".to_owned());
+    }
+    if pool.replicas.is_some() {
+        if pool.weight.is_some() {
+            refused.push("spec.weight: a static pool has none".to_owned());
+        }
+        if pool.limits.keys().any(|resource| resource != "nodes") {
+            refused.push("spec.limits: a static pool has a limit on nodes only".to_owned());
+        }
+    }
+    refused
+}
+
+/// Why a label may not be given to nodes or asked for. Labels of Karpenter's AWS provider are more with every version, so only
+/// those are refused here that are none of its kinds.
+fn refused_label(key: &str) -> Option<String> {
+    const OF_INSTANCES: [&str; 3] = ["instance-", "capacity-reservation-", "placement-group-"];
+    if !is_qualified_name(key) {
+        return Some("it is not the name of a label".to_owned());
+    }
+    let (domain, name) = key.split_once('/').unwrap_or(("", key));
+    let within = |restricted: &str| {
+        domain
+            .strip_suffix(restricted)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let restricted = match key {
+        CAPACITY_TYPE_LABEL => false,
+        "kubernetes.io/hostname" => true,
+        _ if within("karpenter.sh") => true,
+        _ if within("karpenter.k8s.aws") => !OF_INSTANCES.iter().any(|kind| name.starts_with(kind)),
+        _ => false,
+    };
+    restricted.then(|| "Karpenter keeps that label for itself".to_owned())
+}
+
+fn is_label_value(value: &str) -> bool {
+    value.is_empty() || is_name_part(value)
+}
+
+fn is_qualified_name(key: &str) -> bool {
+    match key.split_once('/') {
+        None => is_name_part(key),
+        Some((domain, name)) => {
+            let part = |part: &str| {
+                !part.is_empty()
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                    && !part.starts_with('-')
+                    && !part.ends_with('-')
+            };
+            domain.len() <= 253 && domain.split('.').all(part) && is_name_part(name)
+        }
+    }
+}
+
+fn is_name_part(name: &str) -> bool {
+    let outer = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    name.len() <= 63
+        && outer(name.bytes().next())
+        && outer(name.bytes().last())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// A value of `karpenter.sh/capacity-type`.
@@ -455,8 +583,84 @@ fn join(parts: &[String]) -> String {
     }
 }
 
-/// Whether `pool` can launch spot, must, or can't, and why.
+/// Labels that only reserved capacity has: Spot and on-demand offerings carry `DoesNotExist` for them.
+const RESERVATION: [&str; 3] = [
+    "karpenter.k8s.aws/capacity-reservation-id",
+    "karpenter.k8s.aws/capacity-reservation-type",
+    "karpenter.k8s.aws/capacity-reservation-interruptible",
+];
+
+/// What in the pool only reserved capacity can satisfy.
+fn needs_reservation(pool: &NodePool) -> Option<String> {
+    RESERVATION.into_iter().find_map(|key| {
+        let constraints = constraints(pool, key).ok()?;
+        let one = constraints.iter().find(|one| one.set.needs_the_label())?;
+        let merged = constraints
+            .iter()
+            .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
+        merged
+            .needs_the_label()
+            .then(|| describe(pool, one.origin, &one.requirement))
+    })
+}
+
+/// Why the pool can launch nothing in this region: its requirements name the region or zones of another one.
+fn elsewhere(pool: &NodePool, region: &str) -> Option<String> {
+    let zone_ids = zone_id_prefix(region);
+    let checks: [(&str, &dyn Fn(&str) -> bool); 3] = [
+        ("topology.kubernetes.io/region", &|value| value == region),
+        ("topology.kubernetes.io/zone", &|value| value.starts_with(region)),
+        ("topology.k8s.aws/zone-id", &|value| {
+            zone_ids.as_ref().is_none_or(|prefix| value.starts_with(prefix))
+        }),
+    ];
+    checks.into_iter().find_map(|(key, is_here)| {
+        let constraints = constraints(pool, key).ok()?;
+        let merged = constraints
+            .iter()
+            .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
+        let here = match merged.listed() {
+            Some(values) => values.iter().any(|value| is_here(value)),
+            None => key != "topology.kubernetes.io/region" || merged.has(region),
+        };
+        let named: Vec<String> = constraints
+            .iter()
+            .map(|one| describe(pool, one.origin, &one.requirement))
+            .collect();
+        (!here).then(|| format!("{} leaves nothing in {region}", join(&named)))
+    })
+}
+
+/// What the ids of a region's zones begin with: `euw1-az` in eu-west-1. None: the region is not named as AWS names them.
+fn zone_id_prefix(region: &str) -> Option<String> {
+    let mut parts: Vec<&str> = region.split('-').collect();
+    let number = parts
+        .pop()
+        .filter(|number| number.bytes().all(|b| b.is_ascii_digit()))?;
+    let direction = match parts.pop()? {
+        "northeast" => "ne",
+        "northwest" => "nw",
+        "southeast" => "se",
+        "southwest" => "sw",
+        word @ ("north" | "south" | "east" | "west" | "central") => word.get(..1)?,
+        _ => return None,
+    };
+    let (area, rest) = parts.split_first()?;
+    let rest: String = rest.iter().filter_map(|word| word.get(..1)).collect();
+    Some(format!("{area}{rest}{direction}{number}-"))
+}
+
+/// Whether `pool` can launch spot, must, or can't, and why; wherever it is.
 pub fn spot_verdict(pool: &NodePool) -> SpotVerdict {
+    verdict(pool, None)
+}
+
+/// The same in a cluster of this region.
+pub fn spot_verdict_in(pool: &NodePool, region: &str) -> SpotVerdict {
+    verdict(pool, Some(region).filter(|region| !region.is_empty()))
+}
+
+fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
     let constraints = match constraints(pool, CAPACITY_TYPE_LABEL) {
         Ok(constraints) => constraints,
         Err((origin, requirement, fault)) => {
@@ -469,9 +673,10 @@ pub fn spot_verdict(pool: &NodePool) -> SpotVerdict {
     let known = CapacityType::known(pool.api);
     let is_known = |value: &str| known.iter().any(|capacity| capacity.as_str() == value);
 
-    // Karpenter checks each list by itself: one without a known value keeps the pool from getting ready.
+    // Karpenter checks each `In` by itself: one without a known value keeps the pool from getting ready. It does not check labels.
     for constraint in &constraints {
-        if let Some(values) = constraint.set.listed()
+        if constraint.origin != Origin::TemplateLabel
+            && let Some(values) = constraint.set.listed()
             && !values.is_empty()
             && !values.iter().any(|value| is_known(value))
         {
@@ -489,10 +694,13 @@ pub fn spot_verdict(pool: &NodePool) -> SpotVerdict {
         }
     }
 
+    if let Some(why) = region.and_then(|region| elsewhere(pool, region)) {
+        return SpotVerdict::CanLaunchNothing { why };
+    }
     let merged = constraints
         .iter()
         .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
-    let can: Vec<CapacityType> = known
+    let mut can: Vec<CapacityType> = known
         .iter()
         .copied()
         .filter(|capacity| merged.has(capacity.as_str()))
@@ -501,6 +709,18 @@ pub fn spot_verdict(pool: &NodePool) -> SpotVerdict {
         .listed()
         .map(|values| values.iter().filter(|value| !is_known(value)).cloned().collect())
         .unwrap_or_default();
+    if let Some(needs) = needs_reservation(pool)
+        && !can.is_empty()
+    {
+        can.retain(|capacity| *capacity == CapacityType::Reserved);
+        let why = format!(
+            "{needs} asks for a capacity reservation, which neither Spot nor on-demand instances have"
+        );
+        return match can.is_empty() {
+            true => SpotVerdict::CanLaunchNothing { why },
+            false => SpotVerdict::CannotLaunchSpot { can, why, ignored },
+        };
+    }
     let excluding = |capacity: CapacityType| {
         constraints
             .iter()
@@ -699,6 +919,23 @@ mod tests {
                 json!([capacity("In", &["spot"]), capacity("In", &["spott"])]),
                 "never spott",
             ),
+            // Only reserved capacity has these labels.
+            (
+                json!([{"key": "karpenter.k8s.aws/capacity-reservation-type", "operator": "In", "values": ["default"]}]),
+                "cannot, only reserved",
+            ),
+            (
+                json!([{"key": "karpenter.k8s.aws/capacity-reservation-id", "operator": "Exists"}, capacity("In", &["spot"])]),
+                "nothing",
+            ),
+            (
+                json!([{"key": "karpenter.k8s.aws/capacity-reservation-id", "operator": "NotIn", "values": ["cr-1"]}]),
+                "can, also on-demand+reserved",
+            ),
+            (
+                json!([{"key": "karpenter.k8s.aws/capacity-reservation-interruptible", "operator": "DoesNotExist"}]),
+                "can, also on-demand+reserved",
+            ),
             // Only a file can hold these.
             (json!([capacity("In", &[])]), "nothing"),
             (json!([capacity("in", &["spot"])]), "nothing"),
@@ -707,6 +944,82 @@ mod tests {
         for (requirements, expected) in cases {
             assert_eq!(short(&verdict(requirements.clone())), expected, "{requirements}");
         }
+    }
+
+    #[test]
+    fn zones_of_another_region_launch_nothing() {
+        let zone = |key: &str, operator: &str, values: &[&str]| {
+            let requirements = json!([{"key": key, "operator": operator, "values": values}]);
+            short(&spot_verdict_in(&pool(requirements), "eu-west-1"))
+        };
+        const ZONE: &str = "topology.kubernetes.io/zone";
+        const ID: &str = "topology.k8s.aws/zone-id";
+        const ALL: &str = "can, also on-demand+reserved";
+        let cases = [
+            (ZONE, "In", &["eu-west-1a", "us-east-1a"][..], ALL),
+            (ZONE, "In", &["us-east-1a"], "nothing"),
+            (
+                "failure-domain.beta.kubernetes.io/zone",
+                "In",
+                &["us-east-1a"],
+                "nothing",
+            ),
+            (ZONE, "NotIn", &["eu-west-1a"], ALL),
+            (ZONE, "DoesNotExist", &[], "nothing"),
+            (ID, "In", &["euw1-az2"], ALL),
+            (ID, "In", &["use1-az2"], "nothing"),
+            ("topology.kubernetes.io/region", "In", &["us-east-1"], "nothing"),
+            (
+                "topology.kubernetes.io/region",
+                "NotIn",
+                &["eu-west-1"],
+                "nothing",
+            ),
+            ("topology.kubernetes.io/region", "Exists", &[], ALL),
+        ];
+        for (key, operator, values, expected) in cases {
+            assert_eq!(
+                zone(key, operator, values),
+                expected,
+                "{key} {operator} {values:?}"
+            );
+        }
+        let prefixes = [
+            "us-gov-west-1",
+            "ap-northeast-1",
+            "eu-central-2",
+            "cn-north-1",
+            "moon",
+        ]
+        .map(|region| zone_id_prefix(region).unwrap_or_default());
+        assert_eq!(prefixes, ["usgw1-", "apne1-", "euc2-", "cnn1-", ""]);
+    }
+
+    #[test]
+    fn what_only_a_file_can_hold_is_refused() {
+        let of = |spec: Value| {
+            let item =
+                json!({"apiVersion": "karpenter.sh/v1", "metadata": {"name": "general"}, "spec": spec});
+            refusals(&NodePool::from_json(&item, None).expect("a readable pool")).join("\n")
+        };
+        let class = json!({"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"});
+        let good = json!({"template": {
+            "metadata": {"labels": {"team": "a", "karpenter.sh/capacity-type": "spot", "node.kubernetes.io/role": "x"}},
+            "spec": {"nodeClassRef": class, "requirements": [
+                {"key": "karpenter.k8s.aws/instance-brand-new", "operator": "In", "values": ["a", "b"], "minValues": 2}]}}});
+        assert_eq!(of(good), "");
+        let bad = json!({"replicas": 2, "weight": 1, "limits": {"cpu": 1}, "template": {
+        "metadata": {"labels": {"karpenter.sh/nodepool": "x", "team": "no good"}},
+        "spec": {"requirements": [
+            {"key": "kubernetes.io/hostname", "operator": "In", "values": ["a"]},
+            {"key": "karpenter.sh/registered", "operator": "Exists"},
+            {"key": "karpenter.k8s.aws/family", "operator": "Exists"},
+            {"key": "not a label", "operator": "Exists"},
+            {"key": "team", "operator": "in", "values": ["a"]},
+            {"key": "team", "operator": "In", "values": ["a"], "minValues": 2},
+            {"key": "team", "operator": "Exists", "minValues": 51},
+        ]}}});
+        insta::assert_snapshot!(of(bad));
     }
 
     #[test]
@@ -785,7 +1098,7 @@ mod tests {
             spec.template.spec.requirements[1] (karpenter.sh/capacity-type In [spott]) has no value that is a capacity type (is "spott" meant to be "spot"?); known are spot, on-demand, reserved. The API server takes it, but the pool never gets ready and launches nothing
             spec.template.spec.requirements[0] (karpenter.sh/capacity-type In [spot]) and spec.template.spec.requirements[2] (karpenter.sh/capacity-type NotIn [spot]) contradict each other: no capacity type is left
             spec.template.spec.requirements[1] (karpenter.sh/capacity-type DoesNotExist) admits no capacity type
-            spec.template.spec.requirements[1] (karpenter.sh/capacity-type in [spot]) is refused by the API server: "in" is no operator (In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte, Lte; upper and lower case matter)
+            spec.template.spec.requirements[1] (karpenter.sh/capacity-type in [spot]) is refused by the API server: "in" is not an operator (In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte, Lte; upper and lower case matter)
             "#
         );
     }
@@ -827,6 +1140,7 @@ mod tests {
     fn bounds() {
         let set = |operator: &str, values: &[&str]| {
             ValueSet::from_requirement(&Requirement {
+                min_values: None,
                 key: "k".to_owned(),
                 operator: operator.to_owned(),
                 values: values.iter().map(|value| (*value).to_owned()).collect(),
@@ -902,6 +1216,7 @@ mod tests {
             "Lte",
         ]);
         (operator, values, bound).prop_map(|(operator, values, bound)| Requirement {
+            min_values: None,
             key: CAPACITY_TYPE_LABEL.to_owned(),
             operator: operator.to_owned(),
             values: match operator {

@@ -6,6 +6,7 @@
 //! *empty* only from a list of that kind whose items are there to the last page.
 
 pub mod exec_plugin;
+mod log;
 mod resource;
 
 pub use resource::Resource;
@@ -175,11 +176,12 @@ impl Api {
     }
 
     /// Reads a list of a kind that may not be installed, in the first of these versions (the newest first) that is served. `fold`
-    /// also gets the version's place among them. Absent: the cluster does not serve the kind.
+    /// also gets the version's place among them. Absent: the cluster does not serve the kind. An older version with another name
+    /// for the kind is read as well: Karpenter 0.32 to 0.37 serve v1alpha5's Provisioners beside v1beta1's NodePools.
     ///
     /// Beside the newest version, at the same time, it asks which versions the group serves: an older one costs one more request,
     /// and a kind that is not there costs none.
-    pub async fn list_served<T>(
+    pub async fn list_served<T: Clone>(
         &self,
         versions: &[Resource<'_>],
         start: impl Fn() -> T,
@@ -190,6 +192,7 @@ impl Api {
         };
         let call = newest.listed();
         let mut seen = 0;
+        let mut place = 0;
         let (first, group) = join!(
             self.fold(newest, &start, |state, item| fold(state, item, 0), &mut seen),
             self.group(newest.group())
@@ -214,7 +217,6 @@ impl Api {
             (Err(refusal), Ok(Group::Served(served))) => {
                 let is_served = |one: &Resource<'_>| served.iter().any(|version| version == one.version());
                 let mut refused = Err(refusal);
-                let mut place = 0;
                 loop {
                     let one = &versions[place];
                     match refused {
@@ -249,7 +251,57 @@ impl Api {
                 }
             }
         };
+        let observed = match observed {
+            Observed::Known(value) => self.beside(versions, place, value, &fold, &mut seen).await,
+            other => other,
+        };
         self.listed(call, observed, seen)
+    }
+
+    /// Reads the kinds of other names that older versions serve onto what the version at `place` held.
+    async fn beside<T: Clone>(
+        &self,
+        versions: &[Resource<'_>],
+        place: usize,
+        mut value: T,
+        fold: &impl Fn(&mut T, &Value, usize),
+        seen: &mut u64,
+    ) -> Observed<T> {
+        let others: Vec<(usize, &Resource<'_>)> = versions
+            .iter()
+            .enumerate()
+            .skip(place + 1)
+            .filter(|(_, one)| one.plural() != versions[place].plural())
+            .collect();
+        let Some((_, first)) = others.first() else {
+            return Observed::Known(value);
+        };
+        let served = match self.group(first.group()).await {
+            Ok(Group::Served(served)) => served,
+            Ok(Group::Absent) => return Observed::Known(value),
+            Err(unknown) => return Observed::Unknown(unknown),
+        };
+        for (at, one) in others {
+            if !served.iter().any(|version| version == one.version()) {
+                continue;
+            }
+            let mut more = 0;
+            let read = self.fold(
+                one,
+                || value.clone(),
+                |state, item| fold(state, item, at),
+                &mut more,
+            );
+            match read.await {
+                Ok(found) => {
+                    value = found;
+                    *seen += more;
+                }
+                Err(Refusal::NotFound(_) | Refusal::NotServed) => {}
+                Err(refusal) => return Observed::Unknown(refusal.unknown(&one.listed())),
+            }
+        }
+        Observed::Known(value)
     }
 
     /// Sends one of the review kinds, which the API server answers and does not store. Not written down: often many of them are one

@@ -13,6 +13,8 @@ pub enum Exit {
     Undecided,
     /// Ctrl-C.
     Interrupted,
+    /// SIGTERM.
+    Terminated,
     /// Another program's own exit code, handed on.
     Other(u8),
 }
@@ -26,6 +28,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Undecided => 3,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
             Self::Other(code) => code,
         }
     }
@@ -38,7 +41,7 @@ impl Exit {
             Self::Undecided => 1,
             Self::Failed | Self::Other(_) => 2,
             Self::Usage => 3,
-            Self::Interrupted => 4,
+            Self::Interrupted | Self::Terminated => 4,
         };
         if rank(other) > rank(self) { other } else { self }
     }

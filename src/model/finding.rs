@@ -97,10 +97,23 @@ pub struct Judgement {
     pub evidence: Map<String, Value>,
     /// What to do.
     pub remedy: Option<Remedy>,
-    /// Why it could not be read, when it could not; a report says the same reason once.
-    pub reason: Option<String>,
+    /// Why it could not be read, when one fact is the reason; a report says the same reason once.
+    pub cause: Option<Unknown>,
     /// The calls it rests on, with what they told.
     pub sources: Vec<(String, String)>,
+    /// The file it is about, when it is about one.
+    pub file: Option<FilePlace>,
+}
+
+/// A place in a file that the person gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What it is about, the same when lines move: an object's or a block's name.
+    pub key: String,
 }
 
 impl Judgement {
@@ -112,8 +125,9 @@ impl Judgement {
             message: message.into(),
             evidence: Map::new(),
             remedy: None,
-            reason: None,
+            cause: None,
             sources: Vec::new(),
+            file: None,
         }
     }
 
@@ -151,7 +165,7 @@ impl Judgement {
     /// It could not be read: names the denied action or verb and the smallest grant that lifts it.
     pub fn unknown(what: &str, unknown: &Unknown) -> Self {
         let mut judgement = Self::new(Status::Unknown, format!("{what} could not be read: {unknown}"));
-        judgement.reason = Some(unknown.to_string());
+        judgement.cause = Some(unknown.clone());
         if let Some(grant) = &unknown.grant {
             judgement = judgement
                 .evidence("denied", grant.action())
@@ -214,6 +228,17 @@ impl Judgement {
             text: text.into(),
             commands: commands.into_iter().map(Into::into).collect(),
             snippets: Vec::new(),
+        });
+        self
+    }
+
+    /// Says which place of a file it is about.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<String>, line: usize, key: impl Into<String>) -> Self {
+        self.file = Some(FilePlace {
+            file: file.into(),
+            line: line.max(1),
+            key: key.into(),
         });
         self
     }

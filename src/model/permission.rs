@@ -56,6 +56,11 @@ const READ: &[Iam] = &[
         actions: &["servicequotas:GetServiceQuota"],
         resources: &["arn:PARTITION:servicequotas:REGION:ACCOUNT:ec2/*"],
     },
+    // Only where a node class names a key.
+    Iam {
+        actions: &["kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"],
+        resources: &["arn:PARTITION:kms:REGION:ACCOUNT:key/*"],
+    },
     // Only for kubeconfigs that name no cluster: it is found by its endpoint.
     Iam {
         actions: &["eks:ListClusters"],
@@ -88,6 +93,16 @@ struct Rbac {
     namespace: Option<&'static str>,
 }
 
+/// The controller's log outlives the Events. Logs may hold anything, so this one is apart and may be left out; it is for the
+/// namespace of Karpenter's documentation.
+const RBAC_LOG: Rbac = Rbac {
+    group: "",
+    resources: &["pods/log"],
+    verbs: &["get"],
+    names: &[],
+    namespace: Some("kube-system"),
+};
+
 const RBAC: &[Rbac] = &[
     Rbac {
         group: "",
@@ -114,6 +129,14 @@ const RBAC: &[Rbac] = &[
     Rbac {
         group: "karpenter.k8s.aws",
         resources: &["ec2nodeclasses", "awsnodetemplates"],
+        verbs: &["list"],
+        names: &[],
+        namespace: None,
+    },
+    // EKS Auto Mode's.
+    Rbac {
+        group: "eks.amazonaws.com",
+        resources: &["nodeclasses"],
         verbs: &["list"],
         names: &[],
         namespace: None,
@@ -254,23 +277,38 @@ pub fn rbac_objects(subject: &Value) -> Vec<Value> {
     namespaces.sort_unstable();
     namespaces.dedup();
     for namespace in namespaces {
-        let rules: Vec<Value> = RBAC
+        let rules = RBAC
             .iter()
             .filter(|rbac| rbac.namespace == Some(namespace))
             .map(rule)
             .collect();
-        objects.push(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-            "metadata": {"name": "capt-spot-read", "namespace": namespace}, "rules": rules
-        }));
-        objects.push(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-            "metadata": {"name": "capt-spot-read", "namespace": namespace},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "capt-spot-read"},
-            "subjects": [subject]
-        }));
+        objects.extend(role_in("capt-spot-read", namespace, rules, subject));
+    }
+    if let Some(namespace) = RBAC_LOG.namespace {
+        objects.extend(role_in(
+            "capt-spot-read-log",
+            namespace,
+            vec![rule(&RBAC_LOG)],
+            subject,
+        ));
     }
     objects
+}
+
+/// A Role of one namespace, and its binding.
+fn role_in(name: &str, namespace: &str, rules: Vec<Value>, subject: &Value) -> [Value; 2] {
+    [
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": name, "namespace": namespace}, "rules": rules
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": name, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [subject]
+        }),
+    ]
 }
 
 /// A grant as something to ask for, on one line: an IAM statement, or an RBAC rule with where it has to hold.

@@ -1,117 +1,122 @@
-//! The report as JUnit XML (the schema of the Jenkins xUnit plugin), for CI systems that show tests.
+//! JUnit XML (the schema of the Jenkins xUnit plugin), for CI systems that show tests.
 //!
-//! A failing check is a failure, one that could not be read an error, a warning passes with its message on `system-out`
-//! (with `--strict` the exit code says more), a skipped one is skipped.
+//! A failing check is a failure, one that could not be read an error; a warning passes with its message on `system-out`, and
+//! fails with `--strict`; a skipped one is skipped.
 
 use std::fmt::Write as _;
 
-use super::{Finding, Report};
-use crate::checks::{Group, Status};
+use super::{Finding, Page};
+use crate::checks::Status;
+use crate::text::sanitize::{defused, harmless};
 
-/// The document, of one cluster or of several; a suite is a group of checks, of several clusters with its context before it.
-pub fn render(reports: &[Report]) -> String {
+/// The document: a suite is a group of checks, of several clusters with the cluster before it.
+pub(crate) fn render(pages: &[Page]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let sum = |of: fn(&Report) -> usize| reports.iter().map(of).sum::<usize>();
-    let name = match reports {
-        [one] => format!("capt-spot preflight {}", one.target.context),
-        several => format!("capt-spot preflight of {} clusters", several.len()),
+    let sum = |status: Status| -> usize { pages.iter().map(|page| counted(page, None, status)).sum() };
+    let verb = pages.first().map_or("", |page| page.verb);
+    let name = match pages {
+        [one] => format!("capt-spot {verb} {}", one.subject),
+        several => format!("capt-spot {verb} of {} clusters", several.len()),
     };
     // Writing to a String cannot fail.
     let _ = writeln!(
         out,
         "<testsuites name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\">",
         escape(&name),
-        sum(|report| report.checks.len()),
-        sum(|report| report.summary.fail),
-        sum(|report| report.summary.unknown)
+        pages.iter().map(|page| page.findings.len()).sum::<usize>(),
+        sum(Status::Fail),
+        sum(Status::Unknown)
     );
-    for report in reports {
-        let context = (reports.len() > 1).then_some(report.target.context.as_str());
-        for group in Group::ALL {
-            suite(report, group, context, &mut out);
+    for page in pages {
+        for group in page.groups() {
+            suite(page, group, pages.len() > 1, &mut out);
         }
     }
     out.push_str("</testsuites>\n");
     out
 }
 
-fn suite(report: &Report, group: Group, context: Option<&str>, out: &mut String) {
-    let findings: Vec<&Finding> = report
-        .checks
+fn counted(page: &Page, group: Option<&str>, status: Status) -> usize {
+    page.findings
+        .iter()
+        .filter(|finding| group.is_none_or(|group| finding.group == group))
+        .filter(|finding| page.counts_as(finding) == status)
+        .count()
+}
+
+fn suite(page: &Page, group: &str, several: bool, out: &mut String) {
+    let findings: Vec<&Finding> = page
+        .findings
         .iter()
         .filter(|finding| finding.group == group)
         .collect();
-    if findings.is_empty() {
-        return;
-    }
-    let count = |status: Status| findings.iter().filter(|finding| finding.status == status).count();
-    let (name, class) = match context {
-        Some(context) => (
-            escape(&format!("{context} {}", group.id())),
-            escape(&format!("capt-spot.{}.{}", context.replace('.', "_"), group.id())),
-        ),
-        None => (group.id().to_owned(), format!("capt-spot.{}", group.id())),
+    let (name, class) = if several {
+        let dotted = page.place.replace('.', "_").replace('/', ".");
+        (
+            format!("{} {group}", page.subject),
+            format!("capt-spot.{dotted}.{group}"),
+        )
+    } else {
+        (group.to_owned(), format!("capt-spot.{group}"))
     };
     let _ = writeln!(
         out,
-        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">",
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">",
+        escape(&name),
         findings.len(),
-        count(Status::Fail),
-        count(Status::Unknown),
-        count(Status::Skip)
+        counted(page, Some(group), Status::Fail),
+        counted(page, Some(group), Status::Unknown),
+        counted(page, Some(group), Status::Skip)
     );
+    let class = escape(&class);
     for finding in findings {
-        case(finding, &class, out);
+        case(page, finding, &class, out);
     }
     out.push_str("  </testsuite>\n");
 }
 
-fn case(finding: &Finding, class: &str, out: &mut String) {
+fn case(page: &Page, finding: &Finding, class: &str, out: &mut String) {
     let _ = write!(
         out,
         "    <testcase classname=\"{class}\" name=\"{}\"",
         escape(&finding.id)
     );
-    let message = escape(&finding.message);
+    let headline = escape(&finding.headline);
     let body = escape(&body(finding));
-    let _ = match finding.status {
-        Status::Pass => writeln!(out, "/>"),
-        Status::Warn => writeln!(
+    let _ = match (page.counts_as(finding), finding.status) {
+        (Status::Pass, _) => writeln!(out, "/>"),
+        (Status::Warn, _) => writeln!(
             out,
             ">\n      <system-out>warn: {body}</system-out>\n    </testcase>"
         ),
-        Status::Fail => {
-            writeln!(
-                out,
-                ">\n      <failure message=\"{message}\" type=\"fail\">{body}</failure>\n    </testcase>"
-            )
-        }
-        Status::Unknown => {
-            writeln!(
-                out,
-                ">\n      <error message=\"{message}\" type=\"unknown\">{body}</error>\n    </testcase>"
-            )
-        }
-        Status::Skip => writeln!(out, ">\n      <skipped message=\"{message}\"/>\n    </testcase>"),
+        (Status::Fail, Status::Warn) => writeln!(
+            out,
+            ">\n      <failure message=\"{headline}\" type=\"warn (--strict)\">{body}</failure>\n    </testcase>"
+        ),
+        (Status::Fail, _) => writeln!(
+            out,
+            ">\n      <failure message=\"{headline}\" type=\"fail\">{body}</failure>\n    </testcase>"
+        ),
+        (Status::Unknown, _) => writeln!(
+            out,
+            ">\n      <error message=\"{headline}\" type=\"unknown\">{body}</error>\n    </testcase>"
+        ),
+        (Status::Skip, _) => writeln!(
+            out,
+            ">\n      <skipped message=\"{}\"/>\n    </testcase>",
+            escape(&finding.message)
+        ),
     };
 }
 
-/// Message and remedy, as plain text.
+/// Headline, message and fix as plain text.
 fn body(finding: &Finding) -> String {
-    let mut text = finding.message.clone();
-    if let Some(remedy) = &finding.remedy {
-        text.push_str("\nfix: ");
-        text.push_str(&remedy.text);
-        for command in &remedy.commands {
-            text.push_str("\n  ");
-            text.push_str(command);
-        }
-    }
-    text
+    format!("{}\n{}", finding.headline, finding.told("\n"))
 }
 
 /// Text for XML 1.0: markup escaped, and the characters that no XML document may hold written out.
 fn escape(text: &str) -> String {
+    let text = defused(text);
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -120,7 +125,7 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\n' => out.push_str("&#10;"),
-            c if crate::text::sanitize::harmless(c) && !matches!(c, '\u{FFFE}' | '\u{FFFF}') => out.push(c),
+            c if harmless(c) && !matches!(c, '\u{FFFE}' | '\u{FFFF}') => out.push(c),
             c => out.extend(c.escape_unicode()),
         }
     }

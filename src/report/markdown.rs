@@ -1,74 +1,114 @@
-//! The report as Markdown, for pull requests and issues.
+//! Markdown, for pull requests, issues and the summary of a GitHub step: problems first, what passed folded.
 
-use super::text::left_out;
-use super::{Report, Verdict};
-use crate::checks::{Group, Status};
+use super::block::{self, Block};
+use super::{Finding, Page};
+use crate::checks::{Remedy, Status};
+use crate::model::Language;
 use crate::text::sanitize::line;
 
-/// The document.
-pub fn render(report: &Report) -> String {
-    let target = &report.target;
-    let verdict = match report.verdict {
-        Verdict::Ready => "ready",
-        Verdict::NotReady => "not ready",
-        Verdict::Undecided => "undecided",
-    };
-    // Ready in a few checks is not ready.
-    let part = match (report.verdict, left_out(report)) {
-        (Verdict::Ready, 1..) => format!(" in what was judged, without {} checks", left_out(report)),
-        _ => String::new(),
-    };
-    let mut out = format!(
-        "## EC2 Spot preflight: {} is {verdict}{part}\n\nRegion {}, account {}, caller {}\n\n",
-        text(&target.cluster),
-        text(&target.region),
-        text(target.account.as_deref().unwrap_or("unknown")),
-        text(report.caller.arn.as_deref().unwrap_or("unknown")),
-    );
-    out.push_str("| | check | finding |\n|---|---|---|\n");
-    for group in Group::ALL {
-        for finding in report.checks.iter().filter(|finding| finding.group == group) {
-            let status = match finding.status {
-                Status::Pass => "pass",
-                Status::Warn => "**warn**",
-                Status::Fail => "**FAIL**",
-                Status::Unknown => "**unknown**",
-                Status::Skip => "skip",
-            };
+/// The document; several clusters with a table of them first.
+pub(crate) fn render(pages: &[Page]) -> String {
+    let mut out = String::new();
+    if pages.len() > 1 {
+        out.push_str("## EC2 Spot preflight\n\n| cluster | verdict | what |\n|---|---|---|\n");
+        for page in pages {
             out.push_str(&format!(
-                "| {status} | [`{}`]({}) | {} |\n",
-                finding.id,
-                finding.docs,
+                "| {} | {} | {} |\n",
+                text(&page.subject),
+                word(page),
+                text(&page.closing)
+            ));
+        }
+        out.push('\n');
+    }
+    let pages: Vec<String> = pages.iter().map(one).collect();
+    out.push_str(&pages.join("\n"));
+    out
+}
+
+fn word(page: &Page) -> String {
+    match page.status {
+        Status::Pass => text(&page.word),
+        _ => format!("**{}**", text(&page.word)),
+    }
+}
+
+fn one(page: &Page) -> String {
+    let mut out = format!("## {}: {}\n\n", text(&page.word), text(&page.subject));
+    let about = page.notes.iter().chain(&page.about).map(|one| text(one));
+    let fields = page
+        .fields
+        .iter()
+        .map(|(name, value)| format!("{}: {}", text(name), text(value)));
+    let about: Vec<String> = about.chain(fields).collect();
+    if !about.is_empty() {
+        out.push_str(&format!("{}\n\n", about.join("  \n")));
+    }
+    if !page.closing.is_empty() {
+        out.push_str(&format!("{}: {}\n", word(page), text(&page.closing)));
+    }
+    for block in block::problems(&page.findings) {
+        problem(page, &block, &mut out);
+    }
+    let rest: Vec<&Finding> = page
+        .findings
+        .iter()
+        .filter(|finding| matches!(finding.status, Status::Pass | Status::Skip))
+        .collect();
+    if !rest.is_empty() {
+        out.push_str(&format!(
+            "\n<details><summary>{}</summary>\n\n| | check | finding |\n|---|---|---|\n",
+            page.folded()
+        ));
+        for finding in rest {
+            out.push_str(&format!(
+                "| {} | {} | {} |\n",
+                finding.status.word(),
+                link(finding),
                 text(&finding.message)
             ));
         }
+        out.push_str("\n</details>\n");
     }
-    let with_remedy: Vec<_> = report
-        .checks
-        .iter()
-        .filter_map(|finding| finding.remedy.as_ref().map(|remedy| (finding, remedy)))
-        .collect();
-    if !with_remedy.is_empty() {
-        out.push_str("\n### What to do\n");
-    }
-    for (finding, remedy) in with_remedy {
-        out.push_str(&format!("\n**{}**: {}\n", finding.id, text(&remedy.text)));
-        if !remedy.commands.is_empty() {
-            let commands: Vec<String> = remedy
-                .commands
-                .iter()
-                .flat_map(|command| command.lines().map(|one| line(one).into_owned()))
-                .collect();
-            let fence = fence_for(&commands);
-            out.push_str(&format!("\n{fence}sh\n{}\n{fence}\n", commands.join("\n")));
-        }
-    }
-    let s = report.summary;
-    out.push_str(&format!(
-        "\n{} pass, {} warn, {} fail, {} unknown, {} skip\n",
-        s.pass, s.warn, s.fail, s.unknown, s.skip
-    ));
     out
+}
+
+fn link(finding: &Finding) -> String {
+    format!("[{}]({})", text(&finding.id), finding.docs)
+}
+
+fn problem(page: &Page, block: &Block<'_>, out: &mut String) {
+    let word = match block.status {
+        Status::Fail => "FAIL",
+        Status::Warn if page.strict => "FAIL (a warning, --strict)",
+        status => status.word(),
+    };
+    out.push_str(&format!("\n### {word}: {}\n\n", text(&block.headline)));
+    let links: Vec<String> = block.findings.iter().map(|finding| link(finding)).collect();
+    out.push_str(&format!("{} ({})\n", text(&block.message), links.join(", ")));
+    if let Some(remedy) = &block.remedy {
+        fix(remedy, out);
+    }
+}
+
+fn fix(remedy: &Remedy, out: &mut String) {
+    if !remedy.text.is_empty() {
+        out.push_str(&format!("\nFix: {}\n", text(&remedy.text)));
+    }
+    let commands = (!remedy.commands.is_empty()).then(|| ("sh", remedy.commands.join("\n")));
+    let snippets = remedy.snippets.iter().map(|snippet| {
+        let language = match snippet.language {
+            Language::Yaml => "yaml",
+            Language::Json => "json",
+            Language::Hcl => "hcl",
+        };
+        (language, snippet.text.clone())
+    });
+    for (language, code) in commands.into_iter().chain(snippets) {
+        let code: Vec<String> = code.lines().map(|one| line(one).into_owned()).collect();
+        let fence = fence_for(&code);
+        out.push_str(&format!("\n{fence}{language}\n{}\n{fence}\n", code.join("\n")));
+    }
 }
 
 /// A fence that no line of the block can end: a hostile name may hold backticks.

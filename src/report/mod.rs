@@ -1,18 +1,27 @@
 //! From findings to a report, and the renderers beside each other. Everything here is pure.
 
+pub(crate) mod block;
+mod github;
 pub mod json;
-pub mod junit;
-pub mod markdown;
-pub mod sarif;
-pub mod schema;
-pub mod text;
+mod junit;
+mod markdown;
+mod page;
+mod preflight;
+mod sarif;
+mod text;
 pub mod whois;
 
+pub use page::Page;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::checks::{Check, Group, Judgement, REGISTRY, Remedy, Skip, Status};
 use crate::facts::Facts;
+use crate::model::{Command, FilePlace, Unknown, Why};
+use crate::text::Output;
+use crate::text::style::Style;
 
 /// The report's format, frozen: a change that breaks readers gets a new version.
 pub const API_VERSION: &str = "capt-spot/v1";
@@ -60,18 +69,86 @@ impl From<Verdict> for crate::model::Exit {
     }
 }
 
+/// What every document of `-o json` begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope {
+    /// The document's JSON Schema.
+    #[serde(rename = "$schema")]
+    pub schema: String,
+    /// `capt-spot/v1`
+    pub api_version: String,
+    /// What it is: `PreflightReport`, `TrustReport`...
+    pub kind: String,
+    /// When it was made.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub generated_at: Timestamp,
+    /// The program that made it.
+    pub tool: Tool,
+}
+
+/// The program that made a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Tool {
+    /// `kubectl-capt-spot`
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl Envelope {
+    /// For a document of this kind; `schema` is the name of its file in `schemas/`, without the extension.
+    pub fn new(kind: &str, schema: &str, generated_at: Timestamp) -> Self {
+        Self {
+            schema: schema_url(schema),
+            api_version: API_VERSION.to_owned(),
+            kind: kind.to_owned(),
+            generated_at: whole_seconds(generated_at),
+            tool: Tool {
+                name: "kubectl-capt-spot".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+        }
+    }
+}
+
+/// A time as documents have it.
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// Where the schema of that name is published; also its `$id`.
+pub(crate) fn schema_url(name: &str) -> String {
+    format!(
+        concat!(env!("CARGO_PKG_REPOSITORY"), "/raw/main/schemas/{}.json"),
+        name
+    )
+}
+
+/// Where a page of `docs/` is published.
+pub(crate) fn docs_url(page: &str) -> String {
+    format!(concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/{}"), page)
+}
+
 /// A preflight's report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// `capt-spot/v1`
-    pub api_version: String,
     /// `PreflightReport`.
-    pub kind: String,
-    /// It is judged from redacted facts: its names and ids are not the real ones, and it offers no commands.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub redacted: bool,
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// `--only` or `--skip` left out checks that the verdict needs.
+    pub partial: bool,
+    /// `--strict`: a warning counts as a failure.
+    pub strict: bool,
+    /// How far the installation of Karpenter is; null: not known.
+    pub phase: Option<Phase>,
+    /// `--from`: the saved facts that were judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<Offline>,
     /// The cluster it is about.
     pub target: ReportTarget,
     /// Who asked.
@@ -82,6 +159,104 @@ pub struct Report {
     pub summary: Summary,
     /// The findings, in the order of the registry.
     pub checks: Vec<Finding>,
+}
+
+/// The reports of several clusters: one entry for every cluster that was asked for, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PreflightReportList {
+    /// `PreflightReportList`.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// A report, or why there is none.
+    pub items: Vec<Item>,
+}
+
+/// One of several clusters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum Item {
+    /// Its report.
+    Report(Box<Report>),
+    /// It could not be judged at all.
+    NotJudged {
+        /// The cluster, as far as it is known.
+        target: Unresolved,
+        /// Why.
+        error: String,
+    },
+}
+
+/// A cluster that the context did not lead to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Unresolved {
+    /// The kube context.
+    pub context: String,
+}
+
+/// What `create-role` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CreateRoleResult {
+    /// `CreateRoleResult`.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// How it ended.
+    pub outcome: CreateRoleOutcome,
+    /// The role's ARN; null where it is not there.
+    pub role: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+    /// The identity that asked.
+    pub caller: Option<String>,
+    /// EKS cluster name.
+    pub cluster: String,
+    /// AWS region.
+    pub region: String,
+    /// The same in words.
+    pub message: String,
+}
+
+/// How `create-role` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CreateRoleOutcome {
+    /// The role was created.
+    Created,
+    /// The role was there.
+    Exists,
+    /// `--dry-run`: the role is missing.
+    WouldCreate,
+}
+
+/// How far the installation of Karpenter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Nothing of Karpenter is in the cluster.
+    BeforeInstallation,
+    /// A chart is being installed or upgraded.
+    Installing,
+    /// Karpenter is there.
+    Installed,
+}
+
+/// Saved facts that were judged without a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Offline {
+    /// When they were read.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub gathered_at: Timestamp,
+    /// The version of the program that read them.
+    pub version: String,
+    /// Whether they were masked (`--redact`).
+    pub redacted: bool,
 }
 
 /// The cluster a report is about. Null: not known.
@@ -138,6 +313,19 @@ pub struct Summary {
     pub skip: usize,
 }
 
+impl Summary {
+    fn count(&mut self, status: Status) {
+        let field = match status {
+            Status::Pass => &mut self.pass,
+            Status::Warn => &mut self.warn,
+            Status::Fail => &mut self.fail,
+            Status::Unknown => &mut self.unknown,
+            Status::Skip => &mut self.skip,
+        };
+        *field += 1;
+    }
+}
+
 /// One check's finding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -145,11 +333,13 @@ pub struct Finding {
     /// The check's id.
     pub id: String,
     /// Its group.
-    pub group: Group,
-    /// Its title.
+    pub group: String,
+    /// Its title: what a pass says.
     pub title: String,
     /// The status.
     pub status: Status,
+    /// What is wrong, in a few words; the title where nothing is.
+    pub headline: String,
     /// Names the things found.
     pub message: String,
     /// The values behind it.
@@ -157,28 +347,117 @@ pub struct Finding {
     /// What to do, when there is something to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
-    /// The documentation to read on.
+    /// The check's page.
     pub docs: String,
-    /// Why it could not be read; text says the same reason once.
+    /// Why it was skipped.
     #[serde(skip)]
     #[cfg_attr(test, schemars(skip))]
-    pub reason: Option<String>,
+    pub skip: Option<Skip>,
+    /// Why it could not be read; text says the same cause once.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub cause: Option<Unknown>,
+    /// The file it is about; none: the cluster.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub file: Option<FilePlace>,
     /// The calls it rests on, with their answers; for `-v`.
     #[serde(skip)]
     #[cfg_attr(test, schemars(skip))]
     pub sources: Vec<(String, String)>,
 }
 
-/// Renders a report in one of the formats of the contract.
-pub fn render(report: &Report, format: crate::text::Output, style: crate::text::style::Style) -> String {
-    use crate::text::Output;
+impl Finding {
+    /// What a judgement is in a report. `docs` links to `docs/checks/ID.md`.
+    pub fn new(id: &str, group: &str, title: &str, judgement: Judgement) -> Self {
+        let headline = match judgement.status {
+            Status::Pass | Status::Skip => title.to_owned(),
+            Status::Warn | Status::Fail | Status::Unknown => judgement
+                .headline
+                .unwrap_or_else(|| first_clause(&judgement.message)),
+        };
+        Self {
+            id: id.to_owned(),
+            group: group.to_owned(),
+            title: title.to_owned(),
+            status: judgement.status,
+            headline,
+            message: judgement.message,
+            evidence: judgement.evidence,
+            remedy: judgement.remedy,
+            docs: docs_url(&format!("checks/{id}.md")),
+            skip: judgement.skip,
+            cause: judgement.cause,
+            file: judgement.file,
+            sources: judgement.sources,
+        }
+    }
+
+    /// The message and what to do, as plain text.
+    pub(crate) fn told(&self, between: &str) -> String {
+        let mut text = self.message.clone();
+        if let Some(remedy) = &self.remedy {
+            text.push_str(between);
+            text.push_str("Fix: ");
+            text.push_str(&remedy.text);
+            let snippets = remedy.snippets.iter().map(|snippet| &snippet.text);
+            for part in remedy
+                .commands
+                .iter()
+                .chain(snippets)
+                .flat_map(|text| text.lines())
+            {
+                text.push_str("\n    ");
+                text.push_str(part);
+            }
+        }
+        text
+    }
+
+    fn of(check: &Check, judgement: Judgement) -> Self {
+        Self::new(check.id, check.group.id(), check.title, judgement)
+    }
+}
+
+/// The beginning of a sentence, as far as it can stand alone, with a capital letter.
+fn first_clause(message: &str) -> String {
+    const LONGEST: usize = 100;
+    let end = [": ", "; ", ". "]
+        .iter()
+        .filter_map(|mark| message.find(mark))
+        .min()
+        .unwrap_or(message.len());
+    let clause = message[..end].trim_end_matches('.');
+    let short: String = clause.chars().take(LONGEST).collect();
+    // A name stays as it is.
+    let word = short.split([' ', ',']).next().unwrap_or_default();
+    if !word.chars().all(char::is_alphabetic) {
+        return short;
+    }
+    let mut chars = short.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Renders answers in the format that was asked for: `document` is what JSON and YAML print.
+pub fn render(pages: &[Page], document: &impl Serialize, format: Output, style: Style) -> String {
     match format {
-        Output::Text => text::render(report, style),
-        Output::Json => json::json(report),
-        Output::Yaml => json::yaml(report),
-        Output::Junit => junit::render(std::slice::from_ref(report)),
-        Output::Sarif => sarif::render(std::slice::from_ref(report)),
-        Output::Markdown => markdown::render(report),
+        Output::Text => text::render(pages, style),
+        Output::Json => json::pretty(document),
+        Output::Yaml => json::to_yaml(document),
+        Output::Ndjson => json::ndjson(document),
+        Output::Junit => junit::render(pages),
+        Output::Sarif => sarif::render(pages),
+        Output::Markdown => markdown::render(pages),
+        Output::Github => github::render(pages),
+    }
+}
+
+impl Report {
+    /// Renders it alone.
+    pub fn render(&self, format: Output, style: Style, show_all: bool) -> String {
+        render(&[self.page(show_all)], self, format, style)
     }
 }
 
@@ -214,13 +493,55 @@ impl Selection {
     }
 }
 
+/// Credentials that are missing or refused are one problem, and fixed in one place.
+fn credentials(facts: &Facts, findings: &mut [Finding]) {
+    let refused = facts
+        .caller
+        .observed
+        .unknown()
+        .filter(|unknown| unknown.why == Why::Unauthenticated);
+    let Some(refused) = refused else { return };
+    let profile = facts.target.profile.as_deref();
+    let login = ["aws", "sso", "login"]
+        .into_iter()
+        .chain(profile.iter().flat_map(|profile| ["--profile", profile]));
+    let words: Vec<&str> = login.collect();
+    for finding in findings
+        .iter_mut()
+        .filter(|finding| finding.cause.as_ref() == Some(refused))
+    {
+        finding.headline = "No valid AWS credentials".to_owned();
+        finding.remedy = Some(Remedy {
+            text: "Log in, or name a profile with --profile.".to_owned(),
+            commands: Command::lines(&[Command::local(&words)]),
+            snippets: Vec::new(),
+        });
+    }
+}
+
+fn phase(facts: &Facts) -> Option<Phase> {
+    if facts.ask.installing {
+        Some(Phase::Installing)
+    } else if crate::checks::karpenter::is_there(facts) {
+        Some(Phase::Installed)
+    } else {
+        facts
+            .controller
+            .deployments
+            .known()
+            .map(|_| Phase::BeforeInstallation)
+    }
+}
+
 /// Judges the facts.
 pub fn judge(facts: &Facts, selection: &Selection) -> Report {
     let mut checks = Vec::new();
     let mut summary = Summary::default();
     let mut undecided = false;
+    let mut partial = false;
     for check in REGISTRY {
         if !selection.only.is_empty() && !Selection::names(&selection.only, check) {
+            partial |= (check.needed)(facts);
             continue;
         }
         let judgement = if Selection::names(&selection.skip, check) {
@@ -231,35 +552,20 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
         } else {
             (check.judge)(facts)
         };
-        match judgement.status {
-            Status::Pass => summary.pass += 1,
-            Status::Warn => summary.warn += 1,
-            Status::Fail => summary.fail += 1,
-            Status::Unknown => summary.unknown += 1,
-            Status::Skip => summary.skip += 1,
-        }
-        let not_told = judgement.status == Status::Unknown || judgement.skip == Some(Skip::GroundLost);
-        undecided |= not_told && (check.needed)(facts);
-        checks.push(Finding {
-            id: check.id.to_owned(),
-            group: check.group,
-            title: check.title.to_owned(),
-            status: judgement.status,
-            message: judgement.message,
-            evidence: judgement.evidence,
+        let mut finding = Finding::of(check, judgement);
+        if facts.redacted
+            && let Some(remedy) = &mut finding.remedy
+        {
             // With masked names a command would do something else than what it says.
-            remedy: judgement.remedy.map(|remedy| match facts.redacted {
-                true => Remedy {
-                    commands: Vec::new(),
-                    ..remedy
-                },
-                false => remedy,
-            }),
-            docs: check.docs.to_owned(),
-            reason: judgement.reason,
-            sources: judgement.sources,
-        });
+            remedy.commands.clear();
+        }
+        summary.count(finding.status);
+        let not_told = finding.status == Status::Unknown || finding.skip == Some(Skip::GroundLost);
+        undecided |= not_told && (check.needed)(facts);
+        partial |= finding.skip == Some(Skip::SwitchedOff) && (check.needed)(facts);
+        checks.push(finding);
     }
+    credentials(facts, &mut checks);
     let verdict = if summary.fail > 0 || selection.strict && summary.warn > 0 {
         Verdict::NotReady
     } else if undecided {
@@ -270,9 +576,11 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
     let cluster = facts.cluster.known();
     let caller = facts.caller.known();
     Report {
-        api_version: API_VERSION.to_owned(),
-        kind: "PreflightReport".to_owned(),
-        redacted: facts.redacted,
+        envelope: Envelope::new("PreflightReport", "preflight-report", facts.gathered_at),
+        partial,
+        strict: selection.strict,
+        phase: phase(facts),
+        offline: None,
         target: ReportTarget {
             context: facts.target.context.clone(),
             cluster: facts.target.cluster.clone(),

@@ -7,6 +7,6 @@ pub mod sanitize;
 pub mod secrets;
 pub mod style;
 
-pub use format::{Output, When};
+pub use format::{Output, ReportFile, When};
 pub use quote::quote;
 pub use read::read_bounded;

@@ -337,11 +337,7 @@ fn a_cluster_created_again_under_its_name() {
     let ran = stage
         .run(&["create-role", "--yes", "--request-timeout", "2s"])
         .expect(1);
-    assert!(
-        ran.stderr.contains("is not the endpoint of demo"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("is another EKS endpoint"), "{}", ran.stderr);
     assert_eq!(stage.writes(), [""; 0]);
 }
 

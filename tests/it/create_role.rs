@@ -2,7 +2,7 @@
 
 use capt_spot_standin::{Because, Fault, scenario};
 
-use crate::support::program::Stage;
+use crate::support::program::{Ran, Stage};
 
 const CREATE: &str = "iam:CreateServiceLinkedRole";
 
@@ -195,7 +195,7 @@ fn taken_in_the_meantime_is_success_after_reading_it_again() {
                 world.account(scenario::ACCOUNT).add_spot_role();
             });
             let ran = run.join().expect("a run").expect(0);
-            assert!(ran.stdout.contains("somebody else created it"), "{}", ran.stdout);
+            assert!(ran.stdout.contains("created in the meantime"), "{}", ran.stdout);
         });
     }
 }
@@ -219,7 +219,8 @@ fn a_bad_suffix_is_not_taken_for_success() {
 }
 
 #[test]
-fn the_account_is_verified_again_right_before_the_call() {
+fn caller_and_cluster_are_verified_again_right_before_the_call() {
+    const AGAIN: [&str; 2] = ["eks:DescribeCluster", "sts:GetCallerIdentity"];
     let stage = Stage::fresh();
     stage.run(&["create-role", "--yes"]).expect(0);
     let actions = stage.standin.actions();
@@ -227,14 +228,172 @@ fn the_account_is_verified_again_right_before_the_call() {
         .iter()
         .position(|action| action == CREATE)
         .expect("the write");
-    assert_eq!(actions[create - 1], "sts:GetCallerIdentity", "{actions:?}");
-    // The second look at the identity fails: nothing is written.
+    let mut before = actions[create - 2..create].to_vec();
+    before.sort();
+    assert_eq!(before, AGAIN, "{actions:?}");
+    // The second look fails: nothing is written.
+    for call in AGAIN {
+        let stage = Stage::fresh();
+        stage
+            .standin
+            .fault(&format!("{call}*"), Fault::proxy_page(403))
+            .after(1);
+        let ran = stage.run(&["create-role", "--yes"]).expect(1);
+        assert!(ran.stderr.contains("right before the call"), "{}", ran.stderr);
+        assert_eq!(stage.writes(), [""; 0]);
+    }
+    // Or shows another cluster of that name.
     let stage = Stage::fresh();
-    stage
-        .standin
-        .fault("sts:GetCallerIdentity*", Fault::proxy_page(403))
-        .after(1);
+    stage.standin.change_on("eks:DescribeCluster", 2, |world| {
+        world.cluster(scenario::CLUSTER).extra.insert(
+            "arn".to_owned(),
+            "arn:aws:eks:eu-west-1:444455556666:cluster/demo".into(),
+        );
+    });
     let ran = stage.run(&["create-role", "--yes"]).expect(1);
-    assert!(ran.stderr.contains("right before the call"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("444455556666"), "{}", ran.stderr);
     assert_eq!(stage.writes(), [""; 0]);
+}
+
+#[test]
+fn a_context_that_leads_to_another_cluster_is_refused() {
+    use base64::Engine as _;
+    let mut world = scenario::fresh_account_karpenter_on_fargate();
+    world.kubernetes(scenario::CLUSTER).tls = true;
+    let data = base64::engine::general_purpose::STANDARD.encode("another certificate authority");
+    let cluster = world.cluster(scenario::CLUSTER);
+    cluster.extra.insert(
+        "certificateAuthority".to_owned(),
+        serde_json::json!({ "data": data }),
+    );
+    let stage = Stage::new(world);
+    for verb in [&["create-role", "--yes"][..], &["preflight", "--yes"]] {
+        let ran = stage.run(verb).expect(1);
+        assert!(
+            ran.stderr.contains("certificate authority is not demo's"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let other = "https://0123456789ABCDEF.gr7.eu-west-1.eks.amazonaws.com";
+    let stage = Stage::fresh();
+    stage.write_kubeconfig(&stage.standin.kubeconfig(scenario::CLUSTER).server(other));
+    let ran = stage
+        .run(&["create-role", "--yes", "--request-timeout", "2s"])
+        .expect(1);
+    assert!(ran.stderr.contains("is another EKS endpoint"), "{}", ran.stderr);
+    assert_eq!(stage.writes(), [""; 0]);
+}
+
+/// What can become of an answer on its way back.
+fn lost_answers() -> Vec<(&'static str, Fault)> {
+    let reply = |body: &str| Fault::Reply {
+        status: 200,
+        content_type: "text/xml".to_owned(),
+        body: body.to_owned(),
+    };
+    vec![
+        ("reset", Fault::Reset),
+        ("no answer", Fault::Hang),
+        ("empty", reply("")),
+        ("cut off", reply("<CreateServiceLinkedRoleResponse><Create")),
+        ("a page", Fault::proxy_page(200)),
+        ("a page of a gateway", Fault::proxy_page(502)),
+        ("a failure", Fault::Broken(500)),
+    ]
+}
+
+/// One run for each of them, at the same time: most of a run is waiting.
+fn for_each_lost_answer(judge: impl Fn(&str, &Stage) + Sync) {
+    std::thread::scope(|scope| {
+        for (what, fault) in lost_answers() {
+            let judge = &judge;
+            scope.spawn(move || {
+                let stage = Stage::fresh();
+                stage.standin.fault("iam:CreateServiceLinkedRole*", fault);
+                judge(what, &stage);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_lost_answer_is_not_taken_for_a_failure() {
+    for_each_lost_answer(|what, stage| {
+        stage
+            .standin
+            .change_on("iam:CreateServiceLinkedRole", 1, |world| {
+                world.account(scenario::ACCOUNT).add_spot_role();
+            });
+        let ran = stage
+            .run(&["create-role", "--yes", "--request-timeout", "3s", "-o", "json"])
+            .expect(0);
+        assert_eq!(ran.json()["outcome"], "created", "{what}: {ran:?}");
+        assert!(has_role(stage));
+    });
+}
+
+#[test]
+fn a_lost_answer_and_no_role_is_said_as_it_is() {
+    for_each_lost_answer(|what, stage| {
+        let ran = stage
+            .run(&["create-role", "--yes", "--request-timeout", "1s"])
+            .expect(1);
+        assert!(
+            ran.stderr.contains("the role may have been created"),
+            "{what}: {}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains("NoSuchEntity"), "{what}: {}", ran.stderr);
+    });
+}
+
+#[test]
+fn taken_and_never_visible_is_not_called_created() {
+    let stage = Stage::fresh();
+    let body = "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error><Type>Sender</Type><Code>InvalidInput</Code><Message>Service role name AWSServiceRoleForEC2Spot has been taken in this account, please try a different suffix.</Message></Error><RequestId>0</RequestId></ErrorResponse>";
+    let reply = Fault::Reply {
+        status: 400,
+        content_type: "text/xml".to_owned(),
+        body: body.to_owned(),
+    };
+    stage.standin.fault("iam:CreateServiceLinkedRole*", reply);
+    let ran = stage
+        .run(&["create-role", "--yes", "--request-timeout", "1s"])
+        .expect(1);
+    assert!(
+        ran.stderr
+            .contains("nothing was created: IAM says that the role's name has been taken"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stdout.contains("reated"), "{}", ran.stdout);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_after_the_request_went_out_says_what_may_have_happened() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let stage = Stage::fresh();
+        stage.standin.fault("iam:CreateServiceLinkedRole*", Fault::Hang);
+        let mut command = stage.command(&["create-role", "--yes"]);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let child = command.spawn().expect("the program starts");
+        while !stage.standin.actions().iter().any(|action| action == CREATE) {
+            std::thread::yield_now();
+        }
+        let killed = std::process::Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        assert!(killed.is_ok_and(|status| status.success()));
+        let ran = Ran::from(&child.wait_with_output().expect("the end")).expect(code);
+        assert!(
+            ran.stderr
+                .contains("the role may have been created in account 111122223333"),
+            "{}",
+            ran.stderr
+        );
+    }
 }

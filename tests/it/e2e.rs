@@ -139,6 +139,7 @@ pub fn fresh_world(server: &ApiServer) -> World {
 
 /// A shell of this user of the API server, with the keys of moto's caller.
 pub fn shell(bed: &Testbed, server: &ApiServer, user: User, moto: &Moto) -> Shell {
+    moto.cluster_is(server);
     let config = server.kubeconfig(&cluster_arn(ACCOUNT), server.token(user));
     Shell::new(bed, &config, moto.environment())
 }

@@ -66,6 +66,7 @@ fn a_token_of_ours_is_accepted_and_the_report_says_who_the_cluster_takes_us_for(
         }})
     };
     let context = cluster_arn(ACCOUNT);
+    moto.cluster_is(&server);
     let mut environment = moto.environment();
     environment.extend(ann.environment());
     let shell = Shell::new(

@@ -138,7 +138,7 @@ fn somebody_else_creates_it_while_the_question_waits() {
     terminal.press("y\r");
     let (code, shown, _) = terminal.end();
     assert_eq!(code, 0, "{shown}");
-    assert!(shown.contains("somebody else created it"), "{shown}");
+    assert!(shown.contains("created in the meantime"), "{shown}");
     assert_eq!(writes(&standin), [CREATE, CREATE]);
     let roles = standin.world(|world| {
         let roles = &world.account(scenario::ACCOUNT).roles;

@@ -14,6 +14,7 @@ use crate::support::testbed::{ACCOUNT, ApiServer, Moto, Testbed, User, kubeconfi
 
 /// A shell of the admin whose kubeconfig leads to `server` by way of `relay`.
 fn shell(bed: &Testbed, server: &ApiServer, relay: &Relay, moto: &Moto) -> Shell {
+    moto.cluster_is(server);
     let user = json!({ "token": server.token(User::Viewer) });
     let config = kubeconfig(&cluster_arn(ACCOUNT), &relay.https(), server.ca(), &user);
     Shell::new(bed, &config, moto.environment())

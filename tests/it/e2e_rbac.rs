@@ -154,7 +154,7 @@ spec: { requirements: [{ key: karpenter.sh/capacity-type, operator: In, values: 
     let report = shell.preflight(0, &["--node-role", "demo-node"]);
     let old = report.message("pools-want-spot");
     assert!(
-        old.starts_with("1 of 1 node pool can launch spot, and nothing else: old"),
+        old.starts_with("1 of 1 node pool can launch Spot, and nothing else: old"),
         "{old}"
     );
 

@@ -1,6 +1,5 @@
 //! The program as a user runs it.
 
-mod authenticator_oracle;
 mod bad_input;
 mod capt_live;
 mod completeness;
@@ -9,18 +8,23 @@ mod credentials;
 mod e2e;
 mod e2e_authenticator;
 mod e2e_create_role;
+mod e2e_karpenter;
 mod e2e_kubeconfig;
 mod e2e_outage;
 mod e2e_rbac;
 mod formats;
 mod helm;
 mod karpenter;
+mod kubectl_habits;
 mod masters;
 mod node_mapping;
+mod nodepool_oracle;
 mod policy;
 mod preflight;
 mod pty;
 mod readme;
+mod recorded_karpenter;
+mod reports;
 mod support;
 mod template;
 mod testbed;

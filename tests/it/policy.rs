@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use capt_spot_standin::{AuthenticationMode, InstanceProfile, Nodegroup, PodIdentity, scenario};
+use capt_spot_standin::{
+    AuthenticationMode, AutoMode, InstanceProfile, KmsKey, Nodegroup, PodIdentity, scenario,
+};
 use serde_json::{Value, json};
 
 use crate::support::program::Stage;
@@ -25,10 +27,21 @@ fn worlds() -> Vec<Stage> {
         .insert("demo-profile".to_owned(), InstanceProfile::of("demo-node"));
     let group = Nodegroup::new("system", &account.iam_arn("role/system-nodes"));
     world.cluster(scenario::CLUSTER).nodegroups.push(group);
+    let mut key = KmsKey::new(
+        scenario::REGION,
+        "1234abcd-12ab-34cd-56ef-1234567890ab",
+        scenario::ACCOUNT,
+    );
+    key.alias = Some("alias/nodes".to_owned());
+    world.account(scenario::ACCOUNT).kms_keys.push(key);
     world.kubernetes(scenario::CLUSTER).put(json!({
         "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": {"name": "by-profile"},
-        "spec": {"instanceProfile": "demo-profile", "amiSelectorTerms": [{"alias": "al2023@latest"}]}
+        "spec": {"instanceProfile": "demo-profile", "amiSelectorTerms": [{"alias": "al2023@latest"}],
+                 "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"kmsKeyID": "alias/nodes"}}]}
     }));
+    let mut pool = scenario::node_pool("by-profile", &json!([]));
+    pool["spec"]["template"]["spec"]["nodeClassRef"]["name"] = json!("by-profile");
+    world.kubernetes(scenario::CLUSTER).put(pool);
     stages.push(Stage::new(world));
     let mut world = scenario::healthy();
     let kubernetes = world.kubernetes(scenario::CLUSTER);
@@ -40,6 +53,15 @@ fn worlds() -> Vec<Stage> {
     let kubernetes = world.kubernetes(scenario::CLUSTER);
     kubernetes.uninstall("karpenter.sh", "v1");
     kubernetes.uninstall("karpenter.k8s.aws", "v1");
+    stages.push(Stage::new(world));
+    // EKS Auto Mode beside it.
+    let mut world = scenario::healthy();
+    let role = world.account(scenario::ACCOUNT).iam_arn("role/demo-node");
+    world.cluster(scenario::CLUSTER).auto_mode = Some(AutoMode {
+        enabled: true,
+        node_pools: vec!["general-purpose".to_owned()],
+        node_role_arn: Some(role),
+    });
     stages.push(Stage::new(world));
     // Pod Identity instead of IRSA.
     let mut world = scenario::healthy();
@@ -146,7 +168,11 @@ fn the_rbac_rules_are_exactly_what_is_called() {
         for call in stage.standin.calls() {
             let Some(asked) = call.kubernetes else { continue };
             if !asked.resource.is_empty() && !review(&asked.group) {
-                called.insert((asked.group, asked.resource, asked.verb));
+                let resource = match asked.subresource.as_str() {
+                    "" => asked.resource,
+                    sub => format!("{}/{sub}", asked.resource),
+                };
+                called.insert((asked.group, resource, asked.verb));
             }
         }
     }

@@ -43,17 +43,53 @@ fn yes_creates_and_judges_again() {
     assert_eq!(stage.writes(), ["iam:CreateServiceLinkedRole"]);
 }
 
+/// Everything that is not a whole line `y` or `yes`, typed after the question was shown.
+const NOT_CONSENT: &[&str] = &[
+    "\r",
+    "n\r",
+    "no\r",
+    "no way\r",
+    "not yet\r",
+    "maybe\r",
+    "why?\r",
+    "yy\r",
+    "yes please\r",
+    "y!\r",
+    "\u{1b}\r",
+    "\u{1b}y\r",
+    "\u{4}",
+    "y\u{4}\u{4}",
+    "\u{1b}[A\r",
+    "ja\r",
+    "\u{443}\r",
+];
+
 #[test]
-fn no_and_return_leave_everything_as_it_is() {
-    for keys in ["n\r", "\r"] {
+fn only_a_whole_line_y_or_yes_is_consent() {
+    let asked = |keys: &str| {
         let stage = Stage::fresh();
-        let mut terminal = run(&stage, &["preflight"], &[]);
+        let mut terminal = run(&stage, &["create-role"], &[]);
         terminal.wait_for("Create it now?");
         terminal.press(keys);
         let (code, shown, _) = terminal.end();
-        assert_eq!(code, 1, "{shown}");
-        assert_eq!(stage.writes(), [""; 0]);
-        let mut terminal = run(&stage, &["create-role"], &[]);
+        (code, stage.writes(), shown)
+    };
+    for keys in NOT_CONSENT {
+        let (code, writes, shown) = asked(keys);
+        assert_eq!((code, writes.len()), (1, 0), "{keys:?}: {shown}");
+        assert!(shown.contains("Nothing was created"), "{keys:?}: {shown}");
+    }
+    for keys in ["y\r", "Y\r", "yes\r", "YES\r", "Yes\r", " y \r", "n\u{7f}y\r"] {
+        let (code, writes, shown) = asked(keys);
+        assert_eq!((code, writes.len()), (0, 1), "{keys:?}: {shown}");
+    }
+}
+
+#[test]
+fn preflight_asks_in_the_same_way() {
+    for keys in ["\r", "no way\r"] {
+        let stage = Stage::fresh();
+        let mut terminal = run(&stage, &["preflight"], &[]);
         terminal.wait_for("Create it now?");
         terminal.press(keys);
         let (code, shown, _) = terminal.end();
@@ -64,34 +100,75 @@ fn no_and_return_leave_everything_as_it_is() {
 }
 
 #[test]
-fn ctrl_c_in_the_question_is_130_and_shows_the_cursor_again() {
-    let stage = Stage::fresh();
-    let mut terminal = run(&stage, &["create-role"], &[]);
-    terminal.wait_for("Create it now?");
-    terminal.press("\u{3}");
-    let (code, shown, raw) = terminal.end();
-    assert_eq!(code, 130, "{shown}");
-    assert_eq!(stage.writes(), [""; 0]);
-    let text = String::from_utf8_lossy(&raw).into_owned();
-    let (hidden, visible) = (text.rfind("\u{1b}[?25l"), text.rfind("\u{1b}[?25h"));
-    assert!(hidden.is_none() || visible > hidden, "{text:?}");
+fn what_was_typed_before_the_question_does_not_answer_it() {
+    for ahead in ["y\r", "kubectl get pods -o yaml\ry\r", "y"] {
+        let stage = Stage::fresh();
+        let mut terminal = Terminal::run_after_typing(&stage.command(&["create-role"]), ahead);
+        terminal.wait_for("Create it now?");
+        terminal.press("\r");
+        let (code, shown, _) = terminal.end();
+        assert_eq!(code, 1, "{ahead:?}: {shown}");
+        assert_eq!(stage.writes(), [""; 0], "{ahead:?}");
+    }
 }
 
 #[test]
-fn a_signal_from_outside_ends_the_question_and_puts_the_terminal_back() {
+fn nothing_is_asked_about_a_report_that_nobody_has_seen() {
     let stage = Stage::fresh();
-    let mut terminal = run(&stage, &["create-role"], &[]);
-    terminal.wait_for("Create it now?");
-    let pid = terminal.pid().to_string();
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &pid])
-        .status()
-        .expect("kill");
-    assert!(killed.success());
-    let (code, shown, raw) = terminal.end();
-    assert_eq!(code, 130, "{shown}");
-    assert!(String::from_utf8_lossy(&raw).contains("\u{1b}[?25h"));
+    // At a terminal, and the report goes elsewhere: into a pipe, into a file, or as a document for a program.
+    for line in [
+        "preflight | cat > seen",
+        "preflight -o json | cat > seen",
+        "preflight > seen",
+        "preflight -o json",
+    ] {
+        let mut command = stage.command(&[]);
+        let script = format!(
+            "{} {line}; echo \"end ${{PIPESTATUS[0]}}\"",
+            crate::support::program::BINARY
+        );
+        command = {
+            let mut shell = std::process::Command::new("bash");
+            shell.env_clear();
+            for (name, value) in command.get_envs() {
+                if let Some(value) = value {
+                    shell.env(name, value);
+                }
+            }
+            shell.current_dir(stage.home.path()).args(["-c", &script]);
+            shell
+        };
+        let (_, shown, _) = Terminal::run(&command).end();
+        assert!(shown.contains("end 1"), "{line}: {shown}");
+        assert!(!shown.contains("Create it now?"), "{line}: {shown}");
+    }
     assert_eq!(stage.writes(), [""; 0]);
+}
+
+#[test]
+fn a_signal_in_the_question_leaves_the_terminal_as_it_was() {
+    for (signal, code) in [
+        (None, 130),
+        (Some("INT"), 130),
+        (Some("TERM"), 143),
+        (Some("HUP"), 1),
+    ] {
+        let stage = Stage::fresh();
+        let mut terminal = run(&stage, &["create-role"], &[]);
+        terminal.wait_for("Create it now?");
+        match signal {
+            None => terminal.press("\u{3}"),
+            Some(name) => terminal.signal(name),
+        }
+        // The testbed's terminal says 1 for a process that a signal ended.
+        assert_eq!(terminal.wait(), code, "{signal:?}: {}", terminal.shown());
+        assert!(terminal.is_as_it_was(), "{signal:?}");
+        assert_eq!(stage.writes(), [""; 0]);
+        let (_, _, raw) = terminal.end();
+        let text = String::from_utf8_lossy(&raw).into_owned();
+        let (hidden, visible) = (text.rfind("\u{1b}[?25l"), text.rfind("\u{1b}[?25h"));
+        assert!(hidden.is_none() || visible > hidden, "{text:?}");
+    }
 }
 
 #[test]

@@ -169,9 +169,13 @@ for block in [hcl2.loads(sys.stdin.read())]:
 ";
     let python = Testbed::require(&["python-hcl2"]).map(|bed| bed.path("python-hcl2").to_owned());
     let terraform = Command::new("terraform").arg("version").output().is_ok();
-    for mode in MODES {
-        let text =
-            std::fs::read_to_string(example(&format!("workspace-template.{mode}.yaml"))).expect("there");
+    let examples = MODES.map(|mode| {
+        let text = std::fs::read_to_string(example(&format!("workspace-template.{mode}.yaml")));
+        (mode, text.expect("there"))
+    });
+    // Each module of a file keeps what it is for.
+    let several = ("several", patched_by_purpose());
+    for (mode, text) in examples.into_iter().chain([several]) {
         for module in modules(&text) {
             if let Some(python) = &python {
                 let parsed = piped(Command::new(python).args(["-c", READ]), &module);
@@ -186,6 +190,12 @@ for block in [hcl2.loads(sys.stdin.read())]:
                         "{mode}: the NodePool waits"
                     );
                 }
+                // None creates the role unasked.
+                assert_eq!(
+                    parsed.contains("var.create_spot_service_linked_role ? 1 : 0"),
+                    module.contains("resource \"aws_iam_service_linked_role\""),
+                    "{mode}"
+                );
                 assert_eq!(
                     parsed.contains("\"aws_service_name\""),
                     module.contains("resource \"aws_iam_service_linked_role\""),
@@ -206,6 +216,67 @@ for block in [hcl2.loads(sys.stdin.read())]:
             }
         }
     }
+}
+
+/// A template that sets up Karpenter for NodePools elsewhere, and one for the role alone, patched without --mode.
+fn patched_by_purpose() -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("two.yaml");
+    let template = |name: &str, module: &str| {
+        let lines: String = module.lines().map(|line| format!("          {line}\n")).collect();
+        format!(
+            "apiVersion: infrastructure.cluster.x-k8s.io/v1beta1\nkind: WorkspaceTemplate\nmetadata:\n  name: {name}\nspec:\n  \
+             template:\n    spec:\n      forProvider:\n        source: Inline\n        module: |\n{lines}"
+        )
+    };
+    let karpenter =
+        "module \"karpenter\" {\n  source = \"terraform-aws-modules/eks/aws//modules/karpenter\"\n}\n";
+    let role = "resource \"aws_iam_service_linked_role\" \"spot\" {\n  aws_service_name = \"spot.amazonaws.com\"\n}\n";
+    let text = format!("{}---\n{}", template("eks", karpenter), template("role", role));
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("a name");
+    let out = run(&["template", "patch", "--in-place", "--yes", file]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    assert_eq!(json(&["template", "check", file]).0, 0);
+    std::fs::read_to_string(file).expect("there")
+}
+
+#[test]
+fn a_folder_is_read_with_its_yaml() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("written");
+    let folder = dir.path().to_str().expect("a name");
+    put(
+        "main.tf",
+        "module \"karpenter\" {\n  source = \"terraform-aws-modules/eks/aws//modules/karpenter\"\n}\n",
+    );
+    // Not about NodePools: whatever it is, it is passed over.
+    put("values.yaml", "replicas: 2\n");
+    put("broken.yaml", "a: [1\nb: }\n");
+    let (code, report) = json(&["template", "check", folder]);
+    assert_eq!((code, &report["verdict"]), (3, &Value::from("undecided")));
+    put(
+        "pools.yaml",
+        "apiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: {name: default}\n",
+    );
+    let (code, report) = json(&["template", "check", folder]);
+    assert_eq!((code, &report["verdict"]), (1, &Value::from("not-ready")));
+    let fix = report["findings"][0]["fix"]["commands"][0]
+        .as_str()
+        .expect("a command");
+    let words: Vec<&str> = fix.split(' ').skip(2).chain(["--yes"]).collect();
+    let out = run(&words);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    assert_eq!(json(&["template", "check", folder]).0, 0);
+    // One that cannot be read and is about them stops the check, with its line and what to do.
+    put("pools.yaml", "kind: NodePool\n{{ if .x }}\na: b\n");
+    let out = run(&["template", "check", folder]);
+    assert_eq!(out.status.code(), Some(2));
+    let said = stderr(&out);
+    assert!(
+        said.contains("pools.yaml:2:") && said.contains("helm template"),
+        "{said}"
+    );
 }
 
 /// Every `module` of a YAML stream, as a YAML parser gives it.

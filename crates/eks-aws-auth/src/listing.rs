@@ -1,10 +1,10 @@
 //! Every principal that a cluster maps, or seems to.
 
-use super::decide::{Cluster, Existence, Source, stale};
-use super::document::{Mapping, Mistake, Problem};
-use super::entries::AssociatedPolicy;
-use super::gostr;
-use super::principal::without_path;
+use crate::decide::{Cluster, Existence, Source, stale};
+use crate::document::{Mapping, Mistake, Problem};
+use crate::entries::AssociatedPolicy;
+use crate::gostr;
+use crate::principal::without_path;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -115,6 +115,7 @@ pub fn list_all(cluster: &Cluster<'_>, existence: impl Fn(&str) -> Existence) ->
                         | Mistake::SsoRolePath
                         | Mistake::NotARole
                         | Mistake::NotAnArn
+                        | Mistake::Unsubstituted
                         | Mistake::StrayCharacters
                         | Mistake::Wildcard
                         | Mistake::Sso
@@ -196,7 +197,7 @@ pub fn list_all(cluster: &Cluster<'_>, existence: impl Fn(&str) -> Existence) ->
         } else {
             State::Ignored
         };
-        let key = super::document::MapKey::MapAccounts;
+        let key = crate::document::MapKey::MapAccounts;
         listed.push(Listed {
             principal: account.account.clone(),
             source: Source::line(

@@ -1,4 +1,4 @@
-//! The caller: what an ARN says about who asks, in the authenticator's eyes.
+//! The caller, as the authenticator reads it from an ARN.
 //!
 //! Rules: `pkg/arn/arn.go` (`Canonicalize`), `pkg/endpoints/partitions.go` and `pkg/token/token.go`
 //! (`getIdentityFromSTSResponse`) of kubernetes-sigs/aws-iam-authenticator.
@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 /// The partitions that the authenticator knows.
-pub const PARTITIONS: [&str; 8] = [
+pub(crate) const PARTITIONS: [&str; 8] = [
     "aws",
     "aws-cn",
     "aws-us-gov",
@@ -23,7 +23,7 @@ pub enum IdentityError {
     /// Not of the form `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`.
     #[error("{0:?} is not an ARN (arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE)")]
     NotAnArn(String),
-    /// A partition that is not in [`PARTITIONS`].
+    /// A partition that the authenticator does not know.
     #[error("partition {0:?} is not recognized by the authenticator")]
     UnknownPartition(String),
     /// `assumed-role/ROLE` without the session.
@@ -33,7 +33,7 @@ pub enum IdentityError {
     #[error("the session name {0:?} contains a colon, which no role session name can")]
     MalformedSession(String),
     /// An sts or iam resource that cannot call.
-    #[error("{resource:?} is nobody who could call: {service} identities are {expected}")]
+    #[error("{resource:?} is not an identity: {service} identities are {expected}")]
     UnknownResource {
         /// `sts` or `iam`.
         service: String,
@@ -43,55 +43,52 @@ pub enum IdentityError {
         expected: &'static str,
     },
     /// An ARN of some other service.
-    #[error("{0:?} is not a service of identities (iam or sts)")]
+    #[error("{0:?} is not a service with identities (iam or sts)")]
     UnknownService(String),
 }
 
-/// An ARN in its six parts.
+/// An ARN in its six parts, the region left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arn {
-    /// `aws`, `aws-cn`, ...
-    pub partition: String,
-    /// `iam`, `sts`, ...
-    pub service: String,
-    /// Empty for IAM.
-    pub region: String,
-    /// The account, 12 digits if it is one.
-    pub account: String,
+pub(crate) struct Arn {
+    pub(crate) partition: String,
+    pub(crate) service: String,
+    /// 12 digits if it is an account.
+    pub(crate) account: String,
     /// Everything after the fifth colon.
-    pub resource: String,
+    pub(crate) resource: String,
 }
 
 impl Arn {
     /// Splits an ARN as the AWS SDKs do: only the prefix and the number of parts are checked.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
         if parts.next() != Some("arn") {
             return None;
         }
         let mut next = || parts.next().map(str::to_owned);
+        let (partition, service) = (next()?, next()?);
+        let _region = next()?;
         Some(Self {
-            partition: next()?,
-            service: next()?,
-            region: next()?,
+            partition,
+            service,
             account: next()?,
             resource: next()?,
         })
     }
 
     /// The last part of the resource: the name without its path.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.resource.rsplit('/').next().unwrap_or_default()
     }
 
     /// The path of an IAM role or user between its kind and its name (`team/` in `role/team/Dev`), empty if it has none.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         let rest = self.resource.split_once('/').map_or("", |(_, rest)| rest);
         rest.rfind('/').map_or("", |at| &rest[..=at])
     }
 
     /// The kind of the resource: `role`, `user`, `assumed-role`, `instance-profile`, `root`, ...
-    pub fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         self.resource.split('/').next().unwrap_or_default()
     }
 }
@@ -133,6 +130,9 @@ pub struct Caller {
     pub private_dns_name: Option<String>,
     /// The unique id behind the name (`AROA...`, `AIDA...`), which access entries are matched by.
     pub principal_id: Option<String>,
+    /// The role's full ARN, where it is known whether it has a path: an access entry is for one role, path included, and
+    /// a session's ARN has lost the path.
+    pub role_arn: Option<String>,
 }
 
 impl Caller {
@@ -184,14 +184,15 @@ impl Caller {
             access_key_id: None,
             private_dns_name: None,
             principal_id: None,
+            role_arn: None,
         })
     }
 
-    /// A session of a role, from the role's own ARN. Its path is left out, as STS leaves it out of a session's ARN. A
-    /// session of `None` stands for any.
+    /// A session of a role, from the role's own ARN. The session's ARN has no path, as STS leaves it out; a path that is
+    /// given is kept beside it, for access entries. A session of `None` stands for any.
     ///
     /// # Errors
-    /// [`IdentityError`] where the ARN is no role's.
+    /// [`IdentityError`] where the ARN is not a role's.
     pub fn of_role(role_arn: &str, session: Option<&str>) -> Result<Self, IdentityError> {
         let mut caller = Self::parse(role_arn)?;
         let arn = Arn::parse(role_arn).ok_or_else(|| IdentityError::NotAnArn(role_arn.to_owned()))?;
@@ -203,6 +204,9 @@ impl Caller {
             });
         }
         caller.canonical_arn = format!("arn:{}:iam::{}:role/{}", arn.partition, arn.account, arn.name());
+        if !arn.path().is_empty() {
+            caller.role_arn = Some(role_arn.to_owned());
+        }
         if let Some(session) = session {
             caller.arn = format!(
                 "arn:{}:sts::{}:assumed-role/{}/{session}",
@@ -230,6 +234,13 @@ impl Caller {
         self
     }
 
+    /// The same caller with its role's ARN as IAM has it: with its path, or certainly without one.
+    #[must_use]
+    pub fn with_role_arn(mut self, arn: &str) -> Self {
+        self.role_arn = Some(arn.to_owned());
+        self
+    }
+
     /// The same caller with its unique id. A session's id (`AROA...:SESSION`) is cut to the role's.
     #[must_use]
     pub fn with_principal_id(mut self, id: Option<String>) -> Self {
@@ -244,7 +255,7 @@ impl Caller {
 }
 
 /// A role's ARN without its path, as the authenticator strips it for access entries. Other ARNs stay as they are.
-pub(super) fn without_path(arn: &str) -> String {
+pub(crate) fn without_path(arn: &str) -> String {
     match Arn::parse(arn) {
         Some(parsed) if parsed.kind() == "role" && parsed.resource.matches('/').count() > 1 => {
             format!(

@@ -1,23 +1,23 @@
 //! The placeholders of usernames and groups (`pkg/server/server.go`, `renderTemplate`): exact text, replaced one after
 //! the other.
 
-use super::principal::Caller;
+use crate::principal::Caller;
 
 const EC2_PRIVATE_DNS_NAME: &str = "{{EC2PrivateDNSName}}";
 
 /// A rendered text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rendered {
-    pub(super) text: String,
+pub(crate) struct Rendered {
+    pub(crate) text: String,
     /// Placeholders that stayed because the fact they stand for is not known here.
-    pub(super) open: Vec<&'static str>,
+    pub(crate) open: Vec<&'static str>,
 }
 
 /// Renders a template for a caller.
 ///
 /// # Errors
 /// Why the caller is denied: the template asks for an instance, and the session is not one's.
-pub(super) fn render(template: &str, caller: &Caller) -> Result<Rendered, String> {
+pub(crate) fn render(template: &str, caller: &Caller) -> Result<Rendered, String> {
     let mut text = template.to_owned();
     let mut open = Vec::new();
     if text.contains(EC2_PRIVATE_DNS_NAME)
@@ -50,7 +50,7 @@ pub(super) fn render(template: &str, caller: &Caller) -> Result<Rendered, String
 }
 
 /// `^i-(\w{8}|\w{17})$`
-pub(super) fn is_instance_id(session: &str) -> bool {
+pub(crate) fn is_instance_id(session: &str) -> bool {
     session.strip_prefix("i-").is_some_and(|id| {
         matches!(id.len(), 8 | 17) && id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
     })

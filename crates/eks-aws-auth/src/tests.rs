@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/KarpenterNode";
-const NAMES: ClusterNames<'_> = ClusterNames {
-    cluster: "demo",
-    region: "eu-west-1",
-    account: "111122223333",
-    partition: "aws",
-};
+fn decide_arn(cluster: &Cluster<'_>, arn: &str) -> Decision {
+    match Caller::parse(arn) {
+        Ok(caller) => decide(cluster, &caller, Existence::Unknown),
+        Err(error) => Decision::refused(arn, &error),
+    }
+}
 
 fn roles(text: &str) -> AwsAuth {
     AwsAuth::parse(&BTreeMap::from([("mapRoles".to_owned(), text.to_owned())]))
@@ -113,7 +113,7 @@ fn users_that_differ_in_case_alone_are_chance() {
         .map(|way| way.username.as_deref().unwrap())
         .collect();
     assert_eq!(usernames, ["one", "two"]);
-    // The same by both is no matter of chance.
+    // The same by both does not depend on chance.
     let aws_auth = users(
         "- userarn: arn:aws:iam::111122223333:user/Al\n  username: one\n- userarn: arn:aws:iam::111122223333:user/al\n  username: one\n",
     );
@@ -249,6 +249,19 @@ fn of_entries_that_differ_in_the_path_one_counts() {
             .collect::<Vec<_>>(),
         [PassedOverBecause::Stale, PassedOverBecause::Stale]
     );
+    // A session of a role whose path is known is decided the same way.
+    let session = Caller::of_role("arn:aws:iam::111122223333:role/ops/Dev", Some("s")).unwrap();
+    assert_eq!(
+        decide(&cluster, &session, Existence::Unknown).username.as_deref(),
+        Some("o")
+    );
+    let without = Caller::of_role("arn:aws:iam::111122223333:role/Dev", Some("s"))
+        .unwrap()
+        .with_role_arn("arn:aws:iam::111122223333:role/Dev");
+    assert_eq!(
+        decide(&cluster, &without, Existence::Unknown).outcome,
+        Outcome::NotMapped
+    );
     // A session's ARN has no path: either may be meant, and only IAM knows which of the two exists.
     let session = decide_arn(&cluster, "arn:aws:sts::111122223333:assumed-role/Dev/s");
     assert_eq!(session.outcome, Outcome::Ambiguous);
@@ -299,318 +312,6 @@ fn what_could_not_be_read_is_said() {
     };
     let decision = decide_arn(&unread, "arn:aws:sts::111122223333:assumed-role/KarpenterNode/s");
     assert_eq!((decision.outcome, decision.caveats.len()), (Outcome::Mapped, 1));
-    let verdict = judge_node_role(&unread, NAMES, &NodeRole::new(ROLE, NodeKind::Linux));
-    assert_eq!(
-        (verdict.standing, verdict.faults.as_slice()),
-        (Standing::Unknown, &[NodeFault::NotReadable][..])
-    );
-    assert_eq!(verdict.remedy, None);
-}
-
-#[test]
-fn node_roles_are_judged() {
-    let dns = "system:node:{{EC2PrivateDNSName}}";
-    let both = ["system:bootstrappers", "system:nodes"];
-    let linux = NodeKind::Linux;
-    for (name, text, kind, standing, fault) in [
-        ("good", node_entry(ROLE, dns, &both), linux, Standing::Well, None),
-        (
-            "windows",
-            node_entry(ROLE, dns, &both),
-            NodeKind::Windows,
-            Standing::Broken,
-            Some("missingGroups"),
-        ),
-        (
-            "windows with its group",
-            node_entry(
-                ROLE,
-                dns,
-                &["eks:kube-proxy-windows", "system:bootstrappers", "system:nodes"],
-            ),
-            NodeKind::Windows,
-            Standing::Well,
-            None,
-        ),
-        (
-            "no nodes group",
-            node_entry(ROLE, dns, &["system:bootstrappers"]),
-            linux,
-            Standing::Broken,
-            Some("missingGroups"),
-        ),
-        (
-            "no bootstrappers",
-            node_entry(ROLE, dns, &["system:nodes"]),
-            linux,
-            Standing::Flawed,
-            Some("missingGroups"),
-        ),
-        (
-            "session name",
-            node_entry(ROLE, "system:node:{{SessionName}}", &both),
-            linux,
-            Standing::Broken,
-            Some("wrongUsername"),
-        ),
-        (
-            "blanks",
-            node_entry(ROLE, "system:node:{{ EC2PrivateDNSName }}", &both),
-            linux,
-            Standing::Broken,
-            Some("wrongUsername"),
-        ),
-        (
-            "with its path",
-            node_entry("arn:aws:iam::111122223333:role/x/KarpenterNode", dns, &both),
-            linux,
-            Standing::Broken,
-            Some("notMapped"),
-        ),
-        (
-            "a tab",
-            "- rolearn: x\n\tusername: y\n".to_owned(),
-            linux,
-            Standing::Broken,
-            Some("lost"),
-        ),
-        (
-            "nothing",
-            String::new(),
-            linux,
-            Standing::Broken,
-            Some("notMapped"),
-        ),
-        (
-            "masters",
-            node_entry(
-                ROLE,
-                dns,
-                &["system:bootstrappers", "system:nodes", "system:masters"],
-            ),
-            linux,
-            Standing::Flawed,
-            Some("masters"),
-        ),
-        (
-            "fargate",
-            node_entry(
-                ROLE,
-                "system:node:{{SessionName}}",
-                &["system:bootstrappers", "system:nodes", "system:node-proxier"],
-            ),
-            NodeKind::Fargate,
-            Standing::Well,
-            None,
-        ),
-        (
-            "fargate as ec2",
-            node_entry(ROLE, dns, &both),
-            NodeKind::Fargate,
-            Standing::Broken,
-            Some("denied"),
-        ),
-    ] {
-        let aws_auth = roles(&text);
-        let verdict = judge_node_role(&config_map(&aws_auth), NAMES, &NodeRole::new(ROLE, kind));
-        assert_eq!(verdict.standing, standing, "{name}: {verdict:#?}");
-        let first = verdict
-            .faults
-            .first()
-            .map(|fault| serde_json::to_value(fault).unwrap()["fault"].clone());
-        assert_eq!(
-            first.as_ref().and_then(|fault| fault.as_str()),
-            fault,
-            "{name}: {verdict:#?}"
-        );
-        assert_eq!(verdict.remedy.is_none(), standing == Standing::Well, "{name}");
-        assert!(!verdict.message.is_empty(), "{name}");
-    }
-}
-
-#[test]
-fn node_entries_are_judged_by_their_type() {
-    let aws_auth = roles(&node_entry(
-        ROLE,
-        "system:node:{{EC2PrivateDNSName}}",
-        &["system:bootstrappers", "system:nodes"],
-    ));
-    let standard = "arn:aws:sts::111122223333:assumed-role/KarpenterNode/{{SessionName}}";
-    let node = "system:node:{{EC2PrivateDNSName}}";
-    for (kind, username, standing) in [
-        (EntryType::Ec2Linux, node, Standing::Well),
-        (EntryType::Ec2Windows, node, Standing::Flawed),
-        (EntryType::Standard, standard, Standing::Broken),
-        (
-            EntryType::FargateLinux,
-            "system:node:{{SessionName}}",
-            Standing::Broken,
-        ),
-    ] {
-        let entries = [AccessEntry::new(ROLE, kind.clone(), username, &["system:nodes"])];
-        let cluster = cluster(AuthenticationMode::ApiAndConfigMap, &aws_auth, &entries);
-        let verdict = judge_node_role(&cluster, NAMES, &NodeRole::new(ROLE, NodeKind::Linux));
-        assert_eq!(verdict.standing, standing, "{kind:?}: {verdict:#?}");
-        if standing == Standing::Broken {
-            assert!(
-                verdict
-                    .faults
-                    .contains(&NodeFault::HidesAwsAuth { line: Some(1) }),
-                "{verdict:#?}"
-            );
-            let commands = verdict.remedy.unwrap().commands;
-            assert_eq!(commands.len(), 2, "{commands:?}");
-            assert!(
-                commands[0].contains("delete-access-entry") && commands[1].contains("--type EC2_LINUX"),
-                "{commands:?}"
-            );
-        }
-    }
-}
-
-#[test]
-fn what_is_around_a_node_role_is_told_apart() {
-    let text = node_entry(
-        ROLE,
-        "system:node:{{EC2PrivateDNSName}}",
-        &["system:bootstrappers", "system:nodes"],
-    );
-    let aws_auth = roles(&text);
-    let groups = ["blue".to_owned()];
-    let good = NodeRole::new(ROLE, NodeKind::Linux);
-    let judge =
-        |names: ClusterNames<'_>, role: &NodeRole<'_>| judge_node_role(&config_map(&aws_auth), names, role);
-    let shared = judge(
-        NAMES,
-        &NodeRole {
-            node_groups: &groups,
-            ..good.clone()
-        },
-    );
-    assert_eq!(shared.standing, Standing::Flawed);
-    assert_eq!(
-        shared.faults,
-        [NodeFault::SharedWithNodeGroup {
-            node_groups: groups.to_vec()
-        }]
-    );
-    let other = "arn:aws:iam::111122223333:role/Other";
-    let profile = judge(
-        NAMES,
-        &NodeRole {
-            named: Some(NamedRole {
-                arn: other,
-                profile: "demo_1",
-            }),
-            ..good.clone()
-        },
-    );
-    assert_eq!(
-        profile.faults,
-        [NodeFault::OtherProfileRole {
-            named: other.to_owned(),
-            profile: "demo_1".to_owned()
-        }]
-    );
-    assert_eq!(profile.standing, Standing::Flawed, "the profile's role is mapped");
-    let partition = judge(
-        ClusterNames {
-            partition: "aws-cn",
-            ..NAMES
-        },
-        &good,
-    );
-    assert!(matches!(partition.faults[0], NodeFault::OtherPartition { .. }));
-    let account = judge(
-        ClusterNames {
-            account: "444455556666",
-            ..NAMES
-        },
-        &good,
-    );
-    assert!(matches!(account.faults[0], NodeFault::OtherAccount { .. }));
-    let deleted = judge(
-        NAMES,
-        &NodeRole {
-            existence: Existence::Deleted,
-            ..good.clone()
-        },
-    );
-    assert_eq!(
-        (deleted.standing, &deleted.faults[..]),
-        (Standing::Broken, &[NodeFault::RoleDeleted][..])
-    );
-    assert_eq!(
-        (
-            deleted.mapping.as_ref(),
-            deleted.currency.standing,
-            deleted.is_named_somewhere()
-        ),
-        (None, Standing::Broken, true)
-    );
-    let user = judge(
-        NAMES,
-        &NodeRole::new("arn:aws:iam::111122223333:user/a", NodeKind::Linux),
-    );
-    assert_eq!(user.faults, [NodeFault::NotARole]);
-}
-
-#[test]
-fn remedies_follow_the_mode() {
-    let arn = "arn:aws:iam::111122223333:role/team/KarpenterNode";
-    let config_map = mapping_remedy(
-        AuthenticationMode::ConfigMap,
-        NAMES,
-        arn,
-        Want::Node(NodeKind::Windows),
-    );
-    insta::assert_snapshot!(config_map.aws_auth_entry.clone().unwrap(), @r#"
-    - rolearn: arn:aws:iam::111122223333:role/KarpenterNode
-      username: "system:node:{{EC2PrivateDNSName}}"
-      groups:
-        - eks:kube-proxy-windows
-        - system:bootstrappers
-        - system:nodes
-    "#);
-    insta::assert_snapshot!(config_map.commands.join("\n"), @"eksctl create iamidentitymapping --region eu-west-1 --cluster demo --arn arn:aws:iam::111122223333:role/KarpenterNode --username 'system:node:{{EC2PrivateDNSName}}' --group eks:kube-proxy-windows --group system:bootstrappers --group system:nodes");
-    let api = mapping_remedy(AuthenticationMode::Api, NAMES, arn, Want::Node(NodeKind::Linux));
-    assert_eq!(api.aws_auth_entry, None);
-    insta::assert_snapshot!(api.commands.join("\n"), @"aws eks create-access-entry --region eu-west-1 --cluster-name demo --principal-arn arn:aws:iam::111122223333:role/team/KarpenterNode --type EC2_LINUX");
-    // The entry can be pasted: it is read, and maps the role.
-    let aws_auth = roles(&config_map.aws_auth_entry.unwrap());
-    assert!(aws_auth.problems.is_empty(), "{:?}", aws_auth.problems);
-    let verdict = judge_node_role(
-        &Cluster {
-            mode: AuthenticationMode::ConfigMap,
-            aws_auth: Some(&aws_auth),
-            entries: None,
-            settings: Settings::default(),
-        },
-        NAMES,
-        &NodeRole::new(arn, NodeKind::Windows),
-    );
-    assert_eq!(verdict.standing, Standing::Well, "{verdict:#?}");
-}
-
-#[test]
-fn a_hostile_name_stays_one_word_in_commands() {
-    let names = ClusterNames {
-        cluster: "x; rm -rf ~",
-        region: "a'b",
-        ..NAMES
-    };
-    let remedy = mapping_remedy(
-        AuthenticationMode::Api,
-        names,
-        "arn:aws:iam::1:user/$(id)",
-        Want::Admin,
-    );
-    assert!(
-        remedy.commands[0].contains(
-            r"--region 'a'\''b' --cluster-name 'x; rm -rf ~' --principal-arn 'arn:aws:iam::1:user/$(id)'"
-        ),
-        "{remedy:?}"
-    );
 }
 
 #[test]
@@ -770,7 +471,7 @@ fn manifests_are_read_in_every_form() {
         .lines()
         .map(|line| format!("  {line}\n"))
         .collect();
-    let json = serde_json::json!({"kind": "List", "items": [{"kind": "Secret"}, {"kind": "ConfigMap",
+    let json = serde_json::json!({"kind": "List", "items": [{"kind": "Secret"}, {"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "aws-auth", "namespace": "kube-system"},
         "data": {"mapRoles": "- rolearn: arn:aws:iam::111122223333:role/Dev\n  username: u\n"}}]});
     for (name, text, file_line) in [
@@ -806,25 +507,143 @@ fn manifests_are_read_in_every_form() {
 }
 
 #[test]
-fn manifests_that_the_api_server_refuses_are_told() {
-    for text in [
-        "kind: ConfigMap\nmetadata: {name: aws-auth}\ndata:\n  mapRoles:\n  - rolearn: x\n",
-        "mapRoles:\n- rolearn: x\n",
-        "mapAccounts: 111122223333\n",
-        "{\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"aws-auth\"},\"data\":{\"mapRoles\":[]}}",
-        "kind: ConfigMap\nmetadata: {name: aws-auth}\ndata: [1]\n",
-    ] {
-        let manifest = manifest(text).unwrap();
-        assert!(manifest.is_rejected(), "{text}: {manifest:?}");
+fn manifests_that_the_api_server_refuses_are_named() {
+    let head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: aws-auth, namespace: kube-system}\n";
+    let rows = [
+        (
+            "mapRoles:\n- rolearn: x\n".to_owned(),
+            "\"mapRoles\" is a list where a text is needed (data values must be strings)",
+        ),
+        (
+            "mapAccounts: 111122223333\n".to_owned(),
+            "\"mapAccounts\" is a number where a text is needed (data values must be strings)",
+        ),
+        (
+            format!("{head}data: [1]\n"),
+            "data is a list where a map is needed",
+        ),
+        (
+            format!("{head}data: {{map Roles: x}}\n"),
+            "\"map Roles\" cannot be a key of a ConfigMap: letters, digits, '-', '_' and '.' can",
+        ),
+        (
+            format!("{head}immutable: \"true\"\n"),
+            "immutable is a text where true or false is needed",
+        ),
+        (
+            format!("{head}binaryData: {{a: 'no base64!'}}\n"),
+            "\"a\" in binaryData is not base64",
+        ),
+        (
+            format!("{head}binaryData: [a]\n"),
+            "binaryData is a list where a map is needed",
+        ),
+        (
+            format!("{head}data: {{a: x}}\nbinaryData: {{a: eA==}}\n"),
+            "\"a\" is in data and in binaryData",
+        ),
+        (
+            head.replace("ConfigMap", "configmap"),
+            "kind is \"configmap\", and case matters",
+        ),
+        (head.replace("kind: ConfigMap", "data: {}"), "kind is missing"),
+        (
+            head.replace("kind: ConfigMap", "kind: 1\ndata: {}"),
+            "kind is a number where a text is needed",
+        ),
+        (head.replace("apiVersion: v1\n", ""), "apiVersion is missing"),
+        (
+            head.replace("v1", "v2"),
+            "there is no ConfigMap in apiVersion \"v2\"",
+        ),
+        (
+            head.replace("v1", "1"),
+            "apiVersion is a number where a text is needed",
+        ),
+        (
+            head.replace("{name: aws-auth, namespace: kube-system}", "aws-auth"),
+            "metadata is a text where a map is needed",
+        ),
+        (head.replace("name: aws-auth, ", ""), "metadata.name is missing"),
+        (
+            head.replace("aws-auth", "123"),
+            "metadata.name is a number where a text is needed",
+        ),
+        (
+            head.replace("kube-system", "[a]"),
+            "metadata.namespace is a list where a text is needed",
+        ),
+        (
+            head.replace("namespace: kube-system", "labels: {a: 1}"),
+            "metadata.labels: \"a\" is a number where a text is needed",
+        ),
+        (
+            head.replace("namespace: kube-system", "annotations: {a: true}"),
+            "metadata.annotations: \"a\" is true or false where a text is needed",
+        ),
+        (
+            head.replace("namespace: kube-system", "finalizers: a"),
+            "metadata.finalizers is a text where a list is needed",
+        ),
+    ];
+    for (text, why) in rows {
+        let manifest = manifest(&text).unwrap();
+        let rejected = manifest.rejected().map(|problem| problem.message.as_str());
+        assert_eq!(
+            rejected,
+            Some(format!("ConfigMap rejected: {why}").as_str()),
+            "{text}"
+        );
     }
-    // Karpenter's troubleshooting page had this one.
-    let beside =
-        manifest("kind: ConfigMap\nmetadata: {name: aws-auth}\ndata:\nmapRoles: |\n  - rolearn: x\n")
-            .unwrap();
-    assert!(!beside.is_rejected() && beside.data.is_empty());
-    assert_eq!(beside.problems[0].severity, Severity::Warning);
-    let elsewhere = manifest("kind: ConfigMap\nmetadata: {name: aws-auth, namespace: default}\n").unwrap();
-    assert_eq!(elsewhere.problems.len(), 1);
+    // Taken, and still not what is meant. Karpenter's troubleshooting page had the first one.
+    for text in [
+        format!("{head}data:\nmapRoles: |\n  - rolearn: x\n"),
+        head.replace("kube-system", "default"),
+        format!("{head}immutable: true\n"),
+        format!("{head}binaryData: {{mapRoles: eA==}}\n"),
+    ] {
+        let manifest = manifest(&text).unwrap();
+        assert!(
+            manifest.rejected().is_none() && manifest.data.is_empty(),
+            "{text}: {manifest:?}"
+        );
+        assert_eq!(manifest.problems.len(), 1, "{text}: {manifest:?}");
+    }
+}
+
+#[test]
+fn the_template_of_a_cdk_stack_is_a_manifest() {
+    let objects = serde_json::json!([{"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "aws-auth", "namespace": "kube-system", "labels": {"aws.cdk.eks/prune-c8": ""}},
+        "data": {"mapRoles": serde_json::json!([
+            {"rolearn": "NODE", "username": "system:node:{{EC2PrivateDNSName}}", "groups": ["system:bootstrappers", "system:nodes"]},
+            {"rolearn": "arn:PARTITION:iam::111122223333:role/Dev", "username": "dev", "groups": []}]).to_string()}}])
+    .to_string();
+    let (before, after) = objects.split_once("NODE").unwrap();
+    let (middle, after) = after.split_once("PARTITION").unwrap();
+    let parts = serde_json::json!([before, {"Fn::GetAtt": ["NodeRole", "Arn"]}, middle, {"Ref": "AWS::Partition"}, after]);
+    let stack = serde_json::json!({"Resources": {"Other": {"Type": "AWS::IAM::Role"}, "ClusterAwsAuth": {
+        "Type": "Custom::AWSCDK-EKS-KubernetesResource", "Properties": {"Manifest": {"Fn::Join": ["", parts]}}}}});
+    for text in [
+        serde_json::to_string_pretty(&stack).unwrap(),
+        serde_yaml::to_string(&stack).unwrap(),
+    ] {
+        let manifest = manifest(&text).unwrap();
+        assert!(manifest.problems.is_empty(), "{manifest:?}");
+        assert_eq!(manifest.references.iter().collect::<Vec<_>>(), ["NodeRole.Arn"]);
+        let aws_auth = AwsAuth::parse(&manifest.data);
+        let arns: Vec<&str> = aws_auth.roles.iter().map(|role| role.arn.as_str()).collect();
+        assert_eq!(arns, ["${NodeRole.Arn}", "arn:aws:iam::111122223333:role/Dev"]);
+        let mistakes: Vec<_> = aws_auth.problems.iter().map(|problem| problem.mistake).collect();
+        assert_eq!(mistakes, [Some(Mistake::Unsubstituted)]);
+    }
+    let without = manifest(r#"{"Resources": {"A": {"Type": "AWS::IAM::Role"}}}"#)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        without.starts_with("no aws-auth in the file: it holds a stack's template without"),
+        "{without}"
+    );
 }
 
 #[test]
@@ -884,29 +703,6 @@ fn bombs_and_depths_end() {
     assert!(aws_auth.roles.len() > 80_000);
     let _ = list_all(&config_map(&aws_auth), |_| Existence::Unknown);
     let _ = decide_arn(&config_map(&aws_auth), "arn:aws:iam::111122223333:user/a");
-}
-
-#[test]
-fn decisions_are_told_to_people() {
-    let file = "data:\n  mapRoles: |\n    - rolearn: arn:aws:iam::111122223333:role/team/Dev\n      username: \"\\e[2J\"\n    \
-                - rolearn: arn:aws:iam::111122223333:role/Dev\n      username: dev\n      groups: system:masters\n";
-    let manifest = manifest(file).unwrap();
-    let aws_auth = AwsAuth::parse(&manifest.data);
-    let decision = decide_arn(
-        &config_map(&aws_auth),
-        "arn:aws:sts::111122223333:assumed-role/Dev/jo",
-    );
-    let text = decision_text(&decision, |key, line| manifest.file_line(key, line));
-    insta::assert_snapshot!(text);
-    let list = listing_text(&list_all(&config_map(&aws_auth), |_| Existence::Unknown));
-    assert!(
-        !list.contains('\u{1b}') && list.contains("never matches"),
-        "{list}"
-    );
-    let rejected = super::Manifest::read(b"mapRoles: [a]\n").unwrap();
-    let decision = Decision::rejected("arn:aws:iam::111122223333:user/a", &rejected);
-    assert_eq!(decision.outcome, Outcome::Denied);
-    insta::assert_snapshot!(decision_text(&decision, |_, _| None));
 }
 
 proptest! {

@@ -3,7 +3,8 @@ use std::cell::{Cell, RefCell};
 use super::*;
 use crate::helm::args::parse;
 use crate::helm::flags::FlagTable;
-use crate::report::{API_VERSION, Finding, ReportCaller, ReportTarget, Summary};
+use crate::model::Judgement;
+use crate::report::{Envelope, Finding, ReportCaller, ReportTarget, Summary};
 
 fn invocation(line: &str) -> Invocation {
     let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
@@ -13,7 +14,7 @@ fn invocation(line: &str) -> Invocation {
 fn installation(line: &str) -> Installation {
     let invocation = invocation(line);
     Installation {
-        consent: consent(&invocation),
+        may_create: may_create(&invocation),
         cluster: ClusterChoice::of(&invocation, &HelmEnv::default()),
         chart: ChartFacts::default(),
         previous: Previous::NotAsked,
@@ -22,22 +23,19 @@ fn installation(line: &str) -> Installation {
 }
 
 fn report(verdict: Verdict) -> Report {
-    let finding = |id: &str, status| Finding {
-        id: id.to_owned(),
-        group: crate::checks::Group::SpotRole,
-        title: String::new(),
-        status,
-        message: String::new(),
-        evidence: serde_json::Map::new(),
-        remedy: None,
-        docs: String::new(),
-        reason: None,
-        sources: Vec::new(),
+    let finding = |id: &str, status| {
+        let judgement = Judgement {
+            status,
+            ..Judgement::pass("")
+        };
+        Finding::new(id, "spot-role", "", judgement)
     };
     Report {
-        redacted: false,
-        api_version: API_VERSION.to_owned(),
-        kind: "PreflightReport".to_owned(),
+        envelope: Envelope::new("PreflightReport", "preflight-report", jiff::Timestamp::UNIX_EPOCH),
+        partial: false,
+        strict: false,
+        phase: None,
+        offline: None,
         target: ReportTarget {
             context: String::new(),
             cluster: String::new(),
@@ -166,15 +164,15 @@ fn a_preflight_that_cannot_be_made_blocks_unless_forced() {
 #[test]
 fn a_dry_run_stands_over_yes() {
     for (line, want) in [
-        ("r c", Consent::Ask),
-        ("r c --yes", Consent::Given),
-        ("r c --no-input", Consent::Never),
-        ("r c --yes --no-input", Consent::Given),
-        ("r c --yes --dry-run", Consent::Never),
-        ("r c --yes --dry-run=server", Consent::Never),
-        ("r c --yes --dry-run=none", Consent::Given),
+        ("r c", MayCreate::AfterAsking),
+        ("r c --yes", MayCreate::WithoutAsking),
+        ("r c --no-input", MayCreate::Never),
+        ("r c --yes --no-input", MayCreate::WithoutAsking),
+        ("r c --yes --dry-run", MayCreate::Never),
+        ("r c --yes --dry-run=server", MayCreate::Never),
+        ("r c --yes --dry-run=none", MayCreate::WithoutAsking),
     ] {
-        assert_eq!(consent(&invocation(line)), want, "{line}");
+        assert_eq!(may_create(&invocation(line)), want, "{line}");
     }
 }
 

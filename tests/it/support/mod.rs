@@ -1,5 +1,7 @@
 //! What several tests need.
 
+pub mod karpenter;
+pub mod oracle;
 pub mod program;
 pub mod relay;
 pub mod shell;

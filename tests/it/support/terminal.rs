@@ -14,6 +14,10 @@ const COLUMNS: NonZeroU16 = NonZeroU16::new(80).expect("not zero");
 /// How long a screen may take to show something: generous, only a hanging program reaches it.
 const LIMIT: Duration = Duration::from_secs(60);
 
+fn settings(master: &dyn portable_pty::MasterPty) -> String {
+    format!("{:?}", master.get_termios().expect("the terminal's settings"))
+}
+
 /// A run of a program at a terminal of 80 columns.
 pub struct Terminal {
     screen: vt100::Parser,
@@ -21,12 +25,18 @@ pub struct Terminal {
     output: mpsc::Receiver<Vec<u8>>,
     keys: Box<dyn std::io::Write + Send>,
     child: Box<dyn portable_pty::Child + Send + Sync>,
-    _master: Box<dyn portable_pty::MasterPty + Send>,
+    master: Box<dyn portable_pty::MasterPty + Send>,
+    settings: String,
 }
 
 impl Terminal {
     /// Starts a command there, in the environment that it names and no other.
     pub fn run(run: &Command) -> Self {
+        Self::run_after_typing(run, "")
+    }
+
+    /// The same, with keys that were pressed before it started.
+    pub fn run_after_typing(run: &Command, typed_ahead: &str) -> Self {
         let size = PtySize {
             rows: ROWS.get(),
             cols: COLUMNS.get(),
@@ -46,10 +56,12 @@ impl Terminal {
         if let Some(folder) = run.get_current_dir() {
             command.cwd(folder);
         }
+        let settings = settings(pair.master.as_ref());
+        let mut keys = pair.master.take_writer().expect("a writer");
+        keys.write_all(typed_ahead.as_bytes()).expect("keys");
         let child = pair.slave.spawn_command(command).expect("the program starts");
         drop(pair.slave);
         let mut reader = pair.master.try_clone_reader().expect("a reader");
-        let keys = pair.master.take_writer().expect("a writer");
         let (sender, output) = mpsc::channel();
         std::thread::spawn(move || {
             let mut buffer = [0_u8; 4096];
@@ -65,7 +77,8 @@ impl Terminal {
             output,
             keys,
             child,
-            _master: pair.master,
+            master: pair.master,
+            settings,
         }
     }
 
@@ -103,8 +116,28 @@ impl Terminal {
             .expect("keys");
     }
 
+    /// Sends a signal: INT, TERM, HUP.
+    pub fn signal(&self, name: &str) {
+        let killed = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status()
+            .expect("kill");
+        assert!(killed.success());
+    }
+
+    /// Whether the terminal's settings (echo, line by line) are those that the program found.
+    pub fn is_as_it_was(&self) -> bool {
+        self.settings == settings(self.master.as_ref())
+    }
+
     /// Waits for the end: exit code and what the screen shows then.
     pub fn end(mut self) -> (u32, String, Vec<u8>) {
+        let code = self.wait();
+        (code, self.screen.screen().contents(), self.raw)
+    }
+
+    /// Waits for the end, and keeps the terminal to be looked at.
+    pub fn wait(&mut self) -> u32 {
         loop {
             match self.output.recv_timeout(LIMIT) {
                 Ok(bytes) => self.take(&bytes),
@@ -115,7 +148,6 @@ impl Terminal {
                 }
             }
         }
-        let status = self.child.wait().expect("the end");
-        (status.exit_code(), self.screen.screen().contents(), self.raw)
+        self.child.wait().expect("the end").exit_code()
     }
 }

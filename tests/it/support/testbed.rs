@@ -122,7 +122,7 @@ fn eprint_line(line: &str) {
 /// A server of the test bed. Dropped, it is told to end and waited for.
 ///
 /// It says what there is to know in lines of JSON on its stdout, the first once it is ready.
-struct Server {
+pub(super) struct Server {
     child: Child,
     said: mpsc::Receiver<String>,
     log: PathBuf,
@@ -131,7 +131,7 @@ struct Server {
 
 impl Server {
     /// Starts the program; its stderr goes to `log`.
-    fn start(mut command: Command, log: PathBuf) -> Self {
+    pub(super) fn start(mut command: Command, log: PathBuf) -> Self {
         let errors = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let mut child = command
             .stdin(Stdio::piped())
@@ -158,7 +158,7 @@ impl Server {
     }
 
     /// Waits for the next line that the server says.
-    fn next<T: for<'a> Deserialize<'a>>(&self) -> T {
+    pub(super) fn next<T: for<'a> Deserialize<'a>>(&self) -> T {
         match self.said.recv_timeout(LIMIT) {
             Ok(line) => serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")),
             Err(mpsc::RecvTimeoutError::Disconnected) => panic!("the server ended:\n{}", self.last_words()),
@@ -333,7 +333,7 @@ impl ApiServer {
         kubeconfig(name, self.url(), self.ca(), user)
     }
 
-    fn own_kubeconfig(&self, user: User) -> PathBuf {
+    pub(super) fn own_kubeconfig(&self, user: User) -> PathBuf {
         self.dir.path().join(format!("{}.kubeconfig", user.name()))
     }
 
@@ -491,6 +491,15 @@ pub struct Moto {
 impl Moto {
     /// Starts one.
     pub fn start(bed: &Testbed) -> Self {
+        Self::start_with(bed, &[])
+    }
+
+    /// Starts one on which Karpenter's controller can work (`tests/testbed/python/moto_karpenter.py`).
+    pub fn start_for_karpenter(bed: &Testbed) -> Self {
+        Self::start_with(bed, &["karpenter"])
+    }
+
+    fn start_with(bed: &Testbed, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let python = bed.path("moto").with_file_name("python");
         let mut command = Command::new(python);
@@ -502,7 +511,8 @@ impl Moto {
         command.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true");
         command
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testbed/python/moto_stand.py"))
-            .arg(ACCOUNT);
+            .arg(ACCOUNT)
+            .args(arguments);
         let server = Server::start(command, dir.path().join("moto.log"));
         let ready = server.next();
         Self {
@@ -543,6 +553,13 @@ impl Moto {
         let answer: Value = server.next();
         assert_eq!(answer.get("error"), None);
         answer
+    }
+
+    /// EKS says from now on that the cluster `demo` is this API server; it must have been created.
+    pub fn cluster_is(&self, server: &ApiServer) {
+        let place =
+            serde_json::json!({ "name": "demo", "endpoint": server.url(), "ca": base64(server.ca()) });
+        self.call("clusters", "is_at", &place);
     }
 
     /// Runs the real AWS CLI against it and returns what it answers (`null` for nothing).

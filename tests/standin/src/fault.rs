@@ -32,6 +32,12 @@ pub enum Fault {
         /// How long between them.
         pause: Duration,
     },
+    /// The right head and a body without end.
+    Endless,
+    /// The right answer, saying that there is another page, always with the same token.
+    MorePages,
+    /// The right answer with this header.
+    Header(&'static str, String),
     /// The right answer, this much later.
     Delay(Duration),
 }

@@ -308,6 +308,8 @@ pub struct Kubernetes {
     pub accept_standin_sts: bool,
     /// The EKS tokens that were presented, in order.
     pub eks_tokens: Vec<EksToken>,
+    /// The logs of Pods' containers, by namespace, name, and whether it is the one before the last restart.
+    pub logs: BTreeMap<(String, String, bool), String>,
     resources: Vec<Resource>,
     objects: BTreeMap<Key, BTreeMap<(String, String), Stored>>,
     revision: u64,
@@ -324,6 +326,7 @@ impl Kubernetes {
             principals: BTreeMap::new(),
             accept_standin_sts: true,
             eks_tokens: Vec::new(),
+            logs: BTreeMap::new(),
             resources: builtins(),
             objects: BTreeMap::new(),
             revision: 1000,
@@ -666,10 +669,38 @@ fn canonical_arn(arn: &str) -> String {
 
 /// Answers a request of this user.
 pub(crate) fn answer(api: &Kubernetes, request: &Request, asked: &Attributes, user: &User) -> Reply {
-    either(authorise(asked, user).and_then(|()| route(api, request, asked, user)))
+    let answer = impersonated(api, request, user).and_then(|user| {
+        authorise(asked, &user)?;
+        route(api, request, asked, &user)
+    });
+    either(answer)
         .with("cache-control", "no-cache, private")
         .with("x-content-type-options", "nosniff")
         .with("audit-id", "00000000-0000-4000-8000-000000000000")
+}
+
+/// The user that a request is made as: `Impersonate-User` and `Impersonate-Group`, where the caller may. The rights are those of
+/// the user of that name; a name that nobody has, has none.
+fn impersonated(api: &Kubernetes, request: &Request, user: &User) -> Result<User, Reply> {
+    let Some(name) = request.header("impersonate-user") else {
+        return Ok(user.clone());
+    };
+    let asked = Attributes {
+        verb: "impersonate".to_owned(),
+        resource: "users".to_owned(),
+        name: name.to_owned(),
+        ..Attributes::default()
+    };
+    authorise(&asked, user)?;
+    let groups = request.headers.get_all("impersonate-group").iter();
+    let groups: Vec<&str> = groups.filter_map(|group| group.to_str().ok()).collect();
+    let known = api
+        .tokens
+        .values()
+        .chain(api.principals.values())
+        .find(|user| user.name == name);
+    let access = known.map_or_else(Access::none, |user| user.access.clone());
+    Ok(authenticated(User::new(name, &groups, access)))
 }
 
 /// What every authenticated user may: `system:basic-user` and `system:discovery`; anyone: `system:public-info-viewer`.
@@ -717,6 +748,7 @@ fn route(api: &Kubernetes, request: &Request, asked: &Attributes, user: &User) -
         ("authorization.k8s.io", "selfsubjectaccessreviews", "create") => self_access_review(request, user),
         ("authorization.k8s.io", "selfsubjectrulesreviews", "create") => self_rules_review(request, user),
         (_, _, "get") if asked.subresource.is_empty() => get(api, resource, asked),
+        ("", "pods", "get") if asked.subresource == "log" => log(api, resource, request, asked),
         (_, _, "list") => list(api, resource, request, asked),
         _ => {
             let text = "the server does not allow this method on the requested resource";
@@ -750,6 +782,35 @@ fn get(api: &Kubernetes, resource: &Resource, asked: &Attributes) -> Answer {
             ))
         }
     }
+}
+
+/// The log of a Pod's container: text, at most `limitBytes` of its last `tailLines` lines.
+fn log(api: &Kubernetes, resource: &Resource, request: &Request, asked: &Attributes) -> Answer {
+    get(api, resource, asked)?;
+    let previous = request.query("previous") == Some("true");
+    let key = (asked.namespace.clone(), asked.name.clone(), previous);
+    let Some(text) = api.logs.get(&key) else {
+        return match previous {
+            true => Err(bad_request(
+                "previous terminated container \"controller\" not found",
+            )),
+            false => Ok(Reply::new(200, "text/plain", String::new())),
+        };
+    };
+    let number = |name: &str| request.query(name).and_then(|text| text.parse::<usize>().ok());
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let skipped = lines
+        .len()
+        .saturating_sub(number("tailLines").unwrap_or(usize::MAX));
+    let mut tail = lines[skipped..].concat();
+    let limit = number("limitBytes").unwrap_or(usize::MAX).min(tail.len());
+    tail.truncate(
+        (0..=limit)
+            .rev()
+            .find(|at| tail.is_char_boundary(*at))
+            .unwrap_or(0),
+    );
+    Ok(Reply::new(200, "text/plain", tail))
 }
 
 fn list(api: &Kubernetes, resource: &Resource, request: &Request, asked: &Attributes) -> Answer {

@@ -12,6 +12,9 @@ pub struct Call {
     pub number: usize,
     /// `iam:GetRole`, `eks:DescribeCluster`, `kubernetes:list nodepools.karpenter.sh`, `kubernetes:get /version`
     pub action: String,
+    /// The action with what it is about: `iam:GetRole demo-node`, `kubernetes:get configmaps kube-system/aws-auth`. Faults and
+    /// changes are aimed by it.
+    pub long: String,
     /// Its parameters: form fields, path labels and query; for Kubernetes the query.
     pub parameters: Vec<(String, String)>,
     /// The region that it was signed for; empty for Kubernetes.

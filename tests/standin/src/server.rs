@@ -299,7 +299,7 @@ async fn handle(
         calls.push(asked.call(
             number,
             &request,
-            short.clone(),
+            (short.clone(), long.clone()),
             fault.clone(),
             shared.started.elapsed(),
         ));
@@ -313,6 +313,8 @@ async fn handle(
     if !(delay + extra).is_zero() {
         tokio::time::sleep(delay + extra).await;
     }
+    // Before an answer is lost: what waits for the call happens to a request that arrived.
+    shared.apply_changes(&[&short, &long]);
     match fault {
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Reset) => {
@@ -322,7 +324,6 @@ async fn handle(
         }
         _ => {}
     }
-    shared.apply_changes(&[&short, &long]);
     let answered = match &fault {
         Some(Fault::Throttled) => Answered::by_nobody(asked.throttled()),
         Some(Fault::Broken(status)) => Answered::by_nobody(asked.broken(*status)),
@@ -333,7 +334,17 @@ async fn handle(
         }) => Answered::by_nobody(Reply::new(*status, content_type, body.clone())),
         _ => asked.answer(&request, shared),
     };
-    let reply = answered.reply;
+    let mut reply = answered.reply;
+    match &fault {
+        Some(Fault::MorePages) => reply.body = with_another_page(&reply.body),
+        Some(Fault::Header(name, value)) => {
+            reply
+                .headers
+                .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            reply.headers.push((name, value.clone()));
+        }
+        _ => {}
+    }
     {
         let mut calls = shared.calls();
         // The record may have been cleared in between.
@@ -351,6 +362,26 @@ async fn handle(
     Ok(response(reply, fault.as_ref()))
 }
 
+/// The answer, saying that there is another page: the same token every time.
+fn with_another_page(body: &[u8]) -> Bytes {
+    let text = String::from_utf8_lossy(body);
+    if let Ok(serde_json::Value::Object(mut object)) = serde_json::from_str(&text) {
+        match object
+            .get_mut("metadata")
+            .and_then(serde_json::Value::as_object_mut)
+        {
+            Some(metadata) => metadata.insert("continue".to_owned(), "again".into()),
+            None => object.insert("nextToken".to_owned(), "again".into()),
+        };
+        return serde_json::Value::Object(object).to_string().into();
+    }
+    text.replace(
+        "<IsTruncated>false</IsTruncated>",
+        "<IsTruncated>true</IsTruncated><Marker>again</Marker>",
+    )
+    .into()
+}
+
 fn response(reply: Reply, fault: Option<&Fault>) -> Response<Outgoing> {
     let body = match fault {
         Some(Fault::Truncated) => {
@@ -361,6 +392,7 @@ fn response(reply: Reply, fault: Option<&Fault>) -> Response<Outgoing> {
                 flushed: false,
             }
         }
+        Some(Fault::Endless) => Outgoing::Endless,
         Some(Fault::Slow { chunk, pause }) => Outgoing::Slow {
             rest: reply.body,
             chunk: (*chunk).max(1),
@@ -382,6 +414,7 @@ fn response(reply: Reply, fault: Option<&Fault>) -> Response<Outgoing> {
 /// A body, at once, in drops, or cut in the middle.
 enum Outgoing {
     Whole(Option<Bytes>),
+    Endless,
     Slow {
         rest: Bytes,
         chunk: usize,
@@ -406,6 +439,7 @@ impl Body for Outgoing {
                     .filter(|body| !body.is_empty())
                     .map(|body| Ok(Frame::data(body))),
             ),
+            Self::Endless => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 64 * 1024]))))),
             Self::Slow { rest, .. } if rest.is_empty() => Poll::Ready(None),
             Self::Slow {
                 rest,
@@ -439,12 +473,13 @@ impl Body for Outgoing {
         match self {
             Self::Whole(body) => body.as_ref().is_none_or(Bytes::is_empty),
             Self::Slow { rest, .. } => rest.is_empty(),
-            Self::Truncated { .. } => false,
+            Self::Endless | Self::Truncated { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = match self {
+            Self::Endless => return SizeHint::default(),
             Self::Whole(body) => body.as_ref().map_or(0, Bytes::len),
             Self::Slow { rest, .. } => rest.len(),
             Self::Truncated { whole, .. } => *whole,
@@ -510,7 +545,7 @@ impl Asked {
         &self,
         number: usize,
         request: &Request,
-        action: String,
+        (action, long): (String, String),
         fault: Option<Fault>,
         started: Duration,
     ) -> Call {
@@ -529,6 +564,7 @@ impl Asked {
         Call {
             number,
             action,
+            long,
             parameters,
             region,
             kubernetes,

@@ -105,6 +105,8 @@ pub struct Account {
     pub clusters: Vec<Cluster>,
     /// The service quotas of every region.
     pub quotas: Vec<Quota>,
+    /// KMS keys of every region.
+    pub kms_keys: Vec<KmsKey>,
     /// How IAM words it when a service-linked role is already there.
     pub taken: TakenError,
     /// How many `iam:GetRole` calls after `iam:CreateServiceLinkedRole` still answer NoSuchEntity: IAM is eventually
@@ -128,6 +130,7 @@ impl Account {
             oidc_providers: Vec::new(),
             clusters: Vec::new(),
             quotas: Vec::new(),
+            kms_keys: Vec::new(),
             taken: TakenError::default(),
             reads_until_visible: 0,
             simulation: Vec::new(),
@@ -571,6 +574,48 @@ impl Simulated {
     pub fn for_source(mut self, source: &str) -> Self {
         self.source = source.to_owned();
         self
+    }
+}
+
+/// A KMS key.
+#[derive(Clone, Debug)]
+pub struct KmsKey {
+    /// The region it is in.
+    pub region: String,
+    /// `1234abcd-12ab-34cd-56ef-1234567890ab`
+    pub id: String,
+    /// `alias/nodes`
+    pub alias: Option<String>,
+    /// `Enabled`, `Disabled`, `PendingDeletion`, ...
+    pub state: String,
+    /// `CUSTOMER` or `AWS`.
+    pub manager: String,
+    /// Its policy.
+    pub policy: Value,
+    /// Its grants, as ListGrants shows them.
+    pub grants: Vec<Value>,
+}
+
+impl KmsKey {
+    /// A customer-managed key whose policy leaves everything to the account's IAM policies, as the console makes it.
+    pub fn new(region: &str, id: &str, account: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            id: id.to_owned(),
+            alias: None,
+            state: "Enabled".to_owned(),
+            manager: "CUSTOMER".to_owned(),
+            policy: json!({ "Version": "2012-10-17", "Statement": [{
+                "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{account}:root") },
+                "Action": "kms:*", "Resource": "*",
+            }] }),
+            grants: Vec::new(),
+        }
+    }
+
+    /// Its ARN.
+    pub fn arn(&self, partition: &str, account: &str) -> String {
+        format!("arn:{partition}:kms:{}:{account}:key/{}", self.region, self.id)
     }
 }
 

@@ -2,9 +2,10 @@
 //! JSON, or decoded straight into a list of strings for `mapAccounts`.
 //!
 //! No YAML library for Rust agrees with that decoder on what is an error, what is a boolean and what survives a broken
-//! entry, and an evaluator that is wrong there is wrong about who may enter the cluster. So this is one, held to the
-//! original by a differential test. Nothing here recurses: nesting and aliases cost neither stack nor unbounded time,
-//! since goyaml.v2's own limits (10,000 levels, the ratio of alias expansion) are part of the rules.
+//! entry, and an evaluator that is wrong there is wrong about who may enter the cluster. `tests/go_yaml.rs` shows where a
+//! YAML 1.2 parser reads another document, and `tests/oracle.rs` holds this one to the original. Nothing here recurses:
+//! nesting and aliases cost neither stack nor unbounded time, since goyaml.v2's own limits (10,000 levels, the ratio of
+//! alias expansion) are part of the rules.
 
 mod parser;
 mod reader;
@@ -186,7 +187,7 @@ pub(super) enum Fails {
 #[derive(Debug)]
 pub(super) enum Json {
     Null,
-    Bool,
+    Bool(bool),
     Number,
     String(String),
     Array(Vec<(ValueId, Mark)>),
@@ -392,7 +393,7 @@ impl<'a> Decoder<'a> {
                     let mark = node.mark;
                     let (json, fails, key) = match scalar {
                         Scalar::Null => (Json::Null, Fails::Never, Key::Null),
-                        Scalar::Bool(bool) => (Json::Bool, Fails::Never, Key::Bool(bool)),
+                        Scalar::Bool(bool) => (Json::Bool(bool), Fails::Never, Key::Bool(bool)),
                         Scalar::Int(int) => (Json::Number, Fails::Never, Key::Int(int)),
                         Scalar::Uint(uint) => (Json::Number, Fails::Never, Key::Uint(uint)),
                         Scalar::Float(float) if float.is_nan() => {

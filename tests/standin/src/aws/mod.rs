@@ -2,6 +2,7 @@
 
 mod eks;
 mod iam;
+mod kms;
 mod quotas;
 mod sts;
 
@@ -16,6 +17,7 @@ pub(crate) enum Aws {
     Iam,
     Sts,
     Eks,
+    Kms,
     Quotas,
     Unknown,
 }
@@ -27,6 +29,7 @@ impl Aws {
             Self::Iam => "iam",
             Self::Sts => "sts",
             Self::Eks => "eks",
+            Self::Kms => "kms",
             Self::Quotas => "servicequotas",
             Self::Unknown => "aws",
         }
@@ -50,7 +53,7 @@ pub(crate) struct Operation {
     pub(crate) scope: Option<Scope>,
     /// The parameters, wherever the protocol carries them. Nothing of a signature is among them.
     pub(crate) parameters: Vec<(String, String)>,
-    /// EKS's path segments; the JSON body of Service Quotas.
+    /// EKS's path segments; the JSON body of Service Quotas and KMS.
     pub(crate) segments: Vec<String>,
     pub(crate) json: Value,
 }
@@ -82,6 +85,7 @@ impl Operation {
             Some("sts") => Aws::Sts,
             Some("eks") => Aws::Eks,
             Some("servicequotas") => Aws::Quotas,
+            Some("kms") => Aws::Kms,
             Some(_) => Aws::Unknown,
             // Unsigned: the protocol tells.
             None if target.starts_with("ServiceQuotas") => Aws::Quotas,
@@ -96,7 +100,7 @@ impl Operation {
                 parameters.extend(more);
                 name
             }
-            Aws::Quotas => {
+            Aws::Quotas | Aws::Kms => {
                 for (key, value) in json.as_object().into_iter().flatten() {
                     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     parameters.push((key.clone(), text));
@@ -185,6 +189,7 @@ pub(crate) fn answer(
         Aws::Iam => iam::answer(world, &caller, operation),
         Aws::Sts => sts::answer(world, &caller, operation),
         Aws::Eks => eks::answer(world, &caller, operation, endpoint_of),
+        Aws::Kms => kms::answer(world, &caller, operation),
         Aws::Quotas => quotas::answer(world, &caller, operation),
         Aws::Unknown => Err(Reply::new(
             404,
@@ -204,7 +209,7 @@ fn caller(world: &World, operation: &Operation, request: &Request) -> Result<Cal
                 "MissingAuthenticationTokenException",
                 "Missing Authentication Token",
             ),
-            Aws::Quotas => amz_json_error(
+            Aws::Quotas | Aws::Kms => amz_json_error(
                 400,
                 "MissingAuthenticationTokenException",
                 "Missing Authentication Token",
@@ -236,7 +241,7 @@ fn invalid_key(service: Aws) -> Reply {
     const TEXT: &str = "The security token included in the request is invalid.";
     match service {
         Aws::Eks => json_error(403, "UnrecognizedClientException", TEXT),
-        Aws::Quotas => amz_json_error(400, "UnrecognizedClientException", TEXT),
+        Aws::Quotas | Aws::Kms => amz_json_error(400, "UnrecognizedClientException", TEXT),
         _ => query_error(service, 403, "InvalidClientTokenId", TEXT),
     }
 }
@@ -245,7 +250,7 @@ fn expired(service: Aws) -> Reply {
     const TEXT: &str = "The security token included in the request is expired";
     match service {
         Aws::Eks => json_error(403, "ExpiredTokenException", TEXT),
-        Aws::Quotas => amz_json_error(400, "ExpiredTokenException", TEXT),
+        Aws::Quotas | Aws::Kms => amz_json_error(400, "ExpiredTokenException", TEXT),
         _ => query_error(service, 403, "ExpiredToken", TEXT),
     }
 }
@@ -253,7 +258,7 @@ fn expired(service: Aws) -> Reply {
 fn access_denied(service: Aws, message: &str) -> Reply {
     match service {
         Aws::Eks => json_error(403, "AccessDeniedException", message),
-        Aws::Quotas => amz_json_error(400, "AccessDeniedException", message),
+        Aws::Quotas | Aws::Kms => amz_json_error(400, "AccessDeniedException", message),
         _ => query_error(service, 403, "AccessDenied", message),
     }
 }
@@ -262,7 +267,7 @@ fn access_denied(service: Aws, message: &str) -> Reply {
 pub(crate) fn throttled(service: Aws) -> Reply {
     match service {
         Aws::Eks => json_error(429, "TooManyRequestsException", "Too Many Requests"),
-        Aws::Quotas => amz_json_error(400, "TooManyRequestsException", "Rate exceeded"),
+        Aws::Quotas | Aws::Kms => amz_json_error(400, "TooManyRequestsException", "Rate exceeded"),
         _ => query_error(service, 400, "Throttling", "Rate exceeded"),
     }
 }
@@ -273,7 +278,7 @@ pub(crate) fn broken(service: Aws, status: u16) -> Reply {
     match service {
         Aws::Eks if unavailable => json_error(503, "ServiceUnavailableException", "Service Unavailable"),
         Aws::Eks => json_error(status, "ServerException", "Internal Server Error"),
-        Aws::Quotas => amz_json_error(status, "ServiceException", "Internal Server Error"),
+        Aws::Quotas | Aws::Kms => amz_json_error(status, "ServiceException", "Internal Server Error"),
         _ if unavailable => query_error(service, 503, "ServiceUnavailable", "Service Unavailable"),
         _ => query_error(service, status, "InternalFailure", "Internal Failure"),
     }

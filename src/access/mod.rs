@@ -1,0 +1,9 @@
+//! Who has access to a cluster: the principals that are asked about, the files that say who has it, and how to map one. Pure.
+
+mod asked;
+mod entries_file;
+mod fix;
+
+pub(crate) use asked::{Asked, account_of_files, caller_of, role_in};
+pub(crate) use entries_file::entries_from;
+pub(crate) use fix::{Unmapped, whois_fix};

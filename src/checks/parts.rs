@@ -1,0 +1,72 @@
+//! One finding made of several: what a check found, each with its own cause and fix.
+
+use super::{Judgement, Status};
+
+fn severity(status: Status) -> u8 {
+    match status {
+        Status::Fail => 0,
+        Status::Unknown => 1,
+        Status::Warn => 2,
+        Status::Pass | Status::Skip => 3,
+    }
+}
+
+/// Puts them together: the worst decides and gives the headline, all are said, and every fix is given.
+pub(super) fn together(mut parts: Vec<Judgement>) -> Judgement {
+    parts.sort_by_key(|part| severity(part.status));
+    let mut parts = parts.into_iter();
+    let Some(mut all) = parts.next() else {
+        return Judgement::pass("");
+    };
+    for part in parts {
+        all.message = format!("{}; {}", all.message, part.message);
+        all.evidence.extend(part.evidence);
+        for source in part.sources {
+            if !all.sources.contains(&source) {
+                all.sources.push(source);
+            }
+        }
+        let Some(fix) = part.remedy else { continue };
+        let into = all.remedy.get_or_insert_default();
+        if !into.text.contains(&fix.text) {
+            into.text = format!("{} {}", into.text, fix.text).trim().to_owned();
+        }
+        for command in fix.commands {
+            if !into.commands.contains(&command) {
+                into.commands.push(command);
+            }
+        }
+        into.snippets.extend(fix.snippets);
+    }
+    all
+}
+
+/// A finding as a snapshot shows it: all that a person is told.
+#[cfg(test)]
+pub(super) fn shown(judgement: &Judgement) -> String {
+    let mut lines = vec![judgement.status.word().to_uppercase()];
+    lines.extend(judgement.headline.clone());
+    lines.push(judgement.message.clone());
+    if let Some(remedy) = &judgement.remedy {
+        lines.push(format!("fix: {}", remedy.text));
+        lines.extend(remedy.commands.iter().map(|command| format!("  $ {command}")));
+        for snippet in &remedy.snippets {
+            lines.extend(snippet.text.lines().map(|line| format!("  | {line}")));
+        }
+    }
+    lines.join("\n")
+}
+
+/// Findings of one check in several worlds, each under its name.
+#[cfg(test)]
+pub(super) fn in_worlds(
+    judge: fn(&super::Facts) -> Judgement,
+    worlds: &[(&str, fn(&mut super::Facts))],
+) -> String {
+    let all = worlds.iter().map(|(name, change)| {
+        let mut facts = crate::facts::fixture::with_karpenter();
+        change(&mut facts);
+        format!("== {name}\n{}\n", shown(&judge(&facts)))
+    });
+    all.collect()
+}

@@ -1,0 +1,104 @@
+//! `whois`: who the cluster authenticates principals as, live or from files.
+
+mod files;
+mod live;
+
+use crate::access::Asked;
+use crate::checks::mapping_fix::Fix;
+use crate::cli::{Global, Whois as Args};
+use crate::commands::{self, Stop};
+use crate::model::{Command, Exit, Language, Snippet};
+use crate::report::whois::{MappingRemedy, Whois, WhoisList, render, render_list};
+use crate::terminal;
+use crate::text::style::Style;
+use eks_aws_auth::{
+    AccessEntry, AssociatedPolicy, AuthenticationMode, Caller, Cluster, Decision, Outcome, Problem,
+    SourceKind,
+};
+
+/// Runs it.
+///
+/// # Errors
+/// Wrong usage; a file that cannot be read or is something else; a target that cannot be resolved.
+pub fn run(args: &Args, global: &Global) -> Result<Exit, Stop> {
+    commands::text_json_or_yaml(global, "whois")?;
+    let asked = args
+        .principals
+        .iter()
+        .map(|text| Asked::read(text))
+        .collect::<Result<Vec<_>, _>>();
+    let asked = asked.map_err(Stop::usage)?;
+    // Standard input is read without a runtime, which would take Ctrl-C for itself.
+    if args.filename.is_some() || args.access_entries.is_some() {
+        return files::run(args, global, &asked);
+    }
+    commands::block_on(live::run(args, global, &asked))
+}
+
+/// Prints the answers: one as it is, several as a list.
+fn print(answers: Vec<Whois>, global: &Global, style: Style) -> Result<Exit, Stop> {
+    if let [only] = answers.as_slice() {
+        terminal::out_as(global.output, &render(only, global.output, style))?;
+        return Ok(only.exit());
+    }
+    let ground = answers.first().map(|one| one.ground.clone()).unwrap_or_default();
+    print_list(&WhoisList::of_answers(answers, ground), global, style)
+}
+
+fn print_list(list: &WhoisList, global: &Global, style: Style) -> Result<Exit, Stop> {
+    terminal::out_as(global.output, &render_list(list, global.output, style))?;
+    Ok(list.exit())
+}
+
+fn with_flags(caller: Caller, args: &Args) -> Caller {
+    let (key, dns, id) = (
+        args.access_key_id.clone().or(caller.access_key_id.clone()),
+        args.private_dns_name.clone().or(caller.private_dns_name.clone()),
+        args.principal_id.clone().or(caller.principal_id.clone()),
+    );
+    caller
+        .with_access_key_id(key)
+        .with_private_dns_name(dns)
+        .with_principal_id(id)
+}
+
+/// What AWS does not show in mode CONFIG_MAP.
+const HIDDEN_CREATOR: &str =
+    "in CONFIG_MAP mode the cluster's creator is an administrator that AWS does not show";
+
+/// The caveat on a principal that nothing maps.
+fn hidden_creator(decision: &Decision, mode: AuthenticationMode) -> Option<String> {
+    let unmapped = decision.outcome == Outcome::NotMapped && mode == AuthenticationMode::ConfigMap;
+    unmapped.then(|| HIDDEN_CREATOR.to_owned())
+}
+
+fn cluster_problems(cluster: &Cluster<'_>) -> Vec<Problem> {
+    match cluster.aws_auth {
+        Some(aws_auth) if cluster.mode.uses_aws_auth() => aws_auth.problems.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn policies(decision: &Decision, entries: &[AccessEntry]) -> Option<Vec<AssociatedPolicy>> {
+    let source = decision.source.as_ref()?;
+    if source.kind != SourceKind::AccessEntry || decision.outcome != Outcome::Mapped {
+        return None;
+    }
+    entries.get(source.index?)?.policies.clone()
+}
+
+fn remedy(fix: Fix) -> MappingRemedy {
+    MappingRemedy {
+        text: fix.text,
+        commands: Command::lines(&fix.commands),
+        snippets: fix
+            .entry
+            .iter()
+            .map(|entry| Snippet {
+                language: Language::Yaml,
+                text: entry.clone(),
+            })
+            .collect(),
+        aws_auth_entry: fix.entry,
+    }
+}

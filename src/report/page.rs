@@ -1,0 +1,190 @@
+//! A verb's answer as people and CI systems see it. `-o json` and `-o yaml` print the verb's own document instead.
+
+use super::Finding;
+use crate::checks::{Skip, Status};
+
+/// A verb's answer: what the text, JUnit, SARIF, Markdown and GitHub renderers take.
+///
+/// A verb makes one like this, beside its own document (any serializable value that flattens an [`super::Envelope`]), and hands
+/// both to `commands::print`:
+///
+/// ```ignore
+/// let page = Page::new("trust", Status::Fail, "CANNOT ASSUME", "demo-admin (account 111122223333)")
+///     .note("context: prod")                          // beside the subject
+///     .field("principal", &principal.arn)             // a row under it
+///     .finding(Finding::new("trust-policy", "trust", "The role trusts the principal", judgement))
+///     .closing("the trust policy names another account");
+/// commands::print(&[page], &document, global, &ui)?;
+/// Ok(exit)
+/// ```
+///
+/// Findings may stand in any order: renderers put fail, unknown and warn first, and fold pass and skip. Text may come from
+/// anywhere: renderers clean it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The verb: names suites and SARIF's categories.
+    pub verb: &'static str,
+    /// The answer's colour.
+    pub status: Status,
+    /// The answer in capitals: `NOT READY`.
+    pub word: String,
+    /// What it is about: `demo (eu-west-1, account 111122223333)`.
+    pub subject: String,
+    /// Beside the subject: `context: prod`.
+    pub notes: Vec<String>,
+    /// Sentences under the first line: before installation, offline.
+    pub about: Vec<String>,
+    /// Rows of a name and a value under them.
+    pub fields: Vec<(String, String)>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// The answer in a few words, for the last line.
+    pub closing: String,
+    /// SARIF's path for findings without a file of their own: `clusters/ACCOUNT/REGION/NAME`.
+    pub place: String,
+    /// `--strict`: a warning counts as a failure.
+    pub strict: bool,
+    /// `--show-all`: what passed is listed, too.
+    pub show_all: bool,
+}
+
+impl Page {
+    /// An answer of `verb` about `subject`, in a word and its colour.
+    pub fn new(
+        verb: &'static str,
+        status: Status,
+        word: impl Into<String>,
+        subject: impl Into<String>,
+    ) -> Self {
+        let subject = subject.into();
+        Self {
+            verb,
+            status,
+            word: word.into(),
+            notes: Vec::new(),
+            about: Vec::new(),
+            fields: Vec::new(),
+            findings: Vec::new(),
+            closing: String::new(),
+            place: place(&[verb, &subject]),
+            subject,
+            strict: false,
+            show_all: false,
+        }
+    }
+
+    /// A cluster that was asked for and could not be judged.
+    pub fn unresolved(verb: &'static str, context: &str, error: &str) -> Self {
+        let judgement = super::Judgement::undecided(error).headline("The cluster could not be judged");
+        Self::new(verb, Status::Unknown, "UNDECIDED", context)
+            .place(&["clusters", "unknown", "unknown", context])
+            .finding(Finding::new(
+                "cluster-found",
+                "target",
+                crate::checks::target::CLUSTER_FOUND.title,
+                judgement,
+            ))
+            .closing("the cluster could not be judged")
+    }
+
+    /// Adds a word beside the subject.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Adds a sentence under the first line.
+    #[must_use]
+    pub fn about(mut self, sentence: impl Into<String>) -> Self {
+        self.about.push(sentence.into());
+        self
+    }
+
+    /// Adds a row.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.fields.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds a finding.
+    #[must_use]
+    pub fn finding(mut self, finding: Finding) -> Self {
+        self.findings.push(finding);
+        self
+    }
+
+    /// Says the answer in a few words, for the last line.
+    #[must_use]
+    pub fn closing(mut self, closing: impl Into<String>) -> Self {
+        self.closing = closing.into();
+        self
+    }
+
+    /// SARIF's path, of segments.
+    #[must_use]
+    pub fn place(mut self, segments: &[&str]) -> Self {
+        self.place = place(segments);
+        self
+    }
+
+    /// How many findings are of that status.
+    pub(crate) fn count(&self, status: Status) -> usize {
+        let of = |finding: &&Finding| finding.status == status;
+        self.findings.iter().filter(of).count()
+    }
+
+    /// What a finding counts as here.
+    pub(crate) fn counts_as(&self, finding: &Finding) -> Status {
+        match finding.status {
+            Status::Warn if self.strict => Status::Fail,
+            status => status,
+        }
+    }
+
+    /// The groups of the findings, in their order.
+    pub(crate) fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = Vec::new();
+        for finding in &self.findings {
+            if !groups.contains(&finding.group.as_str()) {
+                groups.push(&finding.group);
+            }
+        }
+        groups
+    }
+
+    /// `12 passed, 6 not applicable`; empty where everything is a problem.
+    pub(crate) fn folded(&self) -> String {
+        let skipped = |skip: Skip| {
+            let of = |finding: &&Finding| finding.skip == Some(skip);
+            self.findings.iter().filter(of).count()
+        };
+        [
+            (self.count(Status::Pass), "passed"),
+            (skipped(Skip::NotApplicable), "not applicable"),
+            (skipped(Skip::GroundLost), "not judged"),
+            (skipped(Skip::SwitchedOff), "left out"),
+        ]
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+    }
+}
+
+/// A path that is the same in every run, each segment as a URI has it.
+fn place(segments: &[&str]) -> String {
+    let segments: Vec<String> = segments.iter().map(|segment| segment_of_uri(segment)).collect();
+    segments.join("/")
+}
+
+pub(crate) fn segment_of_uri(segment: &str) -> String {
+    const KEEP: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'.')
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'~');
+    percent_encoding::utf8_percent_encode(segment, KEEP).to_string()
+}
