@@ -247,11 +247,19 @@ impl Masks {
         let token = self.token.clone();
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
-        for found in token.captures_iter(text) {
-            let (start, end) = found.get(0).map_or((0, 0), |all| (all.start(), all.end()));
+        while let Some(found) = token.captures_at(text, at) {
+            let (start, mut end) = found
+                .get(0)
+                .map_or((text.len(), text.len()), |all| (all.start(), all.end()));
             out.push_str(&text[at..start]);
+            if found.name("ipv6").is_some() && !is_ipv6(text, start, end) {
+                // The colons of an ARN or a time: what is before the first of them is a word like any other.
+                end = start + text[start..].find(':').map_or(0, |colon| colon + 1);
+                out.push_str(&self.words(&text[start..end]));
+            } else {
+                out.push_str(&self.token(text, start, &found));
+            }
             at = end;
-            out.push_str(&self.token(text, start, &found));
         }
         out.push_str(&text[at..]);
         out
@@ -290,15 +298,8 @@ impl Masks {
             self.mask(Kind::Resource, all, |n| format!("{prefix}-{n:0width$x}"))
         } else if found.name("ip").is_some() && !followed {
             self.ipv4(all)
-        } else if found.name("ipv6").is_some()
-            && !followed
-            && !text[..start].ends_with(|c: char| c.is_ascii_alphanumeric())
-        {
-            // Not the `::` of an ARN.
-            match all.trim_end_matches('.').parse::<Ipv6Addr>() {
-                Ok(address) => self.mask(Kind::Ip, &address.to_string(), |n| format!("2001:db8::{n:x}")),
-                Err(_) => self.words(all),
-            }
+        } else if found.name("ipv6").is_some() {
+            self.mask(Kind::Ip, all, |n| format!("2001:db8::{n:x}"))
         } else {
             self.words(all)
         }
@@ -378,6 +379,14 @@ impl Masks {
     }
 }
 
+/// Whether this part of a text is an IPv6 address that ends and begins there.
+fn is_ipv6(text: &str, start: usize, end: usize) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric();
+    text[start..end].parse::<Ipv6Addr>().is_ok()
+        && !text[..start].ends_with(word)
+        && !text[end..].starts_with(word)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -408,7 +417,7 @@ mod tests {
                 "198.18.0.1 ip-198-18-0-1.eu-west-1.compute.internal 198.18.0.2:443 v1.34.2 1.2.3.4567 300.1.1.1",
             ),
             (
-                "fd00::1 [fd00:0::1]:443 arn:aws:iam::111122223333:user/a arn:aws:iam::aws:policy/a arn:aws:s3:::b 12:34:56",
+                "fd00::1 [fd00::1]:443 arn:aws:iam::111122223333:user/a arn:aws:iam::aws:policy/a arn:aws:s3:::b 12:34:56",
                 "2001:db8::1 [2001:db8::1]:443 arn:aws:iam::900000000001:user/a arn:aws:iam::aws:policy/a arn:aws:s3:::b 12:34:56",
             ),
             (
@@ -425,6 +434,16 @@ mod tests {
         ] {
             assert_eq!(masks().text(text), want);
         }
+    }
+
+    #[test]
+    fn a_name_is_found_wherever_it_stands_whole() {
+        let mut masks = masks();
+        masks.learn_name("demo");
+        assert_eq!(
+            masks.text("arn:aws:sqs:eu-west-1:111122223333:demo demo, demo-node cluster/demo"),
+            "arn:aws:sqs:eu-west-1:900000000001:name1 name1, name1-node cluster/name1"
+        );
     }
 
     #[test]
