@@ -27,6 +27,7 @@ mod node_roles;
 mod pod_identity;
 pub mod quotas;
 pub mod redact;
+pub mod saved;
 mod spot_role;
 pub mod traces;
 
