@@ -383,7 +383,7 @@ impl Masks {
 fn is_ipv6(text: &str, start: usize, end: usize) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric();
     text[start..end].parse::<Ipv6Addr>().is_ok()
-        && !text[..start].ends_with(word)
+        && !text[..start].ends_with(|c| word(c) || c == ':')
         && !text[end..].starts_with(word)
 }
 
