@@ -99,7 +99,9 @@ impl Cluster {
     fn start(mut world: World) -> Option<Self> {
         let bed = Testbed::require(&["kube-apiserver", "kubectl", "helm3", "helm4"])?;
         let server = ApiServer::start(&bed);
-        world.cluster(scenario::CLUSTER).endpoint = Endpoint::Is(server.url().to_owned());
+        let cluster = world.cluster(scenario::CLUSTER);
+        cluster.endpoint = Endpoint::Is(server.url().to_owned());
+        cluster.ca_data = Some(base64(server.ca()));
         controller_identity(&mut world);
         // The one thing of the scenario's cluster that the verdict rests on.
         let aws_auth = world
