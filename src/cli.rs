@@ -1,5 +1,6 @@
 //! Every verb and flag.
 
+pub mod access;
 pub mod gate;
 pub mod hook;
 pub mod schema;
@@ -67,16 +68,16 @@ pub struct Global {
     /// Namespace (of a release, or of a Cluster API cluster)
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub namespace: Option<String>,
-    /// EKS cluster name, where the kubeconfig does not tell it
+    /// EKS cluster name (default: from the kubeconfig)
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub cluster_name: Option<String>,
-    /// AWS region, where the kubeconfig does not tell it
+    /// AWS region (default: from the kubeconfig)
     #[arg(long, global = true, value_name = "REGION", help_heading = "AWS")]
     pub region: Option<String>,
     /// AWS profile for reading AWS (and for creating the role)
     #[arg(long, global = true, value_name = "NAME", help_heading = "AWS")]
     pub profile: Option<String>,
-    /// Run the kubeconfig's exec plugin even where the token could be made in process
+    /// Run the kubeconfig's exec plugin, even where the token can be made without it
     #[arg(long, global = true, help_heading = "Cluster")]
     pub use_exec: bool,
     /// How long to wait for one answer, retries included: 10s, 1m, or seconds; 0 waits forever
@@ -138,24 +139,33 @@ pub enum Verb {
     /// The preflight of this very upgrade, then helm upgrade with the same arguments
     #[command(disable_help_flag = true)]
     Upgrade(HelmLine),
-    /// Print the Job that makes the preflight in the cluster, for GitOps (Helm hook, Argo CD PreSync)
+    /// Print the Job that runs the preflight in the cluster, for GitOps (Helm hook, Argo CD PreSync)
     Hook(hook::Hook),
     /// Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not
     Gate(gate::Gate),
     /// Who the cluster authenticates principals as: username, groups, from which line or entry, and why not
     Whois(Whois),
-    /// CAPT WorkspaceTemplates: does the NodePool wait for the role? mend it
+    /// Who has access: list it, compare two states, plan the way from aws-auth to access entries
+    #[command(subcommand)]
+    Access(access::AccessCommand),
+    /// CAPT WorkspaceTemplates: does the NodePool wait for the role? fix it
     #[command(subcommand)]
     Template(template::TemplateCommand),
-    /// May a principal assume a role? CDK's kubectlRoleArn, and every role that rules the cluster
+    /// May a principal assume a role? CDK's kubectlRoleArn, and every cluster-admin role
     Trust(trust::Trust),
-    /// What a check looks at, why it matters, how to mend it
+    /// The account's side alone, without a cluster: the Spot role, who may create it, quotas
+    Account(Account),
+    /// What a check looks at, why it matters, how to fix it
     Explain(Explain),
     /// The least-privilege IAM policies and RBAC that the tool needs
     Policy(Policy),
     /// Print shell completion
     Completion(Completion),
-    /// Print the version of this program; nothing is asked of anybody
+    /// Print the version of this program; no network is used
+    #[command(after_help = "Examples:\n  \
+        kubectl capt-spot version\n  \
+        kubectl capt-spot version -o json\n\n\
+        Exit codes: 0 done, 2 wrong usage.")]
     Version,
     /// Print the JSON Schema of a report
     #[command(hide = true)]
@@ -258,9 +268,15 @@ pub struct HelmLine {
 /// `create-role`
 #[derive(Debug, Clone, Default, Args)]
 #[command(
-    after_help = "The role is AWSServiceRoleForEC2Spot. It belongs to the account, not to the cluster: every cluster of the \
-    account uses it, and it costs nothing. -o json and yaml give the outcome (created, exists, would-create), the account and \
-    the role's ARN. Exit codes: 0 done (or there already), 1 failed or refused, 2 wrong usage, 130 interrupted."
+    long_about = "Create the service-linked role for EC2 Spot in the cluster's account, after asking.\n\n\
+    The role is AWSServiceRoleForEC2Spot. It belongs to the account, not to the cluster: every cluster of the account uses it, \
+    and it costs nothing. Account, endpoint and certificate authority are verified again right before it is created. -o json \
+    and yaml give the outcome (created, exists, would-create), the account and the role's ARN.",
+    after_help = "Examples:\n  \
+        kubectl capt-spot create-role                      asks first\n  \
+        kubectl capt-spot create-role --context prod --dry-run\n  \
+        kubectl capt-spot create-role --yes --expect-account 111122223333\n\n\
+        Exit codes: 0 done (or there already), 1 failed, refused or not agreed to, 2 wrong usage, 130 interrupted."
 )]
 pub struct CreateRole {
     /// Create it without asking
@@ -280,6 +296,25 @@ pub struct CreateRole {
     pub capt: Option<String>,
 }
 
+/// `account`
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot account --region eu-west-1\n  \
+    kubectl capt-spot account --profile prod -o json\n\n\
+    For those who create the cluster next, or use Spot without Karpenter. Asks AWS with the credentials at hand; no kubeconfig \
+    is read. Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
+pub struct Account {
+    /// A warning counts as a failure
+    #[arg(long)]
+    pub strict: bool,
+    /// List what passed and what does not apply, too
+    #[arg(long)]
+    pub show_all: bool,
+    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<ReportFile>,
+}
+
 /// `whois`
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:\n  \
@@ -287,7 +322,8 @@ pub struct CreateRole {
     kubectl capt-spot whois my-node-role\n  \
     kubectl capt-spot whois --all\n  \
     kubectl capt-spot whois arn:aws:iam::111122223333:role/dev -f aws-auth.yaml\n\n\
-    With -f or --access-entries, files are judged: no network and no kubeconfig are needed. Exit codes: 0 mapped, \
+    With -f or --access-entries, files are judged: no network and no kubeconfig are needed.\n\
+    Exit codes: 0 mapped, \
     1 not mapped, denied or ambiguous (or a file that cannot be read), 2 wrong usage, 3 undecided: something that decides \
     could not be read, 130 interrupted.")]
 pub struct Whois {
@@ -324,6 +360,11 @@ pub struct Whois {
 
 /// `explain`
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot explain                          all checks\n  \
+    kubectl capt-spot explain node-role-mapped\n  \
+    kubectl capt-spot explain spot-role                a group of checks\n\n\
+    Exit codes: 0 done, 2 no such check or group.")]
 pub struct Explain {
     /// The check, or a group of them; without it, all of them are listed
     pub check: Option<String>,
@@ -333,7 +374,8 @@ pub struct Explain {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     kubectl capt-spot policy read --account 111122223333 > read.json\n  \
-    kubectl capt-spot policy rbac --group platform | kubectl apply -f -")]
+    kubectl capt-spot policy rbac --group platform | kubectl apply -f -\n\n\
+    Exit codes: 0 done, 2 wrong usage.")]
 pub struct Policy {
     /// Which document
     #[command(subcommand)]
@@ -380,11 +422,14 @@ pub struct RbacSubject {
 /// `completion`
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "The script completes the binary under its own name, kubectl-capt_spot:\n  \
-    source <(kubectl-capt_spot completion bash)\n\n\
-    `kubectl capt-spot` is completed by kubectl's own completion, as soon as the file kubectl_complete-capt_spot of the \
+    long_about = "Print shell completion.\n\n\
+    The script completes the binary under its own name, kubectl-capt_spot. `kubectl capt-spot` is completed by kubectl's own completion, as soon as the file kubectl_complete-capt_spot of the \
     release's archive is on PATH and executable; `helm capt-spot` by helm's, with nothing to do. These, and the script for bash, \
-    know the names of contexts and checks too."
+    know the names of contexts and checks too; the scripts for other shells know verbs, flags and formats.",
+    after_help = "Examples:\n  \
+    source <(kubectl-capt_spot completion bash)\n  \
+    kubectl-capt_spot completion fish | source\n\n\
+    Exit codes: 0 done, 2 wrong usage."
 )]
 pub struct Completion {
     /// The shell
@@ -425,6 +470,20 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
     ),
     (&["whois"], &[&["namespace"]]),
     (&["trust"], &[&["namespace"]]),
+    (
+        &["account"],
+        &[&[
+            "context",
+            "kubeconfig",
+            "cluster",
+            "user",
+            "as_user",
+            "as_groups",
+            "use_exec",
+            "namespace",
+            "cluster_name",
+        ]],
+    ),
     (
         &["explain"],
         &[CONNECTION, EKS, &["namespace", "profile", "verbose", "quiet"]],
@@ -540,7 +599,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Err(_) => {
             let signed: jiff::SignedDuration = text
                 .parse()
-                .map_err(|_| format!("\"{text}\" is no duration; write 10s, 1m or a number of seconds"))?;
+                .map_err(|_| format!("\"{text}\" is not a duration; write 10s, 1m or a number of seconds"))?;
             Duration::try_from(signed).map_err(|_| format!("\"{text}\" is negative"))?
         }
     };
@@ -555,7 +614,7 @@ fn partition(text: &str) -> Result<String, String> {
     match text.parse::<iam_policy::arn::Partition>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!(
-            "\"{text}\" is no partition of AWS: aws, aws-cn, aws-us-gov"
+            "\"{text}\" is not a partition of AWS: aws, aws-cn, aws-us-gov"
         )),
     }
 }
@@ -564,7 +623,7 @@ fn account_id(text: &str) -> Result<String, String> {
     if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
         Ok(text.to_owned())
     } else {
-        Err(format!("\"{text}\" is no AWS account id: twelve digits"))
+        Err(format!("\"{text}\" is not an AWS account id: twelve digits"))
     }
 }
 
@@ -575,7 +634,7 @@ pub(crate) fn role(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "\"{}\" is no role: a name (letters, digits and _+=,.@-) or an ARN",
+            "\"{}\" is not a role: a name (letters, digits and _+=,.@-) or an ARN",
             text.escape_debug()
         ))
     }
@@ -685,6 +744,30 @@ mod tests {
             command.get_subcommands().for_each(look);
         }
         look(&command("kubectl capt-spot"));
+    }
+
+    /// `install` and `upgrade` have help of their own: [`crate::commands::install::usage`].
+    #[test]
+    fn every_verb_ends_its_help_with_examples_and_exit_codes() {
+        fn look(command: &clap::Command, path: &str) {
+            let verbs: Vec<_> = command
+                .get_subcommands()
+                .filter(|verb| !verb.is_hide_set())
+                .collect();
+            if verbs.is_empty() && !path.ends_with("install") && !path.ends_with("upgrade") {
+                let text = command.get_after_long_help().or_else(|| command.get_after_help());
+                let text = text.map(ToString::to_string).unwrap_or_default();
+                let (examples, codes) = (text.find("Examples:\n"), text.find("\nExit codes: 0 "));
+                assert!(examples.is_some() && examples < codes, "{path}: {text}");
+            }
+            for verb in verbs {
+                // What is said of `policy` goes for all that it prints.
+                if command.get_name() != "policy" {
+                    look(verb, &format!("{path} {}", verb.get_name()));
+                }
+            }
+        }
+        look(&command("x"), "");
     }
 
     #[test]

@@ -3,31 +3,31 @@
 //! Data goes one way: flags -> [`cluster`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`cluster`] reads the
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
-pub(crate) mod access;
-pub mod aws;
+mod access;
+mod aws;
 mod capt;
-pub mod checks;
-pub mod cli;
-pub mod cluster;
-pub mod commands;
-pub mod facts;
-pub mod helm;
+mod checks;
+mod cli;
+mod cluster;
+mod commands;
+mod facts;
+mod helm;
+/// What node pools mean, compared with Karpenter's own code in tests.
 pub mod karpenter;
-pub mod kube;
-pub mod model;
-pub mod report;
-pub mod spot_role;
-pub mod spot_trust;
-pub mod terminal;
-pub mod text;
-pub mod trust;
+mod kube;
+mod model;
+mod report;
+mod spot_role;
+mod terminal;
+mod text;
+mod trust;
 
 use std::ffi::OsString;
 
 use clap::FromArgMatches as _;
 
 use cli::{Cli, Verb};
-use commands::{Stop, block_on};
+use commands::{CliError, block_on};
 use model::Exit;
 
 /// Runs the program with these arguments; the first is the name it was called by.
@@ -61,7 +61,7 @@ pub fn run(args: Vec<OsString>) -> Exit {
     ended(dispatch(&cli))
 }
 
-fn ended(result: Result<Exit, Stop>) -> Exit {
+fn ended(result: Result<Exit, CliError>) -> Exit {
     result.unwrap_or_else(|stop| {
         if !stop.message.is_empty() {
             terminal::err(&format!("error: {}", stop.message));
@@ -100,10 +100,10 @@ fn namespace_of_helm(cli: &mut Cli) {
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
+fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
     let global = &cli.global;
     if !global.as_groups.is_empty() && global.as_user.is_none() {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "--as-group goes with --as: a group alone cannot be impersonated",
         ));
     }
@@ -123,10 +123,12 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stop> {
         Verb::Hook(args) => commands::hook::run(args, global),
         Verb::Gate(args) => block_on(commands::gate::run(args, global)),
         // Taken before clap: see commands::raw.
-        Verb::Install(_) | Verb::Upgrade(_) => Err(Stop::usage("name the release and the chart")),
+        Verb::Install(_) | Verb::Upgrade(_) => Err(CliError::usage("name the release and the chart")),
         Verb::Trust(args) => block_on(commands::trust::run(args, global)),
+        Verb::Account(args) => block_on(commands::account::run(args, global)),
         Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),
         Verb::Whois(args) => commands::whois::run(args, global),
+        Verb::Access(command) => commands::access::run(command, global),
         Verb::CreateRole(args) => block_on(commands::create_role::run(args, global)),
     }
 }

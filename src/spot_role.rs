@@ -7,7 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::aws::{self, Failure, Session, eks, iam, sts};
-use crate::checks::{self, Status, spot_role::defects};
+use crate::checks::spot_role::{Defect, defects};
+use crate::checks::{self, Status};
 use crate::facts::Facts;
 use crate::model::Calls;
 use crate::model::permission;
@@ -400,10 +401,11 @@ async fn shown(session: &Session, timeout: Duration) -> Result<Result<Role, Stri
     }
 }
 
-fn impostor(role: &Role, defect: &impl fmt::Display) -> Refusal {
+fn impostor(role: &Role, defect: &Defect) -> Refusal {
     Refusal::Unsafe(format!(
-        "{} exists and is not the service-linked role: {defect}\n  fix: kubectl capt-spot explain spot-role-intact",
-        role.arn
+        "{} exists and {} the service-linked role: {defect}\n  fix: kubectl capt-spot explain spot-role-intact",
+        role.arn,
+        defect.verb()
     ))
 }
 

@@ -13,9 +13,9 @@ mod pages;
 pub mod sts;
 pub mod token;
 
-pub use ask::{Page, Question, describe_each};
+pub use ask::{Question, describe_each};
 pub use http::http_client;
-pub use limits::{Limits, OVERALL_TIMEOUT, REQUEST_TIMEOUT};
+pub use limits::Limits;
 pub use pages::Pages;
 
 use std::collections::BTreeMap;

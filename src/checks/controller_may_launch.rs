@@ -72,6 +72,13 @@ fn judge(facts: &Facts) -> Judgement {
         return Judgement::skip("the controller's role is not known: see controller-identity")
             .from(&facts.controller.role);
     }
+    let paths = launch_paths(facts);
+    let account = facts.cluster.known().and_then(crate::model::Cluster::account);
+    let scope =
+        account.and_then(|account| scope(&paths, &facts.target, account, &facts.controller, &facts.ask));
+    let Some(scope) = scope else {
+        return Judgement::skip("no node pool of Karpenter launches Spot yet").from(fact);
+    };
     let permitted = match &fact.observed {
         Observed::Known(permitted) => permitted,
         Observed::Unknown(unknown) => {
@@ -83,13 +90,6 @@ fn judge(facts: &Facts) -> Judgement {
             return Judgement::undecided("the controller's role is not there: see controller-identity")
                 .from(fact);
         }
-    };
-    let paths = launch_paths(facts);
-    let account = facts.cluster.known().and_then(crate::model::Cluster::account);
-    let scope =
-        account.and_then(|account| scope(&paths, &facts.target, account, &facts.controller, &facts.ask));
-    let Some(scope) = scope else {
-        return Judgement::skip("no node pool of Karpenter's launches Spot").from(fact);
     };
     let requests = scope.requests();
     let of = |one: &LaunchRequest| {

@@ -2,44 +2,46 @@
 //!
 //! A new check is one file with a `static` and its function, its page in docs/checks/, and one line in [`REGISTRY`] and in [`pages`]. Ids are kebab-case and never reused.
 
-pub mod aws_auth_hygiene;
-pub mod aws_auth_parses;
-pub mod caller_mapped;
-pub mod can_install;
+pub(crate) mod aws_auth_hygiene;
+pub(crate) mod aws_auth_parses;
+pub(crate) mod caller_mapped;
+pub(crate) mod can_install;
 pub(crate) mod cluster_found;
 pub(crate) mod cluster_matches_chart;
-pub mod controller;
-pub mod controller_may_launch;
-pub mod controller_running;
+pub(crate) mod controller_identity;
+pub(crate) mod controller_may_launch;
+pub(crate) mod controller_running;
 pub(crate) mod endpoint_matches;
-pub mod fargate_role_mapped;
-pub mod interruption_queue;
-pub mod karpenter;
+pub(crate) mod fargate_role_mapped;
+pub(crate) mod interruption_queue;
+pub(crate) mod karpenter;
 pub(crate) mod mapping_fix;
-pub mod masters_trust;
-pub mod node_mapping;
-pub mod node_registration;
-pub mod node_role_current;
-pub mod node_role_known;
-pub mod node_role_mapped;
+pub(crate) mod masters_trust;
+pub(crate) mod node_mapping;
+pub(crate) mod node_registration;
+pub(crate) mod node_role_current;
+pub(crate) mod node_role_known;
+pub(crate) mod node_role_mapped;
 pub(crate) mod node_verdict;
 pub(crate) mod pages;
 mod parts;
-pub mod pools_ready;
-pub mod pools_want_spot;
+pub(crate) mod pools_ready;
+pub(crate) mod pools_want_spot;
 pub(crate) mod same_account;
-pub mod spot_failures_seen;
-pub mod spot_kms_grant;
-pub mod spot_quota;
-pub mod spot_role;
-pub mod target;
+pub(crate) mod spot_failures_seen;
+pub(crate) mod spot_kms_grant;
+pub(crate) mod spot_quota;
+pub(crate) mod spot_role;
+pub(crate) mod spot_role_creatable;
+pub(crate) mod spot_role_exists;
+pub(crate) mod spot_role_intact;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
-pub use crate::model::{Judgement, Remedy, Skip, Snippet, Status};
+pub use crate::model::{Judgement, Remedy, Skip, Status};
 
 /// Every check, in the order of the report.
 pub static REGISTRY: &[&Check] = &[
@@ -47,9 +49,9 @@ pub static REGISTRY: &[&Check] = &[
     &endpoint_matches::ENDPOINT_MATCHES,
     &same_account::SAME_ACCOUNT,
     &cluster_matches_chart::CLUSTER_MATCHES_CHART,
-    &spot_role::SPOT_ROLE_EXISTS,
-    &spot_role::SPOT_ROLE_INTACT,
-    &spot_role::SPOT_ROLE_CREATABLE,
+    &spot_role_exists::SPOT_ROLE_EXISTS,
+    &spot_role_intact::SPOT_ROLE_INTACT,
+    &spot_role_creatable::SPOT_ROLE_CREATABLE,
     &spot_quota::CHECK,
     &spot_kms_grant::CHECK,
     &aws_auth_parses::AWS_AUTH_PARSES,
@@ -64,7 +66,7 @@ pub static REGISTRY: &[&Check] = &[
     &pools_want_spot::CHECK,
     &pools_ready::CHECK,
     &controller_running::CHECK,
-    &controller::CONTROLLER_IDENTITY,
+    &controller_identity::CONTROLLER_IDENTITY,
     &controller_may_launch::CHECK,
     &interruption_queue::CHECK,
     &spot_failures_seen::CHECK,
@@ -194,6 +196,49 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
     let cluster = facts.cluster.known()?;
     (!cluster_found::serves(&cluster.status))
         .then(|| format!("the cluster is {}: see cluster-found", cluster.status))
+}
+
+/// A finding as a person could read all of it, for snapshots.
+#[cfg(test)]
+pub(crate) fn told(name: &str, judgement: &Judgement) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!("== {name}\n{}", judgement.status.word());
+    if let Some(headline) = &judgement.headline {
+        _ = write!(out, ": {headline}");
+    }
+    _ = write!(out, "\n  {}\n", judgement.message);
+    let remedy = judgement.remedy.iter();
+    for remedy in remedy {
+        _ = writeln!(out, "  fix: {}", remedy.text);
+        for command in &remedy.commands {
+            _ = writeln!(out, "    $ {command}");
+        }
+        for snippet in &remedy.snippets {
+            for line in snippet.text.lines() {
+                _ = writeln!(out, "    | {line}");
+            }
+        }
+    }
+    out
+}
+
+/// What a case makes of a world.
+#[cfg(test)]
+pub(crate) type Damage = fn(&mut Facts);
+
+/// The findings of one check, one a case.
+#[cfg(test)]
+pub(crate) fn told_of(
+    world: fn() -> Facts,
+    judge: fn(&Facts) -> Judgement,
+    cases: &[(&str, Damage)],
+) -> String {
+    let one = |(name, damage): &(&str, fn(&mut Facts))| {
+        let mut facts = world();
+        damage(&mut facts);
+        told(name, &judge(&facts))
+    };
+    cases.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

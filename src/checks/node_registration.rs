@@ -88,7 +88,7 @@ fn of_vanished(facts: &Facts, registered: u64) -> Option<Judgement> {
         .known()
         .map_or(&[][..], |log| &log.never_joined);
     let mut gone: Vec<&NeverJoined> = facts.traces.never_joined.iter().chain(from_log).collect();
-    gone.sort_by(|a, b| b.last_seen.cmp(&a.last_seen));
+    gone.sort_by_key(|one| std::cmp::Reverse(one.last_seen));
     let mut names_seen = std::collections::BTreeSet::new();
     gone.retain(|one| names_seen.insert(&one.claim));
     let newest = gone.first()?;

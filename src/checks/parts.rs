@@ -57,12 +57,13 @@ pub(super) fn shown(judgement: &Judgement) -> String {
     lines.join("\n")
 }
 
+/// What makes a world of the one where everything is good.
+#[cfg(test)]
+type Change = fn(&mut super::Facts);
+
 /// Findings of one check in several worlds, each under its name.
 #[cfg(test)]
-pub(super) fn in_worlds(
-    judge: fn(&super::Facts) -> Judgement,
-    worlds: &[(&str, fn(&mut super::Facts))],
-) -> String {
+pub(super) fn in_worlds(judge: fn(&super::Facts) -> Judgement, worlds: &[(&str, Change)]) -> String {
     let all = worlds.iter().map(|(name, change)| {
         let mut facts = crate::facts::fixture::with_karpenter();
         change(&mut facts);

@@ -7,10 +7,13 @@ use clap::Args;
 /// `gate`
 #[derive(Debug, Clone, Default, Args)]
 #[command(
-    after_help = "Helm 3: helm install ... --post-renderer kubectl-capt_spot --post-renderer-args gate\n\
-    Helm 4: helm install ... --post-renderer capt-spot-gate   (the plugin of that name)\n\n\
+    long_about = "Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not.\n\n\
     Helm tells a post-renderer neither context nor namespace: give them by --post-renderer-args --context=NAME. Helm creates a \
-    chart's CRDs before it runs a post-renderer; `install` and `upgrade` of this program check before anything is written."
+    chart's CRDs before it runs a post-renderer; `install` and `upgrade` of this program check before anything is written.",
+    after_help = "Examples:\n  \
+    Helm 3: helm install ... \\\n    --post-renderer kubectl-capt_spot --post-renderer-args gate\n  \
+    Helm 4: helm install ... --post-renderer capt-spot-gate   (a plugin)\n\n\
+    Exit codes: 0 ready, 1 anything else, which is what helm understands."
 )]
 pub struct Gate {
     /// Write the report to this file too

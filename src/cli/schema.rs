@@ -13,6 +13,8 @@ pub enum Published {
     PreflightReportList,
     /// `create-role`
     CreateRoleResult,
+    /// `account`
+    AccountReport,
     /// `trust`
     TrustReport,
     /// `template check`
@@ -30,6 +32,7 @@ impl Published {
             Self::PreflightReport => include_str!("../../schemas/preflight-report.json"),
             Self::PreflightReportList => include_str!("../../schemas/preflight-report-list.json"),
             Self::CreateRoleResult => include_str!("../../schemas/create-role-result.json"),
+            Self::AccountReport => include_str!("../../schemas/account-report.json"),
             Self::TrustReport => include_str!("../../schemas/trust-report.json"),
             Self::TemplateReport => include_str!("../../schemas/template-report.json"),
             Self::Whois => include_str!("../../schemas/whois.json"),
@@ -42,6 +45,7 @@ impl Published {
 mod tests {
     use super::*;
     use crate::capt::report::Document;
+    use crate::report::account::AccountReport;
     use crate::report::whois::{Whois, WhoisList};
     use crate::report::{CreateRoleResult, PreflightReportList, Report};
     use crate::trust::report::TrustReport;
@@ -63,6 +67,7 @@ mod tests {
                 Published::PreflightReport => written::<Report>(),
                 Published::PreflightReportList => written::<PreflightReportList>(),
                 Published::CreateRoleResult => written::<CreateRoleResult>(),
+                Published::AccountReport => written::<AccountReport>(),
                 Published::TrustReport => written::<TrustReport>(),
                 Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),

@@ -21,7 +21,11 @@ Nothing is run, and AWS is not asked.\n\n\
 A value that only Terraform or Helm knows (a variable, a data source) counts as \"may launch Spot\", and the report says so. It also \
 says what it could not see: the inside of called modules, files and charts from elsewhere. A module that sets up Karpenter for \
 NodePools that were not read is undecided.",
-        after_help = "Exit codes: 0 nothing found (notes do not count), 1 errors or warnings, 2 wrong usage or a file that is not \
+        after_help = "Examples:\n  \
+kubectl capt-spot template check workspace-template.yaml\n  \
+kubectl capt-spot template check ./module -o sarif\n  \
+kubectl capt-spot template check --from-cluster --context management\n\n\
+Exit codes: 0 nothing found (notes do not count), 1 errors or warnings, 2 wrong usage or a file that is not \
 YAML or Terraform, 3 undecided: nothing was found, but something that matters could not be read."
     )]
     Check(CheckArgs),
@@ -64,6 +68,10 @@ the role gets create, every other one require.
     ec2-spot-service-linked-role, that owns the role: apply it once per account, not once per
     cluster. Clusters then come and go without touching the role; until it is there, their plans
     fail and are tried again. Where the account has the role already, set its variable to false.
+
+Examples:
+  kubectl capt-spot template patch workspace-template.yaml --in-place
+  kubectl capt-spot template patch main.tf --mode create > patched.tf
 
 Exit codes: 0 patched, or nothing to fix; 1 refused, or not agreed to; 2 wrong usage or a file
 that is not YAML or Terraform; 3 undecided: the file holds no module that can be looked into.";

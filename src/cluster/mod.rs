@@ -9,7 +9,8 @@ pub mod exec;
 pub mod kubeconfig;
 pub mod resolve;
 
-pub use crate::model::{Clue, ClueSource, Target};
+pub use crate::model::Target;
+pub(crate) use resolve::environment_region;
 pub use resolve::{Resolved, plain, resolve};
 
 /// Why no target could be found. Each says what was tried and what to do.

@@ -346,7 +346,7 @@ fn exec_identity(exec: Option<&KnownExec>) -> Identity {
 }
 
 /// AWS_REGION, AWS_DEFAULT_REGION, else the profile's region.
-async fn environment_region(identity: &Identity) -> Option<String> {
+pub(crate) async fn environment_region(identity: &Identity) -> Option<String> {
     for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
         if let Some(region) = std::env::var(name).ok().filter(|region| !region.is_empty()) {
             return Some(region);

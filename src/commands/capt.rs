@@ -8,7 +8,7 @@ use crate::cli::Global;
 use crate::cluster;
 use crate::cluster::clues::{self, About};
 use crate::cluster::resolve::{CaptCluster, InMemory, Plain, Request};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::Options;
 use crate::facts::management::{self, Templates};
 use crate::kube::Api;
@@ -27,14 +27,14 @@ pub fn cluster(name: Option<&String>, global: &Global) -> Option<CaptCluster> {
 }
 
 /// A name goes into a URL's path: what Kubernetes takes for a name, and nothing else.
-fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Stop> {
+fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, CliError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
     if bytes.len() <= 253 && bytes.iter().all(|b| plain(*b)) && ends(bytes.first()) && ends(bytes.last()) {
         return Ok(name);
     }
-    Err(Stop::usage(format!(
+    Err(CliError::usage(format!(
         "{what} \"{name}\" is no Kubernetes name: lower-case letters, digits, - and ."
     )))
 }
@@ -44,8 +44,8 @@ fn place(plain: &Plain) -> String {
     format!("the management cluster (context {})", plain.context.name)
 }
 
-fn undecided(message: String) -> Stop {
-    Stop {
+fn undecided(message: String) -> CliError {
+    CliError {
         message,
         exit: Exit::Undecided,
     }
@@ -60,7 +60,7 @@ fn fix(unknown: &Unknown, place: &str) -> String {
         .unwrap_or_default()
 }
 
-async fn management(request: &Request, options: &Options, calls: &Calls) -> Result<(Plain, Api), Stop> {
+async fn management(request: &Request, options: &Options, calls: &Calls) -> Result<(Plain, Api), CliError> {
     let plain = cluster::plain(request).await?;
     match management::connect(&plain, options, calls).await {
         Ok(api) => Ok((plain, api)),
@@ -76,7 +76,7 @@ async fn management(request: &Request, options: &Options, calls: &Calls) -> Resu
 ///
 /// # Errors
 /// The context cannot be used. What could not be read there is part of the answer.
-pub async fn fetch(global: &Global) -> Result<Management, Stop> {
+pub async fn fetch(global: &Global) -> Result<Management, CliError> {
     let ui = Ui::new(global.color, global.verbose, true);
     let calls = Calls::default();
     let work = read(global, &calls);
@@ -89,7 +89,7 @@ pub async fn fetch(global: &Global) -> Result<Management, Stop> {
     result
 }
 
-async fn read(global: &Global, calls: &Calls) -> Result<Management, Stop> {
+async fn read(global: &Global, calls: &Calls) -> Result<Management, CliError> {
     let namespace = match &global.namespace {
         Some(name) => Some(checked("the namespace", name)?),
         None => None,
@@ -153,7 +153,7 @@ pub async fn workload(
     capt: &CaptCluster,
     options: &Options,
     calls: &Calls,
-) -> Result<Request, Stop> {
+) -> Result<Request, CliError> {
     let name = checked("--capt", &capt.name)?;
     if let Some(namespace) = &capt.namespace {
         checked("the namespace", namespace)?;
@@ -174,7 +174,7 @@ pub async fn workload(
     let (mut config, context) = match management::kubeconfig(&api, namespace, name).await {
         Observed::Known(Ok(found)) => found,
         Observed::Known(Err(why)) => {
-            return Err(Stop::failed(format!(
+            return Err(CliError::failed(format!(
                 "{secret} cannot be used: {why}\n  fix: see what wrote it (CAPT, Cluster API or you): {}",
                 plain.scope.kubectl(&[
                     "describe",
@@ -194,7 +194,7 @@ pub async fn workload(
         }
     };
     management::vet(&context, options.use_exec)
-        .map_err(|why| Stop::failed(format!("{secret} cannot be used: {why}")))?;
+        .map_err(|why| CliError::failed(format!("{secret} cannot be used: {why}")))?;
     let mut clues = clues::collect(&context, &request.flags, None);
     let mut told = Vec::new();
     let mut unread = None;
@@ -244,7 +244,7 @@ pub async fn workload(
 }
 
 /// The Secret is not there: says how far CAPT is, and where to look.
-async fn missing(api: &Api, secret: &str, name: &str, namespace: &str, plain: &Plain) -> Stop {
+async fn missing(api: &Api, secret: &str, name: &str, namespace: &str, plain: &Plain) -> CliError {
     let planes = management::control_planes(api, Some(namespace)).await;
     let progress = planes
         .known()
@@ -253,20 +253,20 @@ async fn missing(api: &Api, secret: &str, name: &str, namespace: &str, plain: &P
             None => format!("; no CAPTControlPlane in {namespace} is of a Cluster {name}"),
         })
         .unwrap_or_default();
-    Stop::failed(format!(
+    CliError::failed(format!(
         "{secret} does not exist{progress}\n  fix: --capt takes the name of the Cluster, -n its namespace: {}; CAPT writes the Secret once the control plane is up",
         plain.scope.kubectl(&["get", "clusters.cluster.x-k8s.io", "-A"])
     ))
 }
 
 /// Why the workload cluster's target could not be told, with where its kubeconfig is from.
-pub fn not_resolved(given: &InMemory, error: &cluster::TargetError) -> Stop {
+pub fn not_resolved(given: &InMemory, error: &cluster::TargetError) -> CliError {
     let unread = given
         .unread
         .as_ref()
         .map(|unread| format!("\n  its CAPTControlPlane could not be asked either: {unread}"))
         .unwrap_or_default();
-    Stop::failed(format!("the kubeconfig in {}: {error}{unread}", given.origin))
+    CliError::failed(format!("the kubeconfig in {}: {error}{unread}", given.origin))
 }
 
 #[cfg(test)]

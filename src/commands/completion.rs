@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, Command};
 use crate::checks::{Group, REGISTRY};
 use crate::cli::{self, Completion};
 use crate::cluster::kubeconfig::{self, Sources};
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::helm::args::OUR_FLAGS;
 use crate::model::Exit;
 use crate::terminal;
@@ -52,7 +52,7 @@ complete -F _kubectl_capt_spot kubectl-capt_spot
 ///
 /// # Errors
 /// Writing failed.
-pub fn run(args: &Completion) -> Result<Exit, Stop> {
+pub fn run(args: &Completion) -> Result<Exit, CliError> {
     if args.shell == clap_complete::Shell::Bash {
         terminal::out(BASH)?;
         return Ok(Exit::Done);
@@ -68,7 +68,7 @@ pub fn run(args: &Completion) -> Result<Exit, Stop> {
 ///
 /// # Errors
 /// Writing failed.
-pub fn answer(words: &[OsString]) -> Result<Exit, Stop> {
+pub fn answer(words: &[OsString]) -> Result<Exit, CliError> {
     let words: Vec<String> = words
         .iter()
         .map(|word| word.to_string_lossy().into_owned())

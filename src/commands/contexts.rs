@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt as _};
 use crate::cli::{Global, Preflight};
 use crate::cluster::TargetError;
 use crate::cluster::kubeconfig::{self, Sources};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::model::Exit;
 use crate::report::{self, Envelope, Item, Page, PreflightReportList, Selection, Unresolved};
 use crate::terminal::{self, Ui};
@@ -17,14 +17,19 @@ const AT_ONCE: usize = 4;
 ///
 /// # Errors
 /// No kubeconfig, a bad pattern, or no context that matches.
-pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &Ui) -> Result<Exit, Stop> {
+pub async fn run(
+    args: &Preflight,
+    global: &Global,
+    selection: &Selection,
+    ui: &Ui,
+) -> Result<Exit, CliError> {
     let config = kubeconfig::load(&Sources::from_env(global.kubeconfig.as_deref()))?.ok_or_else(|| {
-        Stop::usage("inside a pod there are no contexts: leave --contexts and --all-contexts out")
+        CliError::usage("inside a pod there are no contexts: leave --contexts and --all-contexts out")
     })?;
     let matcher = match &args.contexts {
         Some(glob) => {
             let glob =
-                globset::Glob::new(glob).map_err(|error| Stop::usage(format!("--contexts: {error}")))?;
+                globset::Glob::new(glob).map_err(|error| CliError::usage(format!("--contexts: {error}")))?;
             Some(glob.compile_matcher())
         }
         None => None,
@@ -41,7 +46,7 @@ pub async fn run(args: &Preflight, global: &Global, selection: &Selection, ui: &
             .iter()
             .map(|context| context.name.as_str())
             .collect();
-        return Err(Stop::failed(format!(
+        return Err(CliError::failed(format!(
             "no context of the kubeconfig matches {}\n  fix: it has: {}",
             args.contexts.as_deref().unwrap_or("*"),
             if there.is_empty() {

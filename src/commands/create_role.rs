@@ -3,7 +3,7 @@
 use crate::cli::{CreateRole, Global};
 use crate::cluster::resolve::Request;
 use crate::commands::offer::{create, describe, done};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::{Ask, Facts};
 use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
@@ -16,7 +16,7 @@ use crate::text::Output;
 ///
 /// # Errors
 /// The target could not be told, something that makes the write safe could not be verified, or IAM refused.
-pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
+pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
     commands::text_json_or_yaml(global, "create-role")?;
     let ui = Ui::new(global.color, global.verbose, args.no_input);
     let request = Request {
@@ -30,7 +30,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
         commands::print_calls(&facts);
     }
     let plan = match spot_role::plan(&facts, args.expect_account.as_deref())
-        .map_err(|refusal| Stop::failed(refusal.to_string()))?
+        .map_err(|refusal| CliError::failed(refusal.to_string()))?
     {
         Todo::Nothing(role) => {
             let said = format!("{} exists already: nothing to do.", role.arn);
@@ -53,7 +53,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, Stop> {
     }
     if !args.yes {
         if !ui.person {
-            return Err(Stop::usage(
+            return Err(CliError::usage(
                 "the role is missing, and nobody is there to ask\n  fix: run it at a terminal, or say --yes to create it without asking",
             ));
         }

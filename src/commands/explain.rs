@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::checks::pages::page_of;
 use crate::checks::{self, Check, Group, REGISTRY};
 use crate::cli::{Explain, Global};
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::model::Exit;
 use crate::report::docs_url;
 use crate::report::json::{pretty, to_yaml};
@@ -17,7 +17,7 @@ use crate::text::style::{Style, bold};
 ///
 /// # Errors
 /// No such check.
-pub fn run(args: &Explain, global: &Global) -> Result<Exit, Stop> {
+pub fn run(args: &Explain, global: &Global) -> Result<Exit, CliError> {
     super::text_json_or_yaml(global, "explain")?;
     let style = Ui::new(global.color, global.verbose, true).style;
     let chosen: Vec<&Check> = match &args.check {
@@ -32,7 +32,7 @@ pub fn run(args: &Explain, global: &Global) -> Result<Exit, Stop> {
                 Some(check) => vec![check],
                 None if !by_group.is_empty() => by_group,
                 None => {
-                    return Err(Stop::usage(format!(
+                    return Err(CliError::usage(format!(
                         "there is no check or group \"{name}\"\n  fix: {}",
                         checks::instead_of(name)
                     )));

@@ -12,7 +12,7 @@ use crate::cli::Global;
 use crate::cli::gate::Gate;
 use crate::cluster::resolve::Request;
 use crate::commands::offer::{MayCreate, Run};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::helm::chart::{ChartFacts, MAX_BYTES};
 use crate::model::Exit;
 use crate::report::{Report, Selection, Verdict};
@@ -24,8 +24,8 @@ use crate::text::style::Style;
 ///
 /// # Errors
 /// Standard input can't be judged, or the target can't be told. Nothing was passed on then.
-pub async fn run(args: &Gate, global: &Global) -> Result<Exit, Stop> {
-    let failed = |stop: Stop| Stop {
+pub async fn run(args: &Gate, global: &Global) -> Result<Exit, CliError> {
+    let failed = |stop: CliError| CliError {
         exit: Exit::Failed,
         ..stop
     };
@@ -91,22 +91,22 @@ pub struct Piped {
 ///
 /// # Errors
 /// It could not be read, is too large, or is not text.
-pub fn read(mut input: impl Read, namespace: &str) -> Result<Piped, Stop> {
+pub fn read(mut input: impl Read, namespace: &str) -> Result<Piped, CliError> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
     input
         .by_ref()
         .take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Stop::failed(format!("reading the rendered chart failed: {error}")))?;
+        .map_err(|error| CliError::failed(format!("reading the rendered chart failed: {error}")))?;
     if bytes.is_empty() {
-        return Err(Stop::failed(
+        return Err(CliError::failed(
             "there is nothing on standard input\n  fix: this verb is a post-renderer: helm install --post-renderer kubectl-capt_spot --post-renderer-args gate ...",
         ));
     }
     let text = std::str::from_utf8(&bytes)
-        .map_err(|_| Stop::failed("what helm rendered is not UTF-8; nothing is passed on"))?;
-    let chart = ChartFacts::read(text, namespace).map_err(|error| Stop::failed(error.to_string()))?;
+        .map_err(|_| CliError::failed("what helm rendered is not UTF-8; nothing is passed on"))?;
+    let chart = ChartFacts::read(text, namespace).map_err(|error| CliError::failed(error.to_string()))?;
     Ok(Piped { bytes, chart })
 }
 
@@ -128,10 +128,10 @@ pub async fn gate(
     piped: &Piped,
     destinations: Destinations<'_>,
     mut output: impl Write,
-    preflight: impl AsyncFnOnce(&ChartFacts) -> Result<Report, Stop>,
+    preflight: impl AsyncFnOnce(&ChartFacts) -> Result<Report, CliError>,
     render: impl Fn(&Report) -> String,
     mut stderr: impl FnMut(&str),
-) -> Result<Exit, Stop> {
+) -> Result<Exit, CliError> {
     let report = match preflight(&piped.chart).await {
         Ok(report) => report,
         Err(stop) => {
@@ -140,7 +140,7 @@ pub async fn gate(
                 destinations,
                 &mut |_| (),
             )?;
-            return Err(Stop {
+            return Err(CliError {
                 exit: Exit::Failed,
                 ..stop
             });
@@ -157,11 +157,11 @@ pub async fn gate(
     output
         .write_all(&piped.bytes)
         .and_then(|()| output.flush())
-        .map_err(|error| Stop::failed(format!("handing the chart back to helm failed: {error}")))?;
+        .map_err(|error| CliError::failed(format!("handing the chart back to helm failed: {error}")))?;
     Ok(Exit::Done)
 }
 
-fn tell(text: &str, destinations: Destinations<'_>, stderr: &mut impl FnMut(&str)) -> Result<(), Stop> {
+fn tell(text: &str, destinations: Destinations<'_>, stderr: &mut impl FnMut(&str)) -> Result<(), CliError> {
     stderr(text);
     if destinations.terminal {
         // Without a terminal (CI) there is none to write to, which is no error.
@@ -173,9 +173,9 @@ fn tell(text: &str, destinations: Destinations<'_>, stderr: &mut impl FnMut(&str
     }
 }
 
-fn write_file(file: &Path, text: &str) -> Result<(), Stop> {
+fn write_file(file: &Path, text: &str) -> Result<(), CliError> {
     std::fs::write(file, text).map_err(|error| {
-        Stop::failed(format!(
+        CliError::failed(format!(
             "writing the report to {} failed: {error}",
             file.display()
         ))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::Global;
 use crate::cli::hook::{Hook, NAME};
 use crate::cluster::resolve;
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::model::Exit;
 use crate::model::permission;
 use crate::report::json::{pretty, to_yaml};
@@ -24,7 +24,7 @@ const NOBODY: u32 = 65532;
 ///
 /// # Errors
 /// A value that can't be what it is for.
-pub fn run(args: &Hook, global: &Global) -> Result<Exit, Stop> {
+pub fn run(args: &Hook, global: &Global) -> Result<Exit, CliError> {
     super::text_json_or_yaml(global, "hook")?;
     let objects = objects(args, &with_cluster(global)?)?;
     let text = match global.output {
@@ -36,12 +36,12 @@ pub fn run(args: &Hook, global: &Global) -> Result<Exit, Stop> {
 }
 
 /// In the cluster nothing tells the Job which EKS cluster it is in: the name is given here, or taken from the context.
-fn with_cluster(global: &Global) -> Result<Global, Stop> {
+fn with_cluster(global: &Global) -> Result<Global, CliError> {
     if global.cluster_name.is_some() {
         return Ok(global.clone());
     }
     let named = resolve::named_by_context(&super::request(global)).map_err(|error| {
-        Stop::usage(format!(
+        CliError::usage(format!(
             "the Job must be told its cluster, and the kubeconfig does not: {error}\n  fix: name it with --cluster-name and --region"
         ))
     })?;
@@ -89,7 +89,7 @@ impl Stage {
 ///
 /// # Errors
 /// A value that can't be what it is for.
-pub fn objects(args: &Hook, global: &Global) -> Result<Vec<Value>, Stop> {
+pub fn objects(args: &Hook, global: &Global) -> Result<Vec<Value>, CliError> {
     let namespace = global.namespace.as_deref().unwrap_or(NAMESPACE);
     name("--namespace", namespace)?;
     name("--service-account", &args.service_account)?;
@@ -133,7 +133,7 @@ fn rename(object: &mut Value) {
     }
 }
 
-fn service_account(args: &Hook, namespace: &str) -> Result<Value, Stop> {
+fn service_account(args: &Hook, namespace: &str) -> Result<Value, CliError> {
     let mut account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {"name": args.service_account, "namespace": namespace},
@@ -143,7 +143,7 @@ fn service_account(args: &Hook, namespace: &str) -> Result<Value, Stop> {
         let is_role =
             matches!(parts.as_slice(), ["arn", _, "iam", "", _, resource] if resource.starts_with("role/"));
         if !is_role && !role.contains("{{") {
-            return Err(Stop::usage(format!(
+            return Err(CliError::usage(format!(
                 "--role-arn {role} is no role's ARN\n  fix: arn:aws:iam::111122223333:role/NAME"
             )));
         }
@@ -158,7 +158,7 @@ fn service_account(args: &Hook, namespace: &str) -> Result<Value, Stop> {
     Ok(account)
 }
 
-fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, Stop> {
+fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, CliError> {
     let mut words = vec!["preflight".to_owned(), "--no-input".to_owned()];
     for (flag, value) in [
         ("--cluster-name", &global.cluster_name),
@@ -212,7 +212,7 @@ fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, Stop> {
 }
 
 /// A DNS-1123 label or a Helm expression.
-fn name(flag: &str, value: &str) -> Result<(), Stop> {
+fn name(flag: &str, value: &str) -> Result<(), CliError> {
     plain(flag, value)?;
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = value.len() <= 63
@@ -222,17 +222,17 @@ fn name(flag: &str, value: &str) -> Result<(), Stop> {
     if good || value.contains("{{") {
         Ok(())
     } else {
-        Err(Stop::usage(format!(
+        Err(CliError::usage(format!(
             "{flag} {value} is no name of Kubernetes\n  fix: lower-case letters, digits and dashes, at most 63"
         )))
     }
 }
 
 /// Something on one line; spaces only in a Helm expression.
-fn plain(flag: &str, value: &str) -> Result<(), Stop> {
+fn plain(flag: &str, value: &str) -> Result<(), CliError> {
     let odd = |c: char| c.is_control() || (c == ' ' && !value.contains("{{"));
     if value.is_empty() || value.contains(odd) {
-        return Err(Stop::usage(format!(
+        return Err(CliError::usage(format!(
             "{flag} has a value that can't be meant: {value:?}"
         )));
     }

@@ -12,7 +12,7 @@ use crate::cli::Global;
 use crate::cluster::kubeconfig::{self, Sources};
 use crate::cluster::resolve::Request;
 use crate::commands::offer::{MayCreate, Run};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::helm::args::{Invocation, OUR_FLAGS, TemplateOptions, parse};
 use crate::helm::chart::{ChartFacts, ClusterName, MAX_BYTES};
 use crate::helm::env::{ClusterChoice, HelmEnv};
@@ -146,11 +146,11 @@ fn loud(report: &Report) -> String {
 /// The preflight could not be made (and `--force-install` was not given), or helm could not be started.
 pub async fn gate(
     installation: &Installation,
-    preflight: impl AsyncFnOnce(&Installation) -> Result<Report, Stop>,
-    mut show: impl FnMut(&Report) -> Result<(), Stop>,
+    preflight: impl AsyncFnOnce(&Installation) -> Result<Report, CliError>,
+    mut show: impl FnMut(&Report) -> Result<(), CliError>,
     mut say: impl FnMut(&str),
     hand_over: impl FnOnce() -> Result<u8, HelmError>,
-) -> Result<Exit, Stop> {
+) -> Result<Exit, CliError> {
     let forced = installation.invocation.ours.force_install;
     for blind in installation.blind_spots() {
         say(&format!("warning: {blind}"));
@@ -181,12 +181,12 @@ pub async fn gate(
             if let Some(warning) = warning {
                 say(&warning);
             }
-            hand_over().map(Exit::Other).map_err(Stop::from)
+            hand_over().map(Exit::Other).map_err(CliError::from)
         }
     }
 }
 
-impl From<HelmError> for Stop {
+impl From<HelmError> for CliError {
     fn from(error: HelmError) -> Self {
         match error {
             // helm's own words, once, and its own exit code.
@@ -229,7 +229,7 @@ fn helms_error(stderr: &str) -> &str {
     }
 }
 
-impl From<SplitError> for Stop {
+impl From<SplitError> for CliError {
     fn from(error: SplitError) -> Self {
         match error {
             SplitError::Usage(error) => Self::usage(error.to_string()),
@@ -271,7 +271,7 @@ pub async fn prepare(
     words: &[OsString],
     env: &HelmEnv,
     context_namespace: impl FnOnce(&ClusterChoice) -> Option<String>,
-) -> Result<Prepared, Stop> {
+) -> Result<Prepared, CliError> {
     let path = std::env::var_os("PATH");
     let mut helm = Helm::locate(env, path.as_deref())?;
     let invocation = render::split(&helm, verb, words).await?;
@@ -295,7 +295,7 @@ pub async fn prepare(
         .or_else(|| context_namespace(&cluster))
         .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
     let chart =
-        ChartFacts::read(&rendered.yaml, &namespace).map_err(|error| Stop::failed(error.to_string()))?;
+        ChartFacts::read(&rendered.yaml, &namespace).map_err(|error| CliError::failed(error.to_string()))?;
     let may_create = may_create(&invocation);
     let previous = rendered.previous;
     Ok(Prepared {
@@ -311,16 +311,16 @@ pub async fn prepare(
     })
 }
 
-fn read_stdin() -> Result<Vec<u8>, Stop> {
+fn read_stdin() -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
     std::io::stdin()
         .lock()
         .take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Stop::failed(format!("reading values from standard input failed: {error}")))?;
+        .map_err(|error| CliError::failed(format!("reading values from standard input failed: {error}")))?;
     if bytes.len() > MAX_BYTES {
-        return Err(Stop::failed("the values on standard input are too large"));
+        return Err(CliError::failed("the values on standard input are too large"));
     }
     Ok(bytes)
 }
@@ -364,7 +364,7 @@ pub fn usage(verb: Verb, called_as: &str) -> String {
 ///
 /// # Errors
 /// Wrong usage, no helm, a chart that does not render, a target that can't be told.
-pub fn run(verb: Verb, words: &[OsString], global: &Global, called_as: &str) -> Result<Exit, Stop> {
+pub fn run(verb: Verb, words: &[OsString], global: &Global, called_as: &str) -> Result<Exit, CliError> {
     if let Ok(line) = parse(words, &FlagTable::new(verb))
         && line.view.help
     {
@@ -389,11 +389,18 @@ fn with_globals(global: &Global, words: &[OsString]) -> Vec<OsString> {
         ("--cluster-name", &global.cluster_name),
         ("--region", &global.region),
         ("--profile", &global.profile),
+        ("--kube-as-user", &global.as_user),
     ] {
         if let Some(value) = value {
             all.push(format!("{flag}={value}").into());
         }
     }
+    all.extend(
+        global
+            .as_groups
+            .iter()
+            .map(|group| format!("--kube-as-group={group}").into()),
+    );
     if let Some(file) = &global.kubeconfig {
         all.extend(["--kubeconfig".into(), file.into()]);
     }
@@ -401,7 +408,7 @@ fn with_globals(global: &Global, words: &[OsString]) -> Vec<OsString> {
     all
 }
 
-async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Prepared, Exit), Stop> {
+async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Prepared, Exit), CliError> {
     let env = HelmEnv::read(|name| std::env::var_os(name));
     let prepared = prepare(verb, words, &env, context_namespace).await?;
     let installation = &prepared.installation;
@@ -465,9 +472,9 @@ async fn checked(verb: Verb, words: &[OsString], global: &Global) -> Result<(Pre
     Ok((prepared, exit))
 }
 
-fn write_report(file: &Path, text: &str) -> Result<(), Stop> {
+fn write_report(file: &Path, text: &str) -> Result<(), CliError> {
     std::fs::write(file, text).map_err(|error| {
-        Stop::failed(format!(
+        CliError::failed(format!(
             "writing the report to {} failed: {error}",
             file.display()
         ))
@@ -475,13 +482,12 @@ fn write_report(file: &Path, text: &str) -> Result<(), Stop> {
 }
 
 /// Our flags for the preflight of this installation.
-fn globals(installation: &Installation, global: &Global) -> Result<Global, Stop> {
+fn globals(installation: &Installation, global: &Global) -> Result<Global, CliError> {
     let ours = &installation.invocation.ours;
     let cluster = &installation.cluster;
     let request_timeout = match &ours.request_timeout {
-        Some(text) => {
-            crate::cli::duration(text).map_err(|error| Stop::usage(format!("--request-timeout: {error}")))?
-        }
+        Some(text) => crate::cli::duration(text)
+            .map_err(|error| CliError::usage(format!("--request-timeout: {error}")))?,
         None => global.request_timeout,
     };
     let color = match installation.invocation.view.color.as_deref() {
@@ -493,6 +499,8 @@ fn globals(installation: &Installation, global: &Global) -> Result<Global, Stop>
         context: cluster.context.clone(),
         kubeconfig: cluster.kubeconfig.clone().map(Into::into),
         namespace: cluster.namespace.clone(),
+        as_user: cluster.as_user.clone(),
+        as_groups: cluster.as_groups.clone(),
         cluster_name: ours.cluster_name.clone(),
         region: ours.region.clone(),
         profile: ours.profile.clone(),

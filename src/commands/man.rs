@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli;
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::model::Exit;
 use crate::terminal;
 
@@ -11,7 +11,7 @@ use crate::terminal;
 ///
 /// # Errors
 /// Writing failed.
-pub fn run(folder: &Path) -> Result<Exit, Stop> {
+pub fn run(folder: &Path) -> Result<Exit, CliError> {
     std::fs::create_dir_all(folder)?;
     let command = cli::command(terminal::KUBECTL)
         .name("kubectl-capt_spot")

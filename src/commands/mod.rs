@@ -1,5 +1,7 @@
 //! One file a verb, thin: parse what is left to parse, call, print.
 
+pub mod access;
+pub mod account;
 pub mod capt;
 pub mod completion;
 pub mod contexts;
@@ -36,14 +38,14 @@ use crate::text::{Output, ReportFile};
 
 /// An error for the person: printed as it is, with this exit code.
 #[derive(Debug)]
-pub struct Stop {
+pub struct CliError {
     /// What was tried, what happened, what to do.
     pub message: String,
     /// The exit code.
     pub exit: crate::model::Exit,
 }
 
-impl Stop {
+impl CliError {
     /// The thing asked for failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self {
@@ -61,13 +63,13 @@ impl Stop {
     }
 }
 
-impl From<cluster::TargetError> for Stop {
+impl From<cluster::TargetError> for CliError {
     fn from(error: cluster::TargetError) -> Self {
         Self::failed(error.to_string())
     }
 }
 
-impl From<std::io::Error> for Stop {
+impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::Interrupted {
             return Self {
@@ -83,11 +85,11 @@ impl From<std::io::Error> for Stop {
 ///
 /// # Errors
 /// Another format than text, json or yaml.
-pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), Stop> {
+pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), CliError> {
     match global.output {
         Output::Text | Output::Json | Output::Yaml => Ok(()),
         Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github => {
-            Err(Stop::usage(format!(
+            Err(CliError::usage(format!(
                 "{verb} prints text, json or yaml
   fix: leave --output out, or take one of these"
             )))
@@ -100,7 +102,7 @@ pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), Stop> {
 ///
 /// # Errors
 /// Standard output or the summary could not be written.
-pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui) -> Result<(), Stop> {
+pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui) -> Result<(), CliError> {
     let rendered = report::render(pages, document, global.output, ui.style);
     terminal::out_as(global.output, &rendered)?;
     if global.output == Output::Github
@@ -113,7 +115,7 @@ pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui
             .open(&path)
             .and_then(|mut file| file.write_all(summary.as_bytes()))
             .map_err(|error| {
-                Stop::failed(format!(
+                CliError::failed(format!(
                     "writing the step's summary to {} (GITHUB_STEP_SUMMARY) failed: {error}",
                     path.display()
                 ))
@@ -126,11 +128,15 @@ pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui
 ///
 /// # Errors
 /// A file could not be written.
-pub fn write_reports(files: &[ReportFile], pages: &[Page], document: &impl Serialize) -> Result<(), Stop> {
+pub fn write_reports(
+    files: &[ReportFile],
+    pages: &[Page],
+    document: &impl Serialize,
+) -> Result<(), CliError> {
     for ReportFile { format, path } in files {
         let rendered = report::render(pages, document, *format, Style::PLAIN);
         std::fs::write(path, rendered).map_err(|error| {
-            Stop::failed(format!(
+            CliError::failed(format!(
                 "writing the report to {} failed: {error}",
                 path.display()
             ))
@@ -143,10 +149,10 @@ pub fn write_reports(files: &[ReportFile], pages: &[Page], document: &impl Seria
 ///
 /// # Errors
 /// Wrong usage, with the name that was meant.
-pub fn known_names(selection: &crate::report::Selection) -> Result<(), Stop> {
+pub fn known_names(selection: &crate::report::Selection) -> Result<(), CliError> {
     match selection.unknown_names().first() {
         None => Ok(()),
-        Some(name) => Err(Stop::usage(format!(
+        Some(name) => Err(CliError::usage(format!(
             "\"{name}\" is neither a check nor a group\n  fix: {}",
             crate::checks::instead_of(name)
         ))),
@@ -197,8 +203,12 @@ pub fn options(global: &Global) -> Options {
 ///
 /// # Errors
 /// The target could not be told (with `--capt`: its kubeconfig could not be had), or AWS_CA_BUNDLE is unusable.
-pub async fn gather(global: &Global, request: &Request, ask: &Ask) -> Result<(Facts, Reach, Calls), Stop> {
-    let http = aws::http_client().map_err(Stop::failed)?;
+pub async fn gather(
+    global: &Global,
+    request: &Request,
+    ask: &Ask,
+) -> Result<(Facts, Reach, Calls), CliError> {
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let options = options(global);
     let onward = match &request.capt {
@@ -227,15 +237,15 @@ pub fn print_calls(facts: &Facts) {
 ///
 /// # Errors
 /// What `work` says, or that it was interrupted.
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Stop::failed(format!("the program could not start: {error}")))?;
+        .map_err(|error| CliError::failed(format!("the program could not start: {error}")))?;
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            exit = signalled() => Err(Stop { message: String::new(), exit }),
+            exit = signalled() => Err(CliError { message: String::new(), exit }),
             result = work => result,
         }
     });

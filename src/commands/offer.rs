@@ -4,7 +4,7 @@ use crate::aws::Session;
 use crate::checks::Status;
 use crate::cli::Global;
 use crate::cluster::resolve::Request;
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::{Ask, Facts, Reach};
 use crate::model::Calls;
 use crate::report::{self, Report, Selection};
@@ -31,7 +31,7 @@ pub(crate) struct Run<'a> {
     pub(crate) ui: &'a Ui,
     pub(crate) may_create: MayCreate,
     /// Puts the report before the person's eyes, before the question about it.
-    pub(crate) show: &'a dyn Fn(&Report) -> Result<(), Stop>,
+    pub(crate) show: &'a dyn Fn(&Report) -> Result<(), CliError>,
 }
 
 /// What was read, and what is made of it.
@@ -45,7 +45,7 @@ pub(crate) struct Judged {
 impl Run<'_> {
     /// Reads and judges; then offers to create the missing role, where it is missing, could be created, and a person (or
     /// `--yes`) is there, and reads and judges again.
-    pub(crate) async fn judge(&self) -> Result<Judged, Stop> {
+    pub(crate) async fn judge(&self) -> Result<Judged, CliError> {
         let (facts, reach, calls) = self.read().await?;
         let report = report::judge(&facts, self.selection);
         let plan = self.plan(&facts, &report)?;
@@ -81,7 +81,7 @@ impl Run<'_> {
         })
     }
 
-    async fn read(&self) -> Result<(Facts, Reach, Calls), Stop> {
+    async fn read(&self) -> Result<(Facts, Reach, Calls), CliError> {
         let work = commands::gather(self.global, self.request, self.ask);
         let read = self.ui.progress("reading AWS and the cluster", work).await?;
         if self.global.verbose > 0 {
@@ -91,7 +91,7 @@ impl Run<'_> {
     }
 
     /// What would be created, if the role is missing and may be created here.
-    fn plan(&self, facts: &Facts, report: &Report) -> Result<Option<Plan>, Stop> {
+    fn plan(&self, facts: &Facts, report: &Report) -> Result<Option<Plan>, CliError> {
         let without_asking = self.may_create == MayCreate::WithoutAsking;
         if !without_asking && (self.may_create == MayCreate::Never || !self.ui.person) {
             return Ok(None);
@@ -100,14 +100,14 @@ impl Run<'_> {
             finding.id == "spot-role-exists" && matches!(finding.status, Status::Fail | Status::Warn)
         });
         // What the caller may not do is not offered.
-        let refused = crate::checks::spot_role::caller_is_refused(facts);
+        let refused = crate::checks::spot_role_creatable::caller_is_refused(facts);
         if !missing || (refused && !without_asking) {
             return Ok(None);
         }
         match spot_role::plan(facts, None) {
             Ok(Todo::Create(plan)) => Ok(Some(plan)),
             Ok(Todo::Nothing(_)) => Ok(None),
-            Err(refusal) if without_asking => Err(Stop::failed(refusal.to_string())),
+            Err(refusal) if without_asking => Err(CliError::failed(refusal.to_string())),
             Err(_) => Ok(None),
         }
     }
@@ -120,7 +120,7 @@ pub(crate) async fn create(
     facts: &Facts,
     reach: &Reach,
     calls: &Calls,
-) -> Result<Created, Stop> {
+) -> Result<Created, CliError> {
     let session = Session {
         limits: reach.session.limits.restarted(),
         ..reach.session.clone()
@@ -128,7 +128,7 @@ pub(crate) async fn create(
     let work = spot_role::create(plan, facts, &session, calls);
     ui.progress("creating the role and waiting until IAM shows it", work)
         .await
-        .map_err(|refusal| Stop::failed(refusal.to_string()))
+        .map_err(|refusal| CliError::failed(refusal.to_string()))
 }
 
 /// What would be created, where, and by whom.

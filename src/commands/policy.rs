@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::{Global, Policy, PolicyScope, RbacSubject, WhichPolicy};
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::model::Exit;
 use crate::model::permission::{self, Scope};
 use crate::report::json::{pretty, to_yaml};
@@ -14,7 +14,7 @@ use crate::text::Output;
 ///
 /// # Errors
 /// A service account without a namespace.
-pub fn run(args: &Policy, global: &Global) -> Result<Exit, Stop> {
+pub fn run(args: &Policy, global: &Global) -> Result<Exit, CliError> {
     super::text_json_or_yaml(global, "policy")?;
     let text = match &args.which {
         WhichPolicy::Read(scope) => print(&permission::read_policy(&scope_of(scope, global)), global),
@@ -58,7 +58,7 @@ fn scope_of(scope: &PolicyScope, global: &Global) -> Scope {
     out
 }
 
-fn subject_of(subject: &RbacSubject) -> Result<serde_json::Value, Stop> {
+fn subject_of(subject: &RbacSubject) -> Result<serde_json::Value, CliError> {
     const API: &str = "rbac.authorization.k8s.io";
     if let Some(user) = &subject.user {
         return Ok(json!({"apiGroup": API, "kind": "User", "name": user}));
@@ -68,7 +68,7 @@ fn subject_of(subject: &RbacSubject) -> Result<serde_json::Value, Stop> {
             .split_once('/')
             .filter(|(ns, name)| !ns.is_empty() && !name.is_empty())
         else {
-            return Err(Stop::usage(format!(
+            return Err(CliError::usage(format!(
                 "--service-account {account}: write NAMESPACE/NAME"
             )));
         };

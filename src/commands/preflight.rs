@@ -7,7 +7,7 @@ use crate::checks::Status;
 use crate::cli::{Global, Preflight};
 use crate::cluster::resolve::Request;
 use crate::commands::offer::{Judged, MayCreate, Run};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::{Ask, FORMAT, Facts, PoolsFile};
 use crate::karpenter::nodepools_file;
 use crate::model::Exit;
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The target could not be told, a file could not be read or written, wrong names in `--only` or `--skip`.
-pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
+pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
     let selection = Selection {
         only: args.only.clone(),
         skip: args.skip.clone(),
@@ -108,7 +108,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, Stop> {
 ///
 /// # Errors
 /// The file of `--nodepools` can't be read.
-pub(crate) fn ask(args: &Preflight, global: &Global) -> Result<Ask, Stop> {
+pub(crate) fn ask(args: &Preflight, global: &Global) -> Result<Ask, CliError> {
     Ok(Ask {
         node_role: args.node_role.clone(),
         namespace: global.namespace.clone(),
@@ -121,7 +121,7 @@ pub(crate) fn ask(args: &Preflight, global: &Global) -> Result<Ask, Stop> {
 ///
 /// # Errors
 /// The file can't be read, or holds no manifests.
-pub(crate) fn pools_file(path: &Path) -> Result<PoolsFile, Stop> {
+pub(crate) fn pools_file(path: &Path) -> Result<PoolsFile, CliError> {
     use std::io::Read as _;
     let stdin = path == Path::new("-");
     let name = if stdin {
@@ -137,9 +137,9 @@ pub(crate) fn pools_file(path: &Path) -> Result<PoolsFile, Stop> {
     } else {
         std::fs::File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
     };
-    read.map_err(|error| Stop::failed(format!("reading the node pools from {name} failed: {error}")))?;
+    read.map_err(|error| CliError::failed(format!("reading the node pools from {name} failed: {error}")))?;
     let manifests = nodepools_file::read(&text)
-        .map_err(|error| Stop::failed(format!("{name} holds no usable manifests: {error}")))?;
+        .map_err(|error| CliError::failed(format!("{name} holds no usable manifests: {error}")))?;
     Ok(PoolsFile::new(name, manifests))
 }
 
@@ -165,19 +165,19 @@ fn exit_of(report: &Report) -> Exit {
     Exit::from(report.verdict)
 }
 
-fn print(report: &Report, args: &Preflight, global: &Global, ui: &Ui) -> Result<Exit, Stop> {
+fn print(report: &Report, args: &Preflight, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     commands::print(&[report.page(args.show_all)], report, global, ui)?;
     write_reports(report, args)?;
     Ok(exit_of(report))
 }
 
-fn write_reports(report: &Report, args: &Preflight) -> Result<(), Stop> {
+fn write_reports(report: &Report, args: &Preflight) -> Result<(), CliError> {
     commands::write_reports(&args.report, &[report.page(args.show_all)], report)
 }
 
-fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {
+fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), CliError> {
     let stop = |error: &dyn std::fmt::Display| {
-        Stop::failed(format!("saving the facts to {} failed: {error}", path.display()))
+        CliError::failed(format!("saving the facts to {} failed: {error}", path.display()))
     };
     let facts = &Facts {
         redacted: redact,
@@ -190,7 +190,7 @@ fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), Stop> {
     std::fs::write(path, text).map_err(|error| stop(&error))
 }
 
-fn load(path: &Path) -> Result<Facts, Stop> {
+fn load(path: &Path) -> Result<Facts, CliError> {
     let stdin = path == Path::new("-");
     let name = if stdin {
         "standard input".to_owned()
@@ -203,27 +203,27 @@ fn load(path: &Path) -> Result<Facts, Stop> {
         std::fs::read_to_string(path)
     };
     let text =
-        read.map_err(|error| Stop::failed(format!("reading the facts from {name} failed: {error}")))?;
+        read.map_err(|error| CliError::failed(format!("reading the facts from {name} failed: {error}")))?;
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| {
-            Stop::failed(format!(
+            CliError::failed(format!(
                 "{name} holds no saved facts: {error}\n  fix: such a file is written by kubectl capt-spot preflight --save FILE"
             ))
         })?;
     match value.get("format").and_then(serde_json::Value::as_str) {
         Some(FORMAT) => {}
         Some(other) => {
-            return Err(Stop::failed(format!(
+            return Err(CliError::failed(format!(
                 "{name} has the format {}, this program reads {FORMAT}",
                 crate::text::sanitize::line(other)
             )));
         }
         None => {
-            return Err(Stop::failed(format!(
+            return Err(CliError::failed(format!(
                 "{name} holds no saved facts: it names no format"
             )));
         }
     }
     serde_json::from_value(value)
-        .map_err(|error| Stop::failed(format!("{name} holds no usable facts: {error}")))
+        .map_err(|error| CliError::failed(format!("{name} holds no usable facts: {error}")))
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Global};
-use crate::commands::{Stop, completion, install};
+use crate::commands::{CliError, completion, install};
 use crate::helm::flags::Verb;
 use crate::model::Exit;
 
@@ -67,7 +67,12 @@ pub fn plain_words(args: Vec<OsString>) -> Vec<OsString> {
 ///
 /// # Errors
 /// What the verb says; wrong flags before it.
-pub fn run(before: &[OsString], verb: RawVerb, words: &[OsString], called_as: &str) -> Result<Exit, Stop> {
+pub fn run(
+    before: &[OsString],
+    verb: RawVerb,
+    words: &[OsString],
+    called_as: &str,
+) -> Result<Exit, CliError> {
     let verb = match verb {
         RawVerb::Complete => return completion::answer(words),
         RawVerb::Helm(verb) => verb,
@@ -80,11 +85,11 @@ pub fn run(before: &[OsString], verb: RawVerb, words: &[OsString], called_as: &s
 }
 
 /// The flags before the verb. `schema` is a verb that takes nothing.
-fn global(before: &[OsString]) -> Result<Global, Stop> {
+fn global(before: &[OsString]) -> Result<Global, CliError> {
     let line = before.iter().cloned().chain(["schema".into()]);
     Cli::try_parse_from(line).map(|cli| cli.global).map_err(|error| {
         let text = error.render().to_string();
-        Stop::usage(text.trim_end().trim_start_matches("error: ").to_owned())
+        CliError::usage(text.trim_end().trim_start_matches("error: ").to_owned())
     })
 }
 

@@ -15,7 +15,7 @@ use crate::capt::role::Mode;
 use crate::capt::source::{Input, MAX_BYTES};
 use crate::cli::Global;
 use crate::cli::template::{CheckArgs, PatchArgs, TemplateCommand};
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::model::Exit;
 use crate::terminal::{self, Ui};
 use crate::text::{Output, sanitize};
@@ -27,8 +27,8 @@ use crate::text::{Output, sanitize};
 pub fn run(
     command: &TemplateCommand,
     global: &Global,
-    fetch: impl FnOnce() -> Result<Management, Stop>,
-) -> Result<Exit, Stop> {
+    fetch: impl FnOnce() -> Result<Management, CliError>,
+) -> Result<Exit, CliError> {
     let ui = Ui::new(global.color, global.verbose, false);
     match command {
         TemplateCommand::Check(args) => {
@@ -36,7 +36,7 @@ pub fn run(
                 global.output,
                 Output::Text | Output::Json | Output::Yaml | Output::Sarif
             ) {
-                return Err(Stop::usage("template check prints text, json, yaml or sarif"));
+                return Err(CliError::usage("template check prints text, json, yaml or sarif"));
             }
             let report = if args.from_cluster {
                 let there = fetch()?;
@@ -67,10 +67,10 @@ pub fn run(
     }
 }
 
-fn check(args: &CheckArgs) -> Result<TemplateReport, Stop> {
+fn check(args: &CheckArgs) -> Result<TemplateReport, CliError> {
     let (mut inputs, mut broken) = (Vec::new(), Vec::new());
     for path in &args.files {
-        let files = expand(path).map_err(|e| Stop::usage(format!("{}: {e}", path.display())))?;
+        let files = expand(path).map_err(|e| CliError::usage(format!("{}: {e}", path.display())))?;
         for file in &files {
             match read(file) {
                 Ok(input) => inputs.push(Input {
@@ -92,11 +92,11 @@ fn check(args: &CheckArgs) -> Result<TemplateReport, Stop> {
         .map(|folder| (folder.to_owned(), files_beside(folder)))
         .collect();
     if !broken.is_empty() {
-        return Err(Stop::usage(broken.join("\nerror: ")));
+        return Err(CliError::usage(broken.join("\nerror: ")));
     }
     check_files(&inputs, &beside).map_err(|broken| {
         let all: Vec<String> = broken.iter().map(ToString::to_string).collect();
-        Stop::usage(all.join("\nerror: "))
+        CliError::usage(all.join("\nerror: "))
     })
 }
 
@@ -194,23 +194,25 @@ fn patch_file(
     args: &PatchArgs,
     person: bool,
     show: impl FnOnce(&str),
-    ask: impl FnOnce(&str) -> Result<bool, Stop>,
-) -> Result<(String, Exit), Stop> {
+    ask: impl FnOnce(&str) -> Result<bool, CliError>,
+) -> Result<(String, Exit), CliError> {
     let from_stdin = args.file.as_os_str() == "-";
     if args.in_place && from_stdin {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "--in-place needs a file; standard input cannot be written",
         ));
     }
     if args.account_file.is_some() && args.mode != Some(Mode::AccountTemplate) {
-        return Err(Stop::usage("--account-file goes with --mode account-template"));
+        return Err(CliError::usage(
+            "--account-file goes with --mode account-template",
+        ));
     }
     if args.in_place && !args.yes && !person {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "--in-place asks before it writes, and there is no terminal to ask on: add --yes",
         ));
     }
-    let input = read(&args.file).map_err(Stop::usage)?;
+    let input = read(&args.file).map_err(CliError::usage)?;
     let options = PatchOptions {
         mode: args.mode,
         removed_block: args.removed_block,
@@ -221,10 +223,10 @@ fn patch_file(
         _ => Beside::default(),
     };
     let patched = patch(&input, options, &beside).map_err(|e| match e {
-        PatchError::Unreadable(e) => Stop::usage(e.to_string()),
+        PatchError::Unreadable(e) => CliError::usage(e.to_string()),
         PatchError::Refused(reasons) => {
             let reasons: String = reasons.iter().map(|reason| format!("\n  {reason}")).collect();
-            Stop::failed(format!("{} was not changed:{reasons}", input.name))
+            CliError::failed(format!("{} was not changed:{reasons}", input.name))
         }
     })?;
     let notes: Vec<String> = patched
@@ -258,7 +260,7 @@ fn patch_file(
     put_account(args, &patched)?;
     if patched.changed {
         replace(&args.file, patched.text.as_bytes()).map_err(|e| {
-            Stop::failed(format!(
+            CliError::failed(format!(
                 "{} could not be written and is unchanged: {e}",
                 input.name
             ))
@@ -269,24 +271,24 @@ fn patch_file(
 }
 
 /// Writes the account's documents to their file, never over something else.
-fn put_account(args: &PatchArgs, patched: &Patched) -> Result<(), Stop> {
+fn put_account(args: &PatchArgs, patched: &Patched) -> Result<(), CliError> {
     let (Some(path), Some(documents)) = (&args.account_file, &patched.account) else {
         return Ok(());
     };
     match fs::read_to_string(path) {
         Ok(there) if there == *documents => return Ok(()),
         Ok(_) => {
-            return Err(Stop::failed(format!(
+            return Err(CliError::failed(format!(
                 "{} exists and says something else; nothing was written",
                 path.display()
             )));
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(Stop::failed(format!("cannot read {}: {e}", path.display()))),
+        Err(e) => return Err(CliError::failed(format!("cannot read {}: {e}", path.display()))),
     }
     fs::File::create_new(path)
         .and_then(|mut f| f.write_all(documents.as_bytes()))
-        .map_err(|e| Stop::failed(format!("cannot write {}: {e}", path.display())))?;
+        .map_err(|e| CliError::failed(format!("cannot write {}: {e}", path.display())))?;
     terminal::err(&format!("wrote {}", path.display()));
     Ok(())
 }

@@ -1,14 +1,15 @@
-//! `trust ROLE`: may a principal assume a role; with `--cdk`, can CDK's kubectlRoleArn be that role.
+//! `trust ROLE`: may a principal assume a role; with `--cdk`, can CDK's kubectlRoleArn be that role; with `-f`, before IAM
+//! has it.
 
 use crate::aws::sts::{self, AssumeRole};
 use crate::aws::{self, eks, iam};
 use crate::checks::node_mapping::{existence, mappings_of};
-use crate::checks::target::aws_flags_of;
 use crate::cli::Global;
 use crate::cli::trust::Trust;
 use crate::cluster::{self, resolve::Resolved};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::assume::{self, About, Assume, Who};
+use crate::facts::cluster_admins::identity_of;
 use crate::facts::{self, Options, access};
 use crate::model::Calls;
 use crate::model::Exit;
@@ -17,22 +18,27 @@ use crate::report::json::{pretty, to_yaml};
 use crate::terminal::{self, Ui};
 use crate::text::Output;
 use crate::trust::cdk::{self, CdkQuestion, Mapping};
-use crate::trust::principal::{Caller, Subject};
 use crate::trust::report::{Tried, TrustReport, render_text};
-use crate::trust::{self, Identity, Outcome, Question, Request, mapping};
+use crate::trust::{self, Identity, Outcome, Question, mapping};
 use iam_policy::arn::{Arn, PrincipalArn, RoleName};
+use iam_policy::evaluate::ASSUME_ROLE;
+use iam_policy::principal::{self, Requester};
 
 /// Runs it.
 ///
 /// # Errors
 /// The role's name is none, the target could not be told, the output could not be written.
-pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
+pub async fn run(args: &Trust, global: &Global) -> Result<Exit, CliError> {
     commands::text_json_or_yaml(global, "trust")?;
-    // Wrong usage is said before anything is read.
-    let name = RoleName::from_given(&args.role).map_err(|error| Stop::usage(error.to_string()))?;
-    let given = given(&args.role)?;
     let ui = Ui::new(global.color, global.verbose, true);
-    let http = aws::http_client().map_err(Stop::failed)?;
+    if let Some(file) = &args.filename {
+        return print(&of_file(args, file)?, global, &ui);
+    }
+    // Wrong usage is said before anything is read.
+    let role = args.role.as_deref().unwrap_or_default();
+    let name = RoleName::from_given(role).map_err(|error| CliError::usage(error.to_string()))?;
+    let given = given(role)?;
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let request = commands::request(global);
     let options = commands::options(global);
@@ -68,10 +74,14 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
             terminal::err(&format!("  {} -> {}", call.call, call.answer));
         }
     }
+    print(&report, global, &ui)
+}
+
+fn print(report: &TrustReport, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     let text = match global.output {
-        Output::Json => pretty(&report),
-        Output::Yaml => to_yaml(&report),
-        _ => render_text(&report, ui.style),
+        Output::Json => pretty(report),
+        Output::Yaml => to_yaml(report),
+        _ => render_text(report, ui.style),
     };
     terminal::out_as(global.output, &text)?;
     Ok(match report.outcome() {
@@ -81,14 +91,82 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, Stop> {
     })
 }
 
+/// A trust policy before IAM has it: judged alone, without a network.
+fn of_file(args: &Trust, file: &std::path::Path) -> Result<TrustReport, CliError> {
+    let Some(principal) = &args.principal else {
+        return Err(CliError::usage(
+            "-f needs --principal: who is to assume the role?",
+        ));
+    };
+    let home = principal.arn();
+    let role_arn = match &args.role {
+        Some(role) => given(role)?
+            .filter(|arn| arn.role_name().is_some())
+            .ok_or_else(|| CliError::usage("with -f, ROLE is the role's ARN, or is left out"))?,
+        // The role that the file is for has no name yet; as long as nothing names it, it is the principal's neighbour.
+        None => Arn {
+            service: "iam".to_owned(),
+            resource: "role/ROLE".to_owned(),
+            ..home.clone()
+        },
+    };
+    let trust = read_policy(file)?;
+    let role = crate::model::Role {
+        name: role_arn.role_name().unwrap_or_default().to_owned(),
+        path: role_arn.path().unwrap_or("/").to_owned(),
+        arn: role_arn.to_string(),
+        id: String::new(),
+        created: None,
+        trust,
+        boundary: None,
+    };
+    let requester = Requester::from(principal.clone());
+    let question = Question {
+        requester: &requester,
+        own_role: None,
+        requester_gone: false,
+        role_arn: &role_arn,
+        role: &Observed::Known(role),
+        identity: &Identity::LeftOut,
+        session_name: &args.session_name,
+        external_id: args.external_id.as_deref(),
+        now: jiff::Timestamp::now(),
+        target: None,
+    };
+    Ok(TrustReport::new(&question, trust::judge(&question)))
+}
+
+/// The text of a policy document, `-` being standard input; longer than any document is refused.
+fn read_policy(file: &std::path::Path) -> Result<String, CliError> {
+    use std::io::Read as _;
+    let shown = file.display();
+    let failed = |error: std::io::Error| CliError::failed(format!("{shown} could not be read: {error}"));
+    let mut bytes = Vec::new();
+    let most = iam_policy::document::LONGEST_DOCUMENT as u64 + 1;
+    if file.as_os_str() == "-" {
+        std::io::stdin()
+            .take(most)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+    } else {
+        let open = std::fs::File::open(file).map_err(failed)?;
+        open.take(most).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        CliError::failed(format!(
+            "{shown} is not UTF-8 text\n  fix: give the JSON of a trust policy"
+        ))
+    })
+}
+
 /// The role's ARN, where one was given.
-fn given(role: &str) -> Result<Option<Arn>, Stop> {
+fn given(role: &str) -> Result<Option<Arn>, CliError> {
     if !role.starts_with("arn:") {
         return Ok(None);
     }
     role.parse()
         .map(Some)
-        .map_err(|error: iam_policy::arn::ArnError| Stop::usage(error.to_string()))
+        .map_err(|error: iam_policy::arn::ArnError| CliError::usage(error.to_string()))
 }
 
 /// What was read, and what it takes to ask more.
@@ -105,7 +183,7 @@ impl Side<'_> {
         name: &RoleName,
         given: Option<Arn>,
         resolved: &Resolved,
-    ) -> Result<TrustReport, Stop> {
+    ) -> Result<TrustReport, CliError> {
         let facts = self.facts;
         let cluster_account = facts
             .cluster
@@ -122,7 +200,7 @@ impl Side<'_> {
             .or_else(|| cluster_account.as_ref().map(ToString::to_string))
             .ok_or_else(|| {
                 let why = facts.caller.observed.unknown().map(ToString::to_string).unwrap_or_default();
-                Stop::failed(format!(
+                CliError::failed(format!(
                     "the account of the role {name} is not known ({why})\n  fix: give its ARN, or credentials with --profile"
                 ))
             })?;
@@ -136,33 +214,34 @@ impl Side<'_> {
             .known()
             .map_or(asked.as_str(), |role| role.arn.as_str())
             .parse()
-            .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?;
+            .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?;
         let mut hints = Vec::new();
         if given.is_some() && role_arn.to_string() != asked {
             hints.push(format!(
                 "the role's ARN in IAM is {role_arn}, not {asked}: sts:AssumeRole and CDK take that one only"
             ));
         }
-        let subject = self.subject(args, &cluster_account, &account, &mut hints)?;
-        let identity = if matches!(subject.who, Caller::SomeRole { .. }) {
+        let requester = self.requester(args, &cluster_account, &account, &mut hints)?;
+        let identity = if matches!(requester, Requester::SomeRole { .. }) {
             Identity::Promised("the statement that CDK gives its handler's role".to_owned())
         } else {
-            Identity::Simulated(self.identity(&subject, &role_arn, &args.session_name).await)
+            Identity::Simulated(self.identity(&requester, &role_arn, &args.session_name).await)
         };
-        let request = Request {
-            session_name: Some(args.session_name.clone()),
-            external_id: args.external_id.clone(),
-            ..Request::default()
-        };
+        let is_role = !matches!(requester.known().map(|one| &one.arn), Some(PrincipalArn::User(_)));
         let question = Question {
-            subject: &subject,
+            requester: &requester,
+            own_role: facts.own_role.known().filter(|_| is_role),
+            requester_gone: is_role && facts.own_role.is_absent(),
             role_arn: &role_arn,
             role: &role,
             identity: &identity,
-            request: &request,
+            session_name: &args.session_name,
+            external_id: args.external_id.as_deref(),
+            now: jiff::Timestamp::now(),
+            target: Some(&facts.target),
         };
         let mut report = TrustReport::new(&question, trust::judge(&question));
-        if trust::advice::is_itself(&question) == iam_policy::kleene::Tri::True {
+        if trust::advice::is_itself(&requester, &role_arn) {
             hints.push("the principal is a session of this role already: it need not assume it".to_owned());
         }
         report.verdict.hints.splice(0..0, hints);
@@ -172,30 +251,23 @@ impl Side<'_> {
                 cluster: &facts.target.cluster,
                 cluster_account: cluster_account.as_ref(),
                 mapping: &self.mapping(&role_arn, &role),
-                handler: &subject.who,
+                handler: &requester,
                 trust: &report.verdict,
             }));
         }
         if args.try_it {
             report.tried = Some(self.try_it(args, &role_arn, resolved).await);
         }
-        Ok(report.with_flags(
-            &aws_flags_of(&facts.target),
-            facts
-                .target
-                .capt_spot(&[])
-                .to_string()
-                .trim_start_matches("kubectl capt-spot"),
-        ))
+        Ok(report)
     }
 
-    fn subject(
+    fn requester(
         &self,
         args: &Trust,
         cluster_account: &Option<iam_policy::arn::AccountId>,
         role_account: &str,
         hints: &mut Vec<String>,
-    ) -> Result<Subject, Stop> {
+    ) -> Result<Requester, CliError> {
         let facts = self.facts;
         let who = match (&args.principal, args.cdk) {
             (Some(who), _) => who.clone(),
@@ -204,78 +276,71 @@ impl Side<'_> {
                     Some(account) => account.clone(),
                     None => role_account
                         .parse()
-                        .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
+                        .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 };
-                return Ok(Subject {
-                    who: Caller::SomeRole {
-                        partition: iam_policy::arn::Partition::of_region(&facts.target.region),
-                        account,
-                    },
-                    role: facts.own_role.clone(),
-                    id: None,
+                return Ok(Requester::SomeRole {
+                    partition: iam_policy::arn::Partition::of_region(&facts.target.region),
+                    account,
                 });
             }
             (None, false) => match &facts.caller.observed {
                 Observed::Known(caller) => caller
                     .arn
                     .parse()
-                    .map_err(|error: iam_policy::arn::ArnError| Stop::failed(error.to_string()))?,
+                    .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 Observed::Unknown(unknown) => {
-                    return Err(Stop::failed(format!(
+                    return Err(CliError::failed(format!(
                         "who the caller is could not be read: {unknown}\n  fix: name the principal with --principal, or give \
                          credentials with --profile"
                     )));
                 }
-                Observed::Absent => return Err(Stop::failed("STS names no caller")),
+                Observed::Absent => return Err(CliError::failed("STS names no caller")),
             },
         };
-        let caller = facts.caller.known();
-        let is_caller = caller.is_some_and(|caller| caller.arn == who.arn().to_string());
-        let id = caller
-            .filter(|_| is_caller)
-            .and_then(|caller| caller.user_id.split(':').next())
-            .filter(|id| !id.is_empty())
-            .map(str::to_owned);
-        let role = match who.role_name() {
-            None => Observed::Unknown(Unknown::not_asked("it is no role")),
-            Some(_) => facts.own_role.clone(),
-        };
-        let who = match (&who, role.known().and_then(|role| role.arn.parse::<Arn>().ok())) {
-            (PrincipalArn::Role(given), Some(real)) if *given != real => {
+        let caller = facts
+            .caller
+            .known()
+            .filter(|caller| caller.arn == who.arn().to_string());
+        if let Some(identity) = caller.and_then(|caller| identity_of(caller, &facts.own_role)) {
+            return Ok(Requester::from(identity));
+        }
+        let role = facts.own_role.known().filter(|_| who.role_name().is_some());
+        let role_arn: Option<Arn> = role.and_then(|role| role.arn.parse().ok());
+        let arn = match (who, &role_arn) {
+            (PrincipalArn::Role(given), Some(real)) if given != *real => {
                 hints.push(format!("the principal's ARN in IAM is {real}, not {given}"));
-                PrincipalArn::Role(real)
+                PrincipalArn::Role(real.clone())
             }
-            _ => who,
+            (who, _) => who,
         };
-        Ok(Subject {
-            who: Caller::Known(who),
-            role,
-            id,
-        })
+        Ok(Requester::from(principal::Identity {
+            arn,
+            role_arn,
+            id: role.map(|role| role.id.clone()),
+            has_boundary: role.is_some_and(|role| role.boundary.is_some()),
+        }))
     }
 
     /// What the principal's own policies say.
     async fn identity(
         &self,
-        subject: &Subject,
+        requester: &Requester,
         role: &Arn,
         session_name: &str,
     ) -> Observed<crate::model::Simulation> {
-        let Caller::Known(who) = &subject.who else {
-            return Observed::Unknown(Unknown::not_asked("the principal is not known yet"));
-        };
         let facts = self.facts;
-        if let Some(unknown) = assume::cannot_ask(&facts.session, &facts.caller, Some(&who.arn().account)) {
+        let account = requester.home().map(|(_, account)| account);
+        if let Some(unknown) = assume::cannot_ask(&facts.session, &facts.caller, account) {
             return Observed::Unknown(unknown);
         }
-        let source = match subject.simulated_as() {
+        let source = match trust::simulated_as(requester, &facts.own_role) {
             Ok(source) => source,
             Err(observed) => return observed,
         };
         iam::simulate(
             &facts.session,
             &source,
-            trust::ACTION,
+            ASSUME_ROLE,
             &role.to_string(),
             &[("sts:RoleSessionName", session_name)],
         )
@@ -395,7 +460,7 @@ mod tests {
         .unwrap();
         assert_eq!(who.principal.unwrap().kind(), "role");
         for (args, part) in [
-            (&[][..], "<ROLE>"),
+            (&[][..], "<ROLE|--filename <FILE>>"),
             (&["a", "--principal", "111122223333"], "is no ARN"),
             (
                 &["a", "--principal", "arn:aws:iam::111122223333:group/a"],

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::Global;
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::model::Exit;
 use crate::report::json::{pretty, to_yaml};
 use crate::terminal;
@@ -17,7 +17,7 @@ const BUILD_DATE: Option<&str> = option_env!("CAPT_SPOT_BUILD_DATE");
 ///
 /// # Errors
 /// Another format than text, json or yaml.
-pub fn run(global: &Global) -> Result<Exit, Stop> {
+pub fn run(global: &Global) -> Result<Exit, CliError> {
     commands::text_json_or_yaml(global, "version")?;
     let version = env!("CARGO_PKG_VERSION");
     let value = json!({

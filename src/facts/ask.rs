@@ -19,6 +19,9 @@ pub struct Ask {
     /// The cluster that the chart names (CLUSTER_NAME).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart_cluster: Option<String>,
+    /// No cluster is asked, the account's side alone.
+    #[serde(default)]
+    pub account_only: bool,
     /// `-n`: the namespace of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,

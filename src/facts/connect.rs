@@ -154,8 +154,15 @@ impl Entry<'_> {
                 )
             },
         )?;
-        // Whatever else the kubeconfig's user has would be taken in the token's place.
-        config.auth_info = ::kube::config::AuthInfo::default();
+        // Whatever else the kubeconfig's user has would be taken in the token's place; whom it acts as stays (`--as`).
+        let user = std::mem::take(&mut config.auth_info);
+        config.auth_info = ::kube::config::AuthInfo {
+            impersonate: user.impersonate,
+            impersonate_uid: user.impersonate_uid,
+            impersonate_groups: user.impersonate_groups,
+            impersonate_user_extra: user.impersonate_user_extra,
+            ..::kube::config::AuthInfo::default()
+        };
         crate::kube::authenticate(&mut config, &Authentication::Token(token))?;
         Api::new(config, options.limits, calls)
     }

@@ -10,11 +10,11 @@ use super::launch_permissions::{self, Permitted};
 use super::{Ask, Reading, launching, of_parent, pod_identity, spot_role, unread};
 use crate::aws::iam;
 use crate::cluster::Target;
-use crate::karpenter::identity::{self, Agent, Association, ClusterIdentity, IdentityFacts, Seen};
+use crate::karpenter::identity::{Association, Mechanism};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
-use crate::karpenter::traces::NodeFold;
 use crate::kube::{Api, Resource};
 use crate::model::{Cluster, Fact, Observed};
+use iam_policy::arn::Arn;
 
 /// The Pod Identity agent: its add-on, its DaemonSet.
 pub const AGENT: &str = "eks-pod-identity-agent";
@@ -83,6 +83,8 @@ pub struct Subject<'a> {
     pub namespace: &'a str,
     /// Its service account.
     pub service_account: &'a str,
+    /// The Deployment of the chart, else the one that runs.
+    pub deployment: &'a Deployment,
     /// The Deployment that runs.
     pub running: Option<&'a Deployment>,
     /// The Deployment of the chart, and the service account that the chart makes, if it makes one.
@@ -115,114 +117,57 @@ fn subject<'a>(running: Option<&'a Deployment>, ask: &'a Ask) -> Option<Subject<
     Some(Subject {
         namespace: &deployment.namespace,
         service_account: &deployment.service_account,
+        deployment,
         running,
         planned,
     })
 }
 
-fn seen<T: Clone>(fact: &Fact<T>) -> Seen<T> {
-    match &fact.observed {
-        Observed::Known(value) => Seen::Known(value.clone()),
-        Observed::Absent => Seen::Absent,
-        Observed::Unknown(unknown) => Seen::Unknown(unknown.to_string()),
-    }
-}
-
-/// What [`identity::judge`] looks at, put together from the facts. None: no controller, or no cluster, is known.
-pub fn identity_facts(
-    target: &Target,
-    ask: &Ask,
-    cluster: &Fact<Cluster>,
-    controller: &Controller,
-    nodes: &Fact<NodeFold>,
-) -> Option<IdentityFacts> {
-    let subject = controller.subject(ask)?;
-    let cluster = cluster.known()?;
-    let deployment = match subject.planned {
-        Some(planned) => &planned.deployment,
-        None => subject.running?,
-    };
-    let made_by_chart = subject
-        .planned
-        .and_then(|planned| planned.service_account.clone());
-    // The chart's own account is what it will be, whatever is there now.
-    let service_account = match made_by_chart {
-        Some(account) => Seen::Known(account),
-        None => seen(&controller.service_account),
-    };
-    let must_exist = subject
-        .planned
-        .is_some_and(|planned| planned.service_account.is_none());
-    let mut associations = seen(&controller.associations);
-    if let (Seen::Known(all), Some(own)) = (&mut associations, controller.association.known()) {
-        for one in all.iter_mut().filter(|one| is_for(one, &subject)) {
-            *one = own.clone();
+impl Controller {
+    /// The service account of the controller: what the chart makes it, else what is there now.
+    pub(crate) fn account<'a>(&'a self, subject: &Subject<'a>) -> Observed<&'a ServiceAccount> {
+        if let Some(account) = subject
+            .planned
+            .and_then(|planned| planned.service_account.as_ref())
+        {
+            return Observed::Known(account);
+        }
+        match &self.service_account.observed {
+            Observed::Known(account) => Observed::Known(account),
+            Observed::Absent => Observed::Absent,
+            Observed::Unknown(unknown) => Observed::Unknown(unknown.clone()),
         }
     }
-    Some(IdentityFacts {
-        cluster: ClusterIdentity {
-            name: cluster.name.clone(),
-            region: target.region.clone(),
-            account: cluster.account().unwrap_or_default().to_owned(),
-            partition: target.partition.clone(),
-            issuer: cluster.oidc_issuer.clone(),
-            auto_mode: cluster.auto_mode,
-        },
-        namespace: subject.namespace.to_owned(),
-        service_account_name: subject.service_account.to_owned(),
-        deployment: match subject.running {
-            Some(running) => Some(running.name.clone()),
-            None => must_exist.then(|| deployment.name.clone()),
-        },
-        ready: subject.planned.is_none() && deployment.ready_replicas > 0,
-        host_network: deployment.host_network,
-        env_role_arn: deployment.settings.aws_role_arn.clone(),
-        service_account,
-        oidc_providers: match seen(&controller.oidc_provider) {
-            Seen::Known(provider) => Seen::Known(vec![provider.arn]),
-            Seen::Absent => Seen::Known(Vec::new()),
-            Seen::Unknown(why) => Seen::Unknown(why),
-        },
-        associations,
-        agent: agent(&controller.addon, &controller.agent_pods),
-        controller_on_fargate: match seen(&controller.pods) {
-            Seen::Known(pods) => Seen::Known(pods.total > 0 && pods.on_fargate == pods.total),
-            Seen::Absent => Seen::Absent,
-            Seen::Unknown(why) => Seen::Unknown(why),
-        },
-        fargate_only: match &nodes.observed {
-            Observed::Known(nodes) => nodes.is_fargate_only().map_or(Seen::Absent, Seen::Known),
-            Observed::Absent => Seen::Absent,
-            Observed::Unknown(unknown) => Seen::Unknown(unknown.to_string()),
-        },
-        role_trust: match &controller.role.observed {
-            Observed::Known(role) => Seen::Known(role.trust.clone()),
-            Observed::Absent => Seen::Absent,
-            Observed::Unknown(unknown) => Seen::Unknown(unknown.to_string()),
-        },
-    })
-}
 
-fn is_for(association: &Association, subject: &Subject<'_>) -> bool {
-    association.namespace == subject.namespace && association.service_account == subject.service_account
-}
-
-/// The agent runs as that DaemonSet, whoever installed it: without it there is none, whatever EKS answered or not.
-fn agent(addon: &Fact<String>, pods: &Fact<AgentPods>) -> Seen<Agent> {
-    match (&addon.observed, &pods.observed) {
-        (addon, Observed::Known(pods)) => Seen::Known(Agent {
-            addon_status: addon.known().cloned(),
-            desired: Some(pods.desired),
-            ready: Some(pods.ready),
-        }),
-        (Observed::Known(status), _) => Seen::Known(Agent {
-            addon_status: Some(status.clone()),
-            desired: None,
-            ready: None,
-        }),
-        (_, Observed::Absent) => Seen::Absent,
-        (_, Observed::Unknown(unknown)) => Seen::Unknown(unknown.to_string()),
+    /// The association for the controller's service account, with its role where that was read.
+    pub(crate) fn own_association(&self, subject: &Subject<'_>) -> Option<&Association> {
+        let is_own = |one: &&Association| {
+            one.namespace == subject.namespace && one.service_account == subject.service_account
+        };
+        self.association
+            .known()
+            .filter(is_own)
+            .or_else(|| self.associations.known()?.iter().find(is_own))
     }
+
+    /// How the controller gets credentials.
+    pub(crate) fn mechanism(&self, subject: &Subject<'_>) -> Mechanism {
+        Mechanism::of(
+            &subject.deployment.settings,
+            self.own_association(subject),
+            self.account(subject).known().copied(),
+        )
+    }
+}
+
+/// The name of the role whose trust policy is needed. None: there is none, or it lies in another account or partition,
+/// where a role of the same name here would mislead.
+fn role_to_read(mechanism: &Mechanism, cluster: &Cluster, target: &Target) -> Option<String> {
+    let arn: Arn = mechanism.role_arn()?.parse().ok()?;
+    let here = Some(arn.account.as_str()) == cluster.account() && arn.partition.as_str() == target.partition;
+    arn.role_name()
+        .filter(|_| here && arn.service == "iam")
+        .map(str::to_owned)
 }
 
 pub(super) const DEPLOYMENTS: Resource<'static> = Resource::new("apps", "v1", "Deployment", "deployments");
@@ -307,10 +252,10 @@ pub(super) async fn read(read: &Reading<'_>) -> Controller {
         oidc_provider,
         ..controller
     };
-    let nodes = Fact::not_asked("list nodes", "the role does not depend on it");
-    let wanted = identity_facts(read.target, read.ask, cluster, &controller, &nodes)
-        .as_ref()
-        .and_then(identity::role_to_read);
+    let wanted = controller
+        .subject(read.ask)
+        .zip(cluster.known())
+        .and_then(|(subject, cluster)| role_to_read(&controller.mechanism(&subject), cluster, read.target));
     if let Some(name) = wanted {
         controller.role = read.role(&name).await;
         let principal = controller.role.known().map(|role| role.arn.as_str());

@@ -62,7 +62,7 @@ pub fn role(name: &str) -> crate::model::Role {
 /// The service-linked role.
 pub fn spot_role() -> crate::model::Role {
     crate::model::Role {
-        path: crate::spot_trust::PATH.to_owned(),
+        path: crate::model::SPOT_ROLE_PATH.to_owned(),
         arn: role_arn("aws", ACCOUNT),
         trust: SPOT_TRUST.to_owned(),
         ..role(SPOT_ROLE)
@@ -196,7 +196,7 @@ pub fn healthy() -> Facts {
                 allowed: true,
             }],
         ),
-        rulers: vec![rulers::Ruler {
+        cluster_admins: vec![cluster_admins::ClusterAdmin {
             arn: role("Admin").arn,
             role: known("iam:GetRole Admin", role("Admin")),
             may_assume: Fact::not_asked(

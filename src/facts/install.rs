@@ -48,6 +48,9 @@ pub struct PlannedController {
     /// The service account that the chart makes. None: it makes none, so it must be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccount>,
+    /// The service account's name comes from the release's, which helm makes up when it installs (`--generate-name`).
+    #[serde(default)]
+    pub name_is_generated: bool,
 }
 
 /// One thing that somebody must be allowed to do.

@@ -1,5 +1,6 @@
 //! What `whois` reads: how the cluster maps principals, and what IAM says about them. Nothing of Karpenter's.
 
+use super::bindings::Binding;
 use super::*;
 
 /// Whom it is about.
@@ -11,6 +12,8 @@ pub struct About {
     pub roles: BTreeSet<String>,
     /// Every principal of the cluster.
     pub everyone: bool,
+    /// The roles that aws-auth names, too, and what groups are bound to.
+    pub lines: bool,
 }
 
 /// What was read.
@@ -34,9 +37,14 @@ pub struct Mappings {
     pub kubernetes_user: Fact<access::KubernetesUser>,
     /// The roles that IAM was asked about, by name.
     pub roles: BTreeMap<String, Fact<Role>>,
+    /// What groups are bound to, where it was asked.
+    pub bindings: Option<Fact<Vec<Binding>>>,
     /// Every call that was made.
     pub calls: Vec<Call>,
 }
+
+/// The most roles of aws-auth that IAM is asked about.
+const MOST_ROLES: usize = 500;
 
 /// Reads them, concurrently.
 pub async fn gather(
@@ -80,10 +88,40 @@ pub async fn gather(
             false => BTreeMap::new(),
         }
     };
-    let ((caller, token_caller, mine), asked, of_entries, aws_auth, validation_webhook, kubernetes_user) = join!(
+    let of_lines = async {
+        let aws_auth = match about.lines {
+            true => read.aws_auth().await.known(),
+            false => None,
+        };
+        let lines = aws_auth.into_iter().flat_map(|map| &map.taken_in().roles);
+        let names: BTreeSet<String> = lines
+            .filter(|line| line.arn.contains(":role/"))
+            .map(|line| arn::role_name(&line.arn))
+            .take(MOST_ROLES)
+            .collect();
+        read.roles(names.into_iter()).await
+    };
+    let bindings = async {
+        match about.lines {
+            true => Some(bindings::read(&read).await),
+            false => None,
+        }
+    };
+    let (
+        (caller, token_caller, mine),
+        asked,
+        of_entries,
+        of_lines,
+        bindings,
+        aws_auth,
+        validation_webhook,
+        kubernetes_user,
+    ) = join!(
         caller.boxed_local(),
         asked.boxed_local(),
         entries.boxed_local(),
+        of_lines.boxed_local(),
+        bindings.boxed_local(),
         read.aws_auth().boxed_local(),
         aws_auth::validation_webhook(&read).boxed_local(),
         access::of_caller(&read).boxed_local(),
@@ -102,7 +140,13 @@ pub async fn gather(
         aws_auth: aws_auth.clone(),
         validation_webhook,
         kubernetes_user,
-        roles: mine.into_iter().chain(asked).chain(of_entries).collect(),
+        roles: mine
+            .into_iter()
+            .chain(asked)
+            .chain(of_entries)
+            .chain(of_lines)
+            .collect(),
+        bindings,
         calls: calls.sorted(),
     }
 }

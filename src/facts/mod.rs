@@ -5,9 +5,12 @@
 
 pub mod access;
 mod access_entries;
+pub mod account;
 mod ask;
 pub mod assume;
 pub mod aws_auth;
+pub mod bindings;
+pub mod cluster_admins;
 pub mod compute;
 mod connect;
 pub mod controller;
@@ -24,7 +27,6 @@ mod node_roles;
 mod pod_identity;
 pub mod quotas;
 pub mod redact;
-pub mod rulers;
 mod spot_role;
 pub mod traces;
 
@@ -51,7 +53,7 @@ pub use ask::{Ask, PoolsFile};
 pub use connect::connect_as;
 use eks_aws_auth::AccessEntry;
 use iam_policy::arn;
-pub use node_roles::{NamedBy, NodeRole, ProfileInUse};
+pub use node_roles::{NamedBy, NodeRole};
 
 /// The format of saved facts.
 pub const FORMAT: &str = "capt-spot/facts/v1";
@@ -113,9 +115,9 @@ pub struct Facts {
     pub spot_quotas: Vec<quotas::QuotaFact>,
     /// Whether the caller may do what installing the chart takes.
     pub may_install: Fact<Vec<install::Review>>,
-    /// The roles that rule the cluster, as far as the mappings could be read. Facts of earlier versions have none.
-    #[serde(default)]
-    pub rulers: Vec<rulers::Ruler>,
+    /// The roles that administer the cluster, as far as the mappings could be read. Facts of earlier versions have none.
+    #[serde(default, alias = "rulers")]
+    pub cluster_admins: Vec<cluster_admins::ClusterAdmin>,
     /// Every call that was made.
     pub calls: Vec<Call>,
 }
@@ -156,7 +158,7 @@ pub async fn gather(
             compute::read(&read).boxed_local(),
             node_roles::read(&read).boxed_local(),
             quotas::of_pools(&read).boxed_local(),
-            rulers::read(&read).boxed_local(),
+            cluster_admins::read(&read).boxed_local(),
         )
     };
     let kubernetes = async {
@@ -171,7 +173,15 @@ pub async fn gather(
         )
     };
     let (
-        (spot_role_policies, caller_may_create, access_entries, compute, node_roles, spot_quotas, rulers),
+        (
+            spot_role_policies,
+            caller_may_create,
+            access_entries,
+            compute,
+            node_roles,
+            spot_quotas,
+            cluster_admins,
+        ),
         (kubernetes_user, aws_auth, validation_webhook, traces, controller, launching, may_install),
     ) = join!(aws.boxed_local(), kubernetes.boxed_local());
     let facts = Facts {
@@ -199,7 +209,7 @@ pub async fn gather(
         launching,
         spot_quotas,
         may_install,
-        rulers,
+        cluster_admins,
         calls: calls.sorted(),
     };
     let reach = Reach {

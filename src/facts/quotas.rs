@@ -32,6 +32,11 @@ pub(super) async fn of_pools(read: &Reading<'_>) -> Vec<QuotaFact> {
     future::join_all(wanted.into_iter().map(|quota| get(&session, quota))).await
 }
 
+/// The quota of the Standard families, which every pool may launch.
+pub(super) async fn standard(session: &Session) -> Vec<QuotaFact> {
+    vec![get(&session.with_request_timeout(PATIENCE), SpotQuota::Standard).await]
+}
+
 async fn get(session: &Session, quota: SpotQuota) -> QuotaFact {
     let quotas = session.service_quotas();
     let code = quota.code();

@@ -4,8 +4,8 @@ use futures_util::join;
 use iam_policy::arn::{self, Arn};
 
 use super::{Reading, of_parent};
-use crate::aws::iam;
-use crate::model::{Fact, SPOT_ROLE, Simulation};
+use crate::aws::{Session, iam};
+use crate::model::{Caller, Fact, Role, SPOT_ROLE, Simulation};
 
 /// Why the simulator was not asked.
 const ROLE_NOT_MISSING: &str = "the role is not missing";
@@ -23,8 +23,18 @@ pub(super) async fn policies(read: &Reading<'_>) -> Fact<Vec<String>> {
 
 /// Whether the caller may create it; asked only when it is missing.
 pub(super) async fn may_create(read: &Reading<'_>) -> Fact<Simulation> {
-    const CALL: &str = "iam:SimulatePrincipalPolicy iam:CreateServiceLinkedRole";
     let (spot_role, caller, role) = join!(read.spot_role(), read.caller(), read.caller_role());
+    may_create_by(&read.session, &spot_role, caller, &role).await
+}
+
+/// The same, of what was read already.
+pub(super) async fn may_create_by(
+    session: &Session,
+    spot_role: &Fact<Role>,
+    caller: &Fact<Caller>,
+    role: &Fact<Role>,
+) -> Fact<Simulation> {
+    const CALL: &str = "iam:SimulatePrincipalPolicy iam:CreateServiceLinkedRole";
     if !spot_role.observed.is_absent() {
         return Fact::not_asked(CALL, ROLE_NOT_MISSING);
     }
@@ -42,7 +52,7 @@ pub(super) async fn may_create(read: &Reading<'_>) -> Fact<Simulation> {
         (None, _) if known.arn.contains(":user/") => known.arn.clone(),
         (None, _) => return Fact::not_asked(CALL, "the simulator takes IAM users and roles only"),
     };
-    simulate(read, &principal, &known.account).await
+    simulate(session, &principal, &known.account).await
 }
 
 /// Whether this role may create it; asked only when it is missing.
@@ -52,17 +62,17 @@ pub(super) async fn may_create_as(read: &Reading<'_>, principal: Option<&str>) -
         return Fact::not_asked(CALL, ROLE_NOT_MISSING);
     }
     match principal.and_then(|arn| Some((arn, arn.parse::<Arn>().ok()?.account))) {
-        Some((principal, account)) => simulate(read, principal, &account).await,
+        Some((principal, account)) => simulate(&read.session, principal, &account).await,
         None => Fact::not_asked(CALL, "the controller's role is not known"),
     }
 }
 
-async fn simulate(read: &Reading<'_>, principal: &str, account: &str) -> Fact<Simulation> {
+async fn simulate(session: &Session, principal: &str, account: &str) -> Fact<Simulation> {
     iam::simulate(
-        &read.session,
+        session,
         principal,
         "iam:CreateServiceLinkedRole",
-        &role_arn(&read.target.partition, account),
+        &role_arn(session.partition(), account),
         &[("iam:AWSServiceName", "spot.amazonaws.com")],
     )
     .await

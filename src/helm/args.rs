@@ -42,6 +42,9 @@ pub struct OurFlags {
     pub report: Option<PathBuf>,
 }
 
+/// The release's name in a chart that is rendered for a line with `--generate-name`, where helm makes up another name each time.
+pub const PLACEHOLDER: &str = "capt-spot-placeholder";
+
 /// The names and placeholders of [`OurFlags`], for usage texts, completion and tests.
 pub const OUR_FLAGS: &[OurFlag] = &[
     OurFlag::new(
@@ -181,6 +184,8 @@ pub struct HelmView {
     pub no_hooks: bool,
     /// `-g`/`--generate-name` or `--name-template`.
     pub generated_name: bool,
+    /// `-g`/`--generate-name`: helm makes up another name each time.
+    pub helm_names_it: bool,
     /// What happens to the last release's values.
     pub old_values: OldValues,
     /// The line gives values (`-f`, `--set*`).
@@ -215,6 +220,7 @@ impl Default for HelmView {
             skip_crds: false,
             no_hooks: false,
             generated_name: false,
+            helm_names_it: false,
             old_values: OldValues::ReuseIfNoneGiven,
             gives_values: false,
             reads_stdin: false,
@@ -644,7 +650,10 @@ fn apply(set: &Set, view: &mut HelmView, old: (&mut bool, &mut bool, &mut bool))
         "create-namespace" => view.create_namespace = on(),
         "skip-crds" => view.skip_crds = on(),
         "no-hooks" => view.no_hooks = on(),
-        "generate-name" => view.generated_name |= on(),
+        "generate-name" => {
+            view.helm_names_it = on();
+            view.generated_name |= view.helm_names_it;
+        }
         "name-template" => view.generated_name = true,
         "reset-values" => *old.0 = on(),
         "reuse-values" => *old.1 = on(),
@@ -684,6 +693,9 @@ impl Invocation {
     /// `template` fails where the cluster can't be reached, which the preflight explains better.
     pub fn template_args(&self, options: &TemplateOptions) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["template".into(), "--skip-tests".into()];
+        if self.view.helm_names_it {
+            args.push(PLACEHOLDER.into());
+        }
         if !self.view.skip_crds && !options.is_upgrade {
             args.push("--include-crds".into());
         }
@@ -709,7 +721,9 @@ impl Invocation {
             _ => false,
         });
         self.keep(&mut args, |set| {
-            set.renders && !(ours && set.long.starts_with("post-renderer"))
+            set.renders
+                && !(ours && set.long.starts_with("post-renderer"))
+                && !(self.view.helm_names_it && set.long == "generate-name")
         });
         args
     }

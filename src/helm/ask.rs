@@ -6,6 +6,7 @@ use crate::facts::install::{
     Chart, Needed, PlannedBinding, PlannedController, PlannedRole, Rule, release_needed,
 };
 use crate::facts::{Ask, PoolsFile};
+use crate::helm::args::PLACEHOLDER;
 use crate::helm::chart::{ChartFacts, ClusterName};
 use crate::karpenter::objects::{NodeClass, NodeClassKind, NodePool};
 
@@ -21,6 +22,7 @@ pub fn ask(chart: &ChartFacts, upgrade: bool, create_namespace: bool, node_role:
             ClusterName::Elsewhere | ClusterName::Missing => None,
         });
     Ask {
+        account_only: false,
         node_role,
         installing: true,
         chart_cluster,
@@ -58,6 +60,7 @@ fn planned(chart: &ChartFacts, upgrade: bool, create_namespace: bool) -> Chart {
         controller: chart.karpenter.as_ref().map(|karpenter| PlannedController {
             deployment: karpenter.deployment.clone(),
             service_account: karpenter.service_account.clone(),
+            name_is_generated: karpenter.deployment.service_account.contains(PLACEHOLDER),
         }),
         needed: needed.into_iter().collect(),
         roles: chart
@@ -146,6 +149,23 @@ kind: NodePool
 metadata: { name: default }
 spec: { template: { spec: { requirements: [] } } }
 ";
+
+    #[test]
+    fn a_name_that_helm_makes_up_is_not_taken_for_the_service_account_s() {
+        let deployment = |account: &str| {
+            format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: karpenter\n  labels: {{app.kubernetes.io/name: karpenter}}\n\
+                 spec: {{template: {{spec: {{serviceAccountName: {account}, containers: [{{name: controller}}]}}}}}}\n"
+            )
+        };
+        for (account, generated) in [("karpenter", false), ("capt-spot-placeholder-karpenter", true)] {
+            let chart = ChartFacts::read(&deployment(account), "karpenter").expect("a chart");
+            let planned = ask(&chart, false, false, None)
+                .chart
+                .and_then(|chart| chart.controller);
+            assert_eq!(planned.map(|planned| planned.name_is_generated), Some(generated));
+        }
+    }
 
     #[test]
     fn a_chart_is_asked_about_object_by_object() {

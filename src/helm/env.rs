@@ -79,11 +79,6 @@ impl HelmEnv {
             helm4: raw("HELM_CONTENT_CACHE").is_some(),
         }
     }
-
-    /// The program runs as `helm capt-spot`. (HELM_NAMESPACE alone is no sign of it: helm honours it from anybody.)
-    pub fn is_plugin(&self) -> bool {
-        self.bin.is_some() && self.plugin_dir.is_some()
-    }
 }
 
 impl ClusterChoice {
@@ -119,8 +114,6 @@ impl ClusterChoice {
             Some(
                 "helm is given a token of its own (--kube-token), so it is somebody else than the context says",
             )
-        } else if self.as_user.is_some() || !self.as_groups.is_empty() {
-            Some("helm is told to act as somebody else (--kube-as-user, --kube-as-group)")
         } else {
             None
         }
@@ -174,9 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_is_known_by_both_variables() {
-        assert!(env(&[("HELM_BIN", "./helm"), ("HELM_PLUGIN_DIR", "/p")]).is_plugin());
-        assert!(!env(&[("HELM_BIN", "helm"), ("HELM_NAMESPACE", "x")]).is_plugin());
+    fn variables_of_helm() {
         assert!(env(&[("HELM_DEBUG", "true")]).debug);
         assert!(env(&[("HELM_DEBUG", "1")]).debug);
         assert!(!env(&[("HELM_DEBUG", "false")]).debug);
@@ -196,8 +187,6 @@ mod tests {
         for (line, word) in [
             ("r c --kube-apiserver https://x", "another server"),
             ("r c --kube-token t", "token"),
-            ("r c --kube-as-user u", "act as"),
-            ("r c --kube-as-group g", "act as"),
         ] {
             assert!(
                 choice(line, &[])
@@ -206,8 +195,12 @@ mod tests {
                 "{line}"
             );
         }
-        let why = choice("r c", &[("HELM_KUBEASGROUPS", "a,b")]);
-        assert_eq!(why.as_groups, ["a", "b"]);
-        assert!(why.departs_from_context().is_some());
+        // The preflight asks as they do.
+        let other = choice("r c --kube-as-user u", &[("HELM_KUBEASGROUPS", "a,b")]);
+        assert_eq!(
+            (other.as_user.as_deref(), other.as_groups.join(" ")),
+            (Some("u"), "a b".to_owned())
+        );
+        assert_eq!(other.departs_from_context(), None);
     }
 }

@@ -48,6 +48,16 @@ pub enum HelmError {
         /// Its exit code; `None`: a signal.
         code: Option<i32>,
     },
+    /// What an upgrade builds upon could not be read, and the chart does not render without it.
+    #[error(
+        "the release {release} could not be read, and the chart does not render without its values: {why}\n  fix: helm upgrade needs get and list on secrets in the release's namespace; give all values with -f or --set to be judged without"
+    )]
+    ReleaseUnreadable {
+        /// The release.
+        release: String,
+        /// helm's words.
+        why: String,
+    },
     /// It printed more than can be looked at.
     #[error("helm {command} printed more than {} MiB", chart::MAX_BYTES / (1024 * 1024))]
     TooLarge {
@@ -95,11 +105,6 @@ impl Helm {
     pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
-    }
-
-    /// Where it is.
-    pub fn program(&self) -> &Path {
-        &self.program
     }
 
     /// Runs helm and gives what it prints. `command` names it in errors.

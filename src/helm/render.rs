@@ -94,7 +94,15 @@ pub async fn render(
     };
     let yaml = helm
         .ask("template", &invocation.template_args(&options), stdin)
-        .await?;
+        .await
+        .map_err(|error| match (&previous, error) {
+            // What helm says of missing values only follows from it.
+            (Previous::Unreadable(why), HelmError::Failed { .. }) => HelmError::ReleaseUnreadable {
+                release: invocation.view.release.clone().unwrap_or_default(),
+                why: why.clone(),
+            },
+            (_, error) => error,
+        })?;
     Ok(Rendered { yaml, previous })
 }
 

@@ -12,7 +12,6 @@ pub(crate) mod launch_requests;
 pub mod nodepools_file;
 pub mod objects;
 pub mod requirements;
-pub mod role_trust;
 pub mod traces;
 
 pub use json::BrokenObject;

@@ -861,6 +861,12 @@ pub struct ControllerSettings {
     pub feature_gates: Option<String>,
     /// `AWS_ROLE_ARN`, where somebody set it by hand.
     pub aws_role_arn: Option<String>,
+    /// The variable that gives the AWS SDK credentials before any role: `AWS_ACCESS_KEY_ID`, `AWS_PROFILE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_from: Option<String>,
+    /// There is `envFrom`: what is in it is not known.
+    #[serde(default)]
+    pub env_from: bool,
 }
 
 /// The Deployment of Karpenter's controller, found by the label `app.kubernetes.io/name: karpenter`.
@@ -913,6 +919,7 @@ impl Deployment {
         let mut settings = ControllerSettings::default();
         if let Some(container) = controller {
             image = container.field("image")?.non_empty()?;
+            settings.env_from = !container.field("envFrom")?.elements()?.is_empty();
             for variable in container.field("env")?.elements()? {
                 let value = variable.field("value")?.non_empty()?;
                 match variable.field("name")?.string()?.as_deref() {
@@ -925,6 +932,9 @@ impl Deployment {
                     }
                     Some("FEATURE_GATES") => settings.feature_gates = value,
                     Some("AWS_ROLE_ARN") => settings.aws_role_arn = value,
+                    Some(name @ ("AWS_ACCESS_KEY_ID" | "AWS_PROFILE")) => {
+                        settings.credentials_from = Some(name.to_owned());
+                    }
                     _ => {}
                 }
             }

@@ -278,7 +278,7 @@ fn webhook_default(pool: &NodePool, key: &str) -> Option<Requirement> {
 fn constraints(
     pool: &NodePool,
     key: &str,
-) -> Result<Vec<Constraint>, (Origin, Requirement, RequirementFault)> {
+) -> Result<Vec<Constraint>, Box<(Origin, Requirement, RequirementFault)>> {
     let written = pool
         .requirements
         .iter()
@@ -309,7 +309,7 @@ fn constraints(
                     requirement,
                     set,
                 }),
-                Err(fault) => Err((origin, requirement, fault)),
+                Err(fault) => Err(Box::new((origin, requirement, fault))),
             },
         )
         .collect()
@@ -607,7 +607,8 @@ fn needs_reservation(pool: &NodePool) -> Option<String> {
 /// Why the pool can launch nothing in this region: its requirements name the region or zones of another one.
 fn elsewhere(pool: &NodePool, region: &str) -> Option<String> {
     let zone_ids = zone_id_prefix(region);
-    let checks: [(&str, &dyn Fn(&str) -> bool); 3] = [
+    type IsHere<'a> = &'a dyn Fn(&str) -> bool;
+    let checks: [(&str, IsHere<'_>); 3] = [
         ("topology.kubernetes.io/region", &|value| value == region),
         ("topology.kubernetes.io/zone", &|value| value.starts_with(region)),
         ("topology.k8s.aws/zone-id", &|value| {
@@ -663,7 +664,8 @@ pub fn spot_verdict_in(pool: &NodePool, region: &str) -> SpotVerdict {
 fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
     let constraints = match constraints(pool, CAPACITY_TYPE_LABEL) {
         Ok(constraints) => constraints,
-        Err((origin, requirement, fault)) => {
+        Err(refused) => {
+            let (origin, requirement, fault) = *refused;
             let named = describe(pool, origin, &requirement);
             return SpotVerdict::CanLaunchNothing {
                 why: format!("{named} is refused by the API server: {fault}"),

@@ -435,7 +435,7 @@ impl JoinFold {
             })
             .map(|(claim, (_, last_seen))| NeverJoined { claim, last_seen })
             .collect();
-        gone.sort_by(|a, b| b.last_seen.cmp(&a.last_seen));
+        gone.sort_by_key(|one| std::cmp::Reverse(one.last_seen));
         gone.truncate(KEPT_NAMES);
         gone
     }
@@ -471,6 +471,8 @@ pub struct LogFold {
 impl LogFold {
     /// Reads the log of one container, oldest line first.
     pub fn add_text(&mut self, pod: &str, text: &str) {
+        /// A claim that is deleted so long after its launch has timed out.
+        const TIMED_OUT: SignedDuration = SignedDuration::from_mins(14);
         let mut launched: BTreeMap<String, Timestamp> = BTreeMap::new();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             self.lines += 1;
@@ -498,15 +500,15 @@ impl LogFold {
                     launched.remove(claim);
                 }
                 ("deleted nodeclaim", Some(at)) => {
-                    if launched.remove(claim).is_some_and(|since| {
-                        at.duration_since(since) >= JOIN_TIMEOUT - SignedDuration::from_mins(1)
-                    }) && self.never_joined.len() < KEPT_NAMES
-                    {
-                        self.never_joined.push(NeverJoined {
-                            claim: claim.to_owned(),
-                            last_seen: at,
-                        });
-                    }
+                    let since = launched.remove(claim);
+                    let waited = since.is_some_and(|since| at.duration_since(since) >= TIMED_OUT);
+                    self.never_joined
+                        .extend(
+                            (waited && self.never_joined.len() < KEPT_NAMES).then(|| NeverJoined {
+                                claim: claim.to_owned(),
+                                last_seen: at,
+                            }),
+                        );
                 }
                 _ => {}
             }

@@ -21,3 +21,5 @@ pub use target::*;
 
 /// The service-linked role's name, the same in every account.
 pub const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
+/// Its path.
+pub const SPOT_ROLE_PATH: &str = "/aws-service-role/spot.amazonaws.com/";

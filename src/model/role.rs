@@ -1,5 +1,6 @@
 //! Roles, instance profiles and simulations, as IAM shows them.
 
+use iam_policy::evaluate::OwnSide;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,21 @@ pub struct Simulation {
     /// Condition keys that the policies look at and the simulation did not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_context: Vec<String>,
+}
+
+impl Simulation {
+    /// What it says for judging a role's trust policy beside it.
+    pub(crate) fn own_side(&self) -> OwnSide {
+        match self.decision {
+            _ if self.allowed_by_organizations == Some(false) => OwnSide::Stops,
+            _ if !self.missing_context.is_empty() => OwnSide::Unknown,
+            SimulatedDecision::Allowed => OwnSide::Allows,
+            SimulatedDecision::ExplicitDeny => OwnSide::Stops,
+            SimulatedDecision::ImplicitDeny => OwnSide::Silent {
+                boundary_limits: self.allowed_by_boundary == Some(false),
+            },
+        }
+    }
 }
 
 /// `EvalDecision` of the simulator.

@@ -1,5 +1,6 @@
 //! From findings to a report, and the renderers beside each other. Everything here is pure.
 
+pub mod account;
 pub(crate) mod block;
 mod github;
 pub mod json;

@@ -94,6 +94,23 @@ impl Report {
     }
 }
 
+/// The answer in a few words: what is wrong, or `ready` where nothing is.
+pub(super) fn closing_of(verdict: Verdict, findings: &[Finding], ready: String) -> String {
+    let of = |wanted: &[Status]| {
+        let blocks = block::problems(findings).into_iter();
+        headlines(
+            &blocks
+                .filter(|block| wanted.contains(&block.status))
+                .collect::<Vec<_>>(),
+        )
+    };
+    match verdict {
+        Verdict::Ready => ready,
+        Verdict::NotReady => of(&[Status::Fail, Status::Warn]),
+        Verdict::Undecided => of(&[Status::Unknown]),
+    }
+}
+
 fn from_file(offline: &Offline) -> String {
     format!(
         "Offline: judges facts gathered at {} by version {}{}.",

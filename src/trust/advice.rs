@@ -3,27 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::Role;
-use crate::model::{Observed, Unknown};
-use crate::text::quote;
+use crate::facts::cluster_admins::GET_TOKEN_SESSION;
+use crate::model::{Command, Language, Observed, Remedy, Role, Snippet, Unknown};
 use iam_policy::arn::{Arn, PrincipalArn};
-use iam_policy::document::{self, PolicyDocument};
+use iam_policy::document::with_statement;
+use iam_policy::evaluate::ASSUME_ROLE;
+use iam_policy::principal::Requester;
 
-use super::principal::{Caller, is_unique_id};
-use super::{Identity, Outcome, Question, Reason, TrustVerdict};
-use iam_policy::kleene::Tri;
-
-/// What to do, in words, commands and documents.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct TrustRemedy {
-    /// In words.
-    pub text: String,
-    /// Commands that can be pasted.
-    #[serde(default)]
-    pub commands: Vec<String>,
-}
+use super::{Identity, Outcome, Question, Reason, TrustVerdict, words};
 
 /// The smallest trust policy that lets P assume R.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,37 +28,35 @@ pub struct SmallestPolicy {
     pub caution: Option<String>,
 }
 
-/// `{"Effect": "Allow", "Principal": {"AWS": NAMES}, "Action": "sts:AssumeRole"}`
 fn statement(names: &Arn) -> Value {
-    json!({
-        "Effect": "Allow",
-        "Principal": {"AWS": names.to_string()},
-        "Action": super::ACTION
-    })
+    json!({"Effect": "Allow", "Principal": {"AWS": names.to_string()}, "Action": ASSUME_ROLE})
 }
 
-fn document(names: &Arn) -> Value {
-    json!({"Version": "2012-10-17", "Statement": [statement(names)]})
+fn own_statement(question: &Question<'_>) -> Value {
+    json!({"Effect": "Allow", "Action": ASSUME_ROLE, "Resource": question.role_arn.to_string()})
 }
 
-/// The smallest trust policy for the question; none where there is nobody to name.
-pub fn smallest(question: &Question<'_>) -> Option<SmallestPolicy> {
+fn of(statement: Value) -> Value {
+    json!({"Version": "2012-10-17", "Statement": [statement]})
+}
+
+/// The smallest trust policy for the question; none where there is no principal to name.
+pub(crate) fn smallest(question: &Question<'_>) -> Option<SmallestPolicy> {
     let names = nameable(question)?;
-    let account = &names.account;
-    let role = question.role_arn;
-    let caution = match (&question.subject.who, question.subject.verified_role_arn()) {
-        (Caller::Known(PrincipalArn::Session { role, .. }), None) => Some(format!(
+    let (account, role) = (&names.account, question.role_arn);
+    let caution = match question.requester.known().map(|one| (&one.arn, &one.role_arn)) {
+        Some((PrincipalArn::Session { role, .. }, None)) => Some(format!(
             "A session's ARN does not tell the path of its role, and the role {role} was not read: look at its ARN with \
              `aws iam get-role`. IAM refuses a trust policy that names a role which does not exist."
         )),
         _ => None,
     };
     Some(SmallestPolicy {
-        document: document(&names),
+        document: of(statement(&names)),
         why: format!(
             "It names {names} and not the account. With arn:{}:iam::{account}:root in its place, every principal of the \
-             account whose own policies allow sts:AssumeRole on {role} (an Allow on * is enough) takes the role, and with it \
-             what the cluster gives it: that is what CVE-2023-35165 (GHSA-rx28-r23p-2qc3) mended in CDK.",
+             account whose own policies allow sts:AssumeRole on {role} (an Allow on * is enough) could assume it, and gain \
+             what the cluster gives it: that is what CVE-2023-35165 (GHSA-rx28-r23p-2qc3) fixed in CDK.",
             names.partition
         ),
         names: names.to_string(),
@@ -81,247 +66,207 @@ pub fn smallest(question: &Question<'_>) -> Option<SmallestPolicy> {
 
 /// Whom a trust policy can name for P: the user, or the role (a session's name changes).
 fn nameable(question: &Question<'_>) -> Option<Arn> {
-    match &question.subject.who {
-        Caller::Known(PrincipalArn::Root(_) | PrincipalArn::FederatedUser(_)) | Caller::SomeRole { .. } => {
-            None
+    let known = question.requester.known()?;
+    match &known.arn {
+        PrincipalArn::Root(_) | PrincipalArn::FederatedUser(_) => None,
+        who if who.arn().partition != question.role_arn.partition => None,
+        _ => Some(known.iam_arn()),
+    }
+}
+
+/// The words, commands and documents of one answer, as they are put together.
+struct Advice<'a> {
+    question: &'a Question<'a>,
+    remedy: Remedy,
+    commands: Vec<Command>,
+    /// What the documents are to be saved as.
+    files: Vec<String>,
+}
+
+impl Advice<'_> {
+    fn say(&mut self, text: impl AsRef<str>) {
+        if !self.remedy.text.is_empty() {
+            self.remedy.text.push(' ');
         }
-        Caller::Known(_) if question.subject.who.partition() != question.role_arn.partition => None,
-        Caller::Known(_) => question.subject.iam_arn(),
+        self.remedy.text.push_str(text.as_ref());
     }
-}
 
-/// R's trust policy with one statement more, and without the dead ids that IAM would refuse to store again. None when
-/// the policy was not read, or is too odd to be written back.
-pub fn with_statement(role: &Role, names: &Arn) -> Option<Value> {
-    let mut value = document::decode(&role.trust).ok()?;
-    let parsed = PolicyDocument::from_value(&value).ok()?;
-    if parsed.statements.iter().any(|one| !one.problems.is_empty()) {
-        return None;
+    fn aws(&mut self, words: &[&str]) {
+        self.commands
+            .extend(self.question.target.map(|target| target.aws(words)));
     }
-    let found = value.as_object_mut()?.get_mut("Statement").map(Value::take);
-    let mut statements = match found {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(all)) => all,
-        Some(one) => vec![one],
-    };
-    let mut kept = Vec::with_capacity(statements.len() + 1);
-    for mut one in statements.drain(..) {
-        match without_dead(&mut one) {
-            Kept::Whole => kept.push(one),
-            Kept::Nobody => {}
-            Kept::Unclear => return None,
+
+    /// A document, and the command that reads it from a file; for a file that is judged alone, the document.
+    fn document(&mut self, file: &str, document: &Value, command: &[&str], flag: &str) {
+        let from = format!("file://{file}");
+        let words: Vec<&str> = command.iter().copied().chain([flag, &from]).collect();
+        self.aws(&words);
+        self.files.push(file.to_owned());
+        self.remedy.snippets.push(Snippet {
+            language: Language::Json,
+            text: serde_json::to_string_pretty(document).unwrap_or_default(),
+        });
+    }
+
+    fn show(&mut self) {
+        let name = self.question.role_arn.role_name().unwrap_or_default();
+        self.aws(&[
+            "iam",
+            "get-role",
+            "--role-name",
+            name,
+            "--query",
+            "Role.AssumeRolePolicyDocument",
+        ]);
+    }
+
+    fn simulate(&mut self) {
+        if let Some(known) = self.question.requester.known() {
+            self.aws(&[
+                "iam",
+                "simulate-principal-policy",
+                "--policy-source-arn",
+                &known.iam_arn().to_string(),
+                "--action-names",
+                ASSUME_ROLE,
+                "--resource-arns",
+                &self.question.role_arn.to_string(),
+                "--query",
+                "EvaluationResults[].MatchedStatements",
+            ]);
         }
     }
-    kept.push(statement(names));
-    let object = value.as_object_mut()?;
-    object.insert("Statement".to_owned(), Value::Array(kept));
-    object.entry("Version").or_insert_with(|| json!("2012-10-17"));
-    Some(value)
-}
 
-enum Kept {
-    Whole,
-    /// Only dead ids were in it.
-    Nobody,
-    /// Taking the dead ids out would turn its meaning around.
-    Unclear,
-}
+    fn try_it(&mut self) {
+        let role = self.question.role_arn.to_string();
+        let command = self
+            .question
+            .target
+            .map(|target| target.capt_spot(&["trust", &role, "--try"]));
+        self.commands.extend(command);
+    }
 
-fn without_dead(statement: &mut Value) -> Kept {
-    let is_dead = |value: &Value| value.as_str().is_some_and(is_unique_id);
-    for (element, turned) in [("Principal", false), ("NotPrincipal", true)] {
-        let Some(Value::Object(kinds)) = statement.get_mut(element) else {
-            continue;
+    /// R's trust policy with P in it, where it can be written back.
+    fn update(&mut self, names: &Arn) -> bool {
+        let Observed::Known(role) = self.question.role else {
+            return false;
         };
-        let emptied = match kinds.get_mut("AWS") {
-            Some(Value::Array(all)) => {
-                let before = all.len();
-                all.retain(|value| !is_dead(value));
-                before > 0 && all.is_empty()
-            }
-            Some(one) => is_dead(one),
-            None => false,
+        let Some(document) = with_statement(&role.trust, statement(names)) else {
+            return false;
         };
-        if emptied {
-            kinds.remove("AWS");
-            if kinds.is_empty() {
-                return if turned { Kept::Unclear } else { Kept::Nobody };
+        let command = ["iam", "update-assume-role-policy", "--role-name", &role.name];
+        self.document("trust-policy.json", &document, &command, "--policy-document");
+        true
+    }
+
+    /// An Allow of P's own. Not for roles whose policies are made elsewhere.
+    fn put_policy(&mut self) {
+        let Some(who) = self.question.requester.known().map(|one| &one.arn) else {
+            return;
+        };
+        let (verb, flag, name) = match who {
+            PrincipalArn::User(arn) => ("put-user-policy", "--user-name", arn.resource.rsplit('/').next()),
+            // IAM Identity Center writes these roles from permission sets and refuses other hands.
+            _ if who
+                .role_name()
+                .is_none_or(|name| name.starts_with("AWSReservedSSO_")) =>
+            {
+                return;
             }
+            _ => ("put-role-policy", "--role-name", who.role_name()),
+        };
+        let role = self.question.role_arn.role_name().unwrap_or_default();
+        let policy_name = format!("assume-{role}");
+        let command = [
+            "iam",
+            verb,
+            flag,
+            name.unwrap_or_default(),
+            "--policy-name",
+            &policy_name,
+        ];
+        self.document(
+            &format!("{policy_name}.json"),
+            &of(own_statement(self.question)),
+            &command,
+            "--policy-document",
+        );
+    }
+
+    fn role_missing(&mut self, names: Option<Arn>) {
+        let role = self.question.role_arn;
+        self.say(format!(
+            "Check the name and the account of {role}. If it is to be created, create it with the smallest trust policy, and \
+             map it in the cluster afterwards."
+        ));
+        let Some(names) = names else { return };
+        let mut command = vec![
+            "iam",
+            "create-role",
+            "--role-name",
+            role.role_name().unwrap_or_default(),
+        ];
+        if let Some(path) = role.path().filter(|path| *path != "/") {
+            command.extend(["--path", path]);
+        }
+        self.document(
+            "trust-policy.json",
+            &of(statement(&names)),
+            &command,
+            "--assume-role-policy-document",
+        );
+    }
+
+    /// P is not trusted: the statement to add, and what else is needed.
+    fn trust_it(&mut self, reason: Reason, names: Option<Arn>) {
+        let role = self.question.role_arn;
+        let Some(names) = names else {
+            self.say(format!(
+                "Create the role that is to assume {role} first, and name it in the trust policy: a principal that does not \
+                 exist cannot be named."
+            ));
+            return self.show();
+        };
+        self.say(match reason {
+            Reason::PrincipalDeleted => format!(
+                "Write {names} into the trust policy in place of the dead id (to IAM, a principal that is created again under \
+                 its old name is another one)."
+            ),
+            Reason::ServiceOnly | Reason::FederatedOnly => format!(
+                "Add a statement that names {names}, and leave the others. Where the role is a service's own (a node role, a \
+                 service-linked role), use another role instead."
+            ),
+            Reason::ConditionNotMet => format!(
+                "Meet the condition, or add a statement that names {names} without it. kubectl, the AWS CLI's get-token and \
+                 CDK's handler pass no external id and the session name {GET_TOKEN_SESSION}."
+            ),
+            _ => format!("Add a statement that names {names}."),
+        });
+        if !self.update(&names) {
+            self.say("The trust policy cannot be written back as it is; add the statement by hand.");
+            self.show();
+        }
+        if !self.question.same_account() {
+            self.say("It is of another account, so it needs an Allow of its own as well.");
+            self.put_policy();
         }
     }
-    Kept::Whole
-}
 
-/// What to do about the answer. None where nothing is to be done.
-pub fn remedy(question: &Question<'_>, verdict: &TrustVerdict) -> Option<TrustRemedy> {
-    let role = question.role_arn;
-    let role_name = role.role_name().unwrap_or_default();
-    let who = &question.subject.who;
-    let same_account = who.account() == role.account;
-    let names = nameable(question);
-    let simulate = question.subject.iam_arn().map(|arn| {
-        format!(
-            "aws iam simulate-principal-policy --policy-source-arn {} --action-names sts:AssumeRole --resource-arns {} \
-             --query 'EvaluationResults[].MatchedStatements'",
-            quote(&arn.to_string()),
-            quote(&role.to_string())
-        )
-    });
-    let show = format!(
-        "aws iam get-role --role-name {} --query Role.AssumeRolePolicyDocument",
-        quote(role_name)
-    );
-    let try_it = format!("kubectl capt-spot trust {} --try", quote(&role.to_string()));
-    let with = |text: String, commands: Vec<String>| Some(TrustRemedy { text, commands });
-    match verdict.reason {
-        Reason::NamedDirectly | Reason::RoleNamed => None,
-        Reason::AccountTrusted => with(
-            format!(
-                "It works. So does every other principal of account {} whose own policies allow sts:AssumeRole on the role; \
-                 naming the principal, as in the smallest trust policy, closes that.",
-                who.account()
-            ),
-            Vec::new(),
-        ),
-        Reason::EverybodyTrusted => with(
-            "It works, and it may for anybody: only the statement's conditions, if it has any, keep strangers out. Name the \
-             principal instead, as in the smallest trust policy."
-                .to_owned(),
-            Vec::new(),
-        ),
-        Reason::RoleMissing => {
-            let text = format!(
-                "Check the name and the account of {role}. If it is to be made, make it with the smallest trust policy, and map \
-                 it in the cluster afterwards."
-            );
-            let make = names.map(|names| {
-                let path = role
-                    .path()
-                    .filter(|path| *path != "/")
-                    .map(|path| format!(" --path {}", quote(path)))
-                    .unwrap_or_default();
-                format!(
-                    "aws iam create-role --role-name {}{path} --assume-role-policy-document {}",
-                    quote(role_name),
-                    quote(&document(&names).to_string())
-                )
-            });
-            with(text, make.into_iter().collect())
+    fn identity_missing(&mut self, names: Option<Arn>) {
+        let (who, own) = (words(self.question.requester), own_statement(self.question));
+        match names.filter(|_| self.question.same_account()) {
+            Some(names) => {
+                self.say(format!(
+                    "Name {names} in the role's trust policy (then its own policies need not allow it), or give it an Allow of \
+                     its own: {own}."
+                ));
+                self.update(&names);
+            }
+            None => self.say(format!(
+                "Give {who} an Allow of its own: {own}. Across accounts the trust policy alone is never enough."
+            )),
         }
-        Reason::PrincipalMissing => with(
-            format!(
-                "Check the name and the account of {}. A principal that is made again under its old name is another one to \
-                 IAM: a trust policy that named the old one has to be written again.",
-                who.words()
-            ),
-            Vec::new(),
-        ),
-        Reason::PrincipalCannotAssume => with(
-            "Use an IAM user, or a role: those can call sts:AssumeRole.".to_owned(),
-            Vec::new(),
-        ),
-        Reason::OtherPartition => with(
-            format!("Use a principal and a role of one partition; {role} is in {}.", role.partition),
-            Vec::new(),
-        ),
-        Reason::DeniedByTrust => {
-            let exception = names.map(|names| {
-                format!(
-                    " To let {names} through and nobody else, add \"ArnNotEquals\": {{\"aws:PrincipalArn\": \"{names}\"}} to \
-                     its Condition."
-                )
-            });
-            with(
-                format!(
-                    "No Allow helps against a Deny: take {} of {role}'s trust policy out, or narrow it.{}",
-                    verdict
-                        .decided_by
-                        .as_ref()
-                        .map_or_else(|| "the Deny".to_owned(), |by| format!("statement {}", by.index + 1)),
-                    exception.unwrap_or_default()
-                ),
-                vec![show],
-            )
-        }
-        Reason::NotTrusted
-        | Reason::PrincipalDeleted
-        | Reason::ServiceOnly
-        | Reason::FederatedOnly
-        | Reason::ConditionNotMet => trust_it(question, verdict, names, same_account, show),
-        Reason::IdentityMissing => {
-            let own = own_statement(question);
-            let both = if same_account {
-                names.as_ref().and_then(|names| update(question, names))
-            } else {
-                None
-            };
-            let text = match (&both, same_account) {
-                (Some(_), _) => format!(
-                    "Name {} in the role's trust policy (then its own policies need not allow it), or give it an Allow of its \
-                     own: {own}.",
-                    names.as_ref().map_or_else(|| who.words(), ToString::to_string)
-                ),
-                (None, true) => format!("Give {} an Allow of its own: {own}.", who.words()),
-                (None, false) => format!(
-                    "Give {} an Allow of its own in its account {}: {own}. Across accounts the trust policy alone is never \
-                     enough.",
-                    who.words(),
-                    who.account()
-                ),
-            };
-            with(text, both.into_iter().chain(put_policy(question)).collect())
-        }
-        Reason::IdentityDenied => with(
-            "No Allow helps against a Deny: find the statement that denies it, and take it out or narrow it. An SCP's or a \
-             boundary's Deny can show here too."
-                .to_owned(),
-            simulate.into_iter().collect(),
-        ),
-        Reason::Boundary => {
-            let boundary = question
-                .subject
-                .role
-                .known()
-                .and_then(|role| role.boundary.clone())
-                .unwrap_or_else(|| "the permissions boundary".to_owned());
-            with(
-                format!(
-                    "Let {boundary} allow it: {}. A boundary limits a role also where the trust policy names the role.",
-                    own_statement(question)
-                ),
-                simulate.into_iter().collect(),
-            )
-        }
-        Reason::Organization => with(
-            format!(
-                "Ask whoever runs the organisation to let its service control policies allow sts:AssumeRole on {role} in \
-                 account {}.",
-                who.account()
-            ),
-            Vec::new(),
-        ),
-        Reason::RoleUnread => match question.role {
-            Observed::Unknown(unknown) => with(grant_words(unknown, &format!("read {role}")), vec![try_it]),
-            _ => None,
-        },
-        Reason::TrustUnreadable => with("Look at the trust policy as IAM has it.".to_owned(), vec![show]),
-        Reason::IdentityUnread => match question.identity {
-            Identity::Simulated(Observed::Unknown(unknown)) => with(
-                format!(
-                    "{} Or try it, which is the only proof: --try really assumes the role.",
-                    grant_words(unknown, "ask IAM what the principal's own policies say")
-                ),
-                vec![try_it],
-            ),
-            _ => with(
-                "Try it, which is the only proof: --try really assumes the role.".to_owned(),
-                vec![try_it],
-            ),
-        },
-        Reason::DenyUnclear | Reason::TrustUnclear => with(
-            "Try it, which is the only proof: --try really assumes the role, and asks the cluster who it is then.".to_owned(),
-            vec![try_it],
-        ),
+        self.put_policy();
     }
 }
 
@@ -332,127 +277,140 @@ fn grant_words(unknown: &Unknown, what: &str) -> String {
     }
 }
 
-/// P is not trusted: the statement to add, and what else is needed.
-fn trust_it(
-    question: &Question<'_>,
-    verdict: &TrustVerdict,
-    names: Option<Arn>,
-    same_account: bool,
-    show: String,
-) -> Option<TrustRemedy> {
-    let role = question.role_arn;
-    let Some(names) = names else {
-        return Some(TrustRemedy {
-            text: format!(
-                "Make the role that is to assume {role} first, and name it in the trust policy: a principal that does not exist \
-                 cannot be named."
-            ),
-            commands: vec![show],
-        });
+/// What to do about the answer. None where nothing is to be done.
+pub(crate) fn remedy(question: &Question<'_>, verdict: &TrustVerdict) -> Option<Remedy> {
+    const PROOF: &str = "Try it, which is the only proof: --try really assumes the role, and asks the cluster who it is then.";
+    let (role, who) = (question.role_arn, words(question.requester));
+    let account = question.requester.home().map_or("", |(_, account)| account);
+    let names = nameable(question);
+    let mut advice = Advice {
+        question,
+        remedy: Remedy::default(),
+        commands: Vec::new(),
+        files: Vec::new(),
     };
-    let mut text = match verdict.reason {
-        Reason::PrincipalDeleted => format!(
-            "Write {names} into the trust policy in place of the dead id (for IAM, one that is made again under its old name is \
-             another principal)."
+    match verdict.reason {
+        Reason::NamedDirectly | Reason::RoleNamed => return None,
+        Reason::AccountTrusted => advice.say(format!(
+            "It works. So does every other principal of account {account} whose own policies allow sts:AssumeRole on the \
+             role; to close that, name the principal, as in the smallest trust policy."
+        )),
+        Reason::EverybodyTrusted => advice.say(
+            "It works, and it may for anyone: only the statement's conditions, if it has any, keep strangers out. Name the \
+             principal instead, as in the smallest trust policy.",
         ),
-        Reason::ServiceOnly | Reason::FederatedOnly => format!(
-            "Add a statement that names {names}, and leave the others. Where the role is a service's own (a node role, a \
-             service-linked role), take another role instead."
-        ),
-        Reason::ConditionNotMet => format!(
-            "Meet the condition, or add a statement that names {names} without it. kubectl, the AWS CLI's get-token and CDK's \
-             handler pass no external id and the session name {}.",
-            super::GET_TOKEN_SESSION
-        ),
-        _ => format!("Add a statement that names {names}."),
-    };
-    let mut commands = Vec::new();
-    match update(question, &names) {
-        Some(command) => {
-            text.push_str(" The command below keeps the other statements");
-            let dead = question
-                .role
-                .known()
-                .is_some_and(|role| role.trust.contains("AROA") || role.trust.contains("AIDA"));
-            text.push_str(if dead { ", but for dead ids." } else { "." });
-            commands.push(command);
+        Reason::RoleMissing => advice.role_missing(names),
+        Reason::PrincipalMissing => advice.say(format!(
+            "Check the name and the account of {who}. To IAM, a principal that is created again under its old name is another \
+             one: a trust policy that named the old one has to be written again."
+        )),
+        Reason::PrincipalCannotAssume => advice.say("Use an IAM user, or a role: those can call sts:AssumeRole."),
+        Reason::OtherPartition => advice.say(format!(
+            "Use a principal and a role of one partition; {role} is in {}.",
+            role.partition
+        )),
+        Reason::DeniedByTrust => {
+            let deny = verdict
+                .decided_by
+                .as_ref()
+                .map_or_else(|| "the Deny".to_owned(), |by| format!("statement {}", by.index + 1));
+            advice.say(format!(
+                "No Allow helps against a Deny: take {deny} out of the trust policy of {role}, or narrow it."
+            ));
+            if let Some(names) = names {
+                advice.say(format!(
+                    "To let only {names} through, add \"ArnNotEquals\": {{\"aws:PrincipalArn\": \"{names}\"}} to its Condition."
+                ));
+            }
+            advice.show();
         }
-        None => {
-            text.push_str(" The trust policy cannot be written back by itself; add the statement by hand.");
-            commands.push(show);
+        Reason::NotTrusted
+        | Reason::PrincipalDeleted
+        | Reason::ServiceOnly
+        | Reason::FederatedOnly
+        | Reason::ConditionNotMet => advice.trust_it(verdict.reason, names),
+        Reason::IdentityMissing => advice.identity_missing(names),
+        Reason::IdentityDenied => {
+            advice.say(
+                "No Allow helps against a Deny: find the statement that denies it, and take it out or narrow it. A Deny of an \
+                 SCP or a boundary can show here too.",
+            );
+            advice.simulate();
+        }
+        Reason::Boundary => {
+            let boundary = question.role_boundary().unwrap_or("the permissions boundary");
+            advice.say(format!(
+                "Let {boundary} allow it: {}. A boundary limits a role also where the trust policy names the role.",
+                own_statement(question)
+            ));
+            advice.simulate();
+        }
+        Reason::Organization => advice.say(format!(
+            "Ask the administrators of the organization to let its service control policies allow sts:AssumeRole on {role} in \
+             account {account}."
+        )),
+        Reason::RoleUnread => {
+            if let Observed::Unknown(unknown) = question.role {
+                advice.say(grant_words(unknown, &format!("read {role}")));
+            }
+            advice.try_it();
+        }
+        Reason::TrustUnreadable => {
+            advice.say(if question.target.is_some() {
+                "Look at the trust policy as IAM has it."
+            } else {
+                "IAM would refuse this document."
+            });
+            advice.show();
+        }
+        Reason::DenyUnclear | Reason::TrustUnclear | Reason::IdentityUnread => {
+            if let Identity::Simulated(Observed::Unknown(unknown)) = question.identity
+                && verdict.reason == Reason::IdentityUnread
+            {
+                advice.say(grant_words(unknown, "ask IAM what the principal's own policies say"));
+            }
+            advice.say(if question.target.is_some() {
+                PROOF
+            } else {
+                "Ask again once IAM has the role, without -f: then more is known of the principal."
+            });
+            advice.try_it();
         }
     }
-    if !same_account {
-        text.push_str(&format!(
-            " It is of another account, so it needs an Allow of its own as well: {}.",
-            own_statement(question)
+    if question.target.is_some() && !advice.files.is_empty() {
+        let one = if advice.files.len() == 1 {
+            "document"
+        } else {
+            "documents"
+        };
+        advice.say(format!(
+            "Save the {one} below as {} first.",
+            advice.files.join(" and ")
         ));
-        commands.extend(put_policy(question));
     }
-    Some(TrustRemedy { text, commands })
+    advice.remedy.commands = Command::lines(&advice.commands);
+    Some(advice.remedy)
 }
 
-/// The command that writes R's trust policy with P in it.
-fn update(question: &Question<'_>, names: &Arn) -> Option<String> {
-    let role = question.role.known()?;
-    let document = with_statement(role, names)?;
-    Some(format!(
-        "aws iam update-assume-role-policy --role-name {} --policy-document {}",
-        quote(&role.name),
-        quote(&document.to_string())
-    ))
-}
-
-fn own_statement(question: &Question<'_>) -> String {
-    json!({"Effect": "Allow", "Action": super::ACTION, "Resource": question.role_arn.to_string()}).to_string()
-}
-
-/// The command that gives P an Allow of its own. None for roles whose policies are made elsewhere.
-fn put_policy(question: &Question<'_>) -> Option<String> {
-    let Caller::Known(who) = &question.subject.who else {
-        return None;
-    };
-    let document = json!({
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": super::ACTION, "Resource": question.role_arn.to_string()}]
-    });
-    let policy_name = format!("assume-{}", question.role_arn.role_name()?);
-    let (verb, flag, name) = match who {
-        PrincipalArn::User(arn) => ("put-user-policy", "--user-name", arn.resource.rsplit('/').next()?),
-        // IAM Identity Center writes these roles from permission sets and refuses other hands.
-        PrincipalArn::Role(_) | PrincipalArn::Session { .. }
-            if who
-                .role_name()
-                .is_some_and(|name| name.starts_with("AWSReservedSSO_")) =>
-        {
-            return None;
-        }
-        PrincipalArn::Role(_) | PrincipalArn::Session { .. } => {
-            ("put-role-policy", "--role-name", who.role_name()?)
-        }
-        PrincipalArn::FederatedUser(_) | PrincipalArn::Root(_) => return None,
-    };
-    Some(format!(
-        "aws iam {verb} {flag} {} --policy-name {} --policy-document {}",
-        quote(name),
-        quote(&policy_name),
-        quote(&document.to_string())
-    ))
-}
-
-/// Whether the caller is a session of the role that is asked about.
-pub fn is_itself(question: &Question<'_>) -> Tri {
-    let Caller::Known(who) = &question.subject.who else {
-        return Tri::Unknown;
-    };
-    let same = who.arn().account == question.role_arn.account
-        && who.arn().partition == question.role_arn.partition
-        && who.role_name().is_some()
-        && who.role_name() == question.role_arn.role_name();
-    same.into()
+/// Whether P is a session of R already.
+pub(crate) fn is_itself(requester: &Requester, role_arn: &Arn) -> bool {
+    requester.known().is_some_and(|one| {
+        let own = one.iam_arn();
+        own.account == role_arn.account
+            && own.partition == role_arn.partition
+            && one.arn.role_name().is_some()
+            && one.arn.role_name() == role_arn.role_name()
+    })
 }
 
 /// What `--try` could show that judging can't; said beside a pass.
-pub fn proof(outcome: Outcome) -> Option<&'static str> {
+pub(crate) fn proof(outcome: Outcome) -> Option<&'static str> {
     (outcome != Outcome::Fail).then_some("The only proof is a real sts:AssumeRole: --try makes one.")
+}
+
+impl Question<'_> {
+    /// The ARN of P's permissions boundary, where its role was read.
+    fn role_boundary(&self) -> Option<&str> {
+        self.own_role.and_then(|role: &Role| role.boundary.as_deref())
+    }
 }

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use iam_policy::arn::{AccountId, Arn};
 
-use super::principal::Caller;
 use super::{Outcome, TrustVerdict};
 use iam_policy::kleene::Tri;
+use iam_policy::principal::Requester;
 
-/// What the cluster makes of the role.
+/// How the cluster maps the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mapping {
-    /// It rules the cluster: `system:masters`, or AmazonEKSClusterAdminPolicy for the whole cluster.
-    Rules {
+pub(crate) enum Mapping {
+    /// A cluster admin: `system:masters`, or AmazonEKSClusterAdminPolicy for the whole cluster.
+    Admin {
         /// From where: `aws-auth mapRoles[2], line 7`, `access entry`.
         from: String,
     },
@@ -27,12 +27,12 @@ pub enum Mapping {
         /// Its groups and policies, in words.
         has: String,
     },
-    /// It is nobody to the cluster.
+    /// The cluster does not know it.
     Nobody {
         /// Why, in words.
         why: String,
     },
-    /// It could not be told.
+    /// It could not be read.
     Unread {
         /// Why, in words.
         why: String,
@@ -41,17 +41,17 @@ pub enum Mapping {
 
 /// The whole question.
 #[derive(Debug, Clone, Copy)]
-pub struct CdkQuestion<'a> {
+pub(crate) struct CdkQuestion<'a> {
     /// The role.
     pub role_arn: &'a Arn,
     /// The cluster's name.
     pub cluster: &'a str,
     /// The cluster's account; none when not known.
     pub cluster_account: Option<&'a AccountId>,
-    /// What the cluster makes of the role.
+    /// How the cluster maps the role.
     pub mapping: &'a Mapping,
-    /// Who is to assume it: the handler's role, or [`Caller::SomeRole`] of the account where CDK is to make it.
-    pub handler: &'a Caller,
+    /// Who is to assume it: the handler's role, or [`Requester::SomeRole`] of the account where CDK is to make it.
+    pub handler: &'a Requester,
     /// Whether that may.
     pub trust: &'a TrustVerdict,
 }
@@ -107,17 +107,17 @@ fn quoted(text: &str) -> String {
 }
 
 /// Judges it.
-pub fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
+pub(crate) fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
     let role = question.role_arn;
     let mapped = match question.mapping {
-        Mapping::Rules { from } => (Tri::True, format!("it rules the cluster, by {from}")),
+        Mapping::Admin { from } => (Tri::True, format!("it is a cluster admin, by {from}")),
         Mapping::Less { from, has } => (
             Tri::False,
             format!(
                 "the cluster knows it, by {from}, but as {has}: CDK needs system:masters or AmazonEKSClusterAdminPolicy for the whole cluster"
             ),
         ),
-        Mapping::Nobody { why } => (Tri::False, format!("the cluster takes it for nobody: {why}")),
+        Mapping::Nobody { why } => (Tri::False, format!("the cluster does not know it: {why}")),
         Mapping::Unread { why } => (
             Tri::Unknown,
             format!("whether the cluster knows it could not be read: {why}"),
@@ -165,7 +165,7 @@ pub fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
             missing.join(", ")
         ),
         Tri::Unknown => format!(
-            "whether {role} can be CDK's kubectlRoleArn for {} can't be told: {}",
+            "unknown whether {role} can be CDK's kubectlRoleArn for {}: {}",
             question.cluster,
             missing.join(", ")
         ),
@@ -195,7 +195,7 @@ fn stack(question: &CdkQuestion<'_>) -> String {
         quoted(&question.role_arn.to_string())
     );
     // A Lambda function runs as a role; a person who asks about themselves is not the handler.
-    if let Caller::Known(who @ iam_policy::arn::PrincipalArn::Role(_)) = question.handler {
+    if let Some(who @ iam_policy::arn::PrincipalArn::Role(_)) = question.handler.known().map(|one| &one.arn) {
         out.push_str(&format!(
             "  kubectlLambdaRole: iam.Role.fromRoleArn(this, 'KubectlHandlerRole', {}),\n",
             quoted(&who.arn().to_string())
@@ -224,20 +224,20 @@ fn remedy(question: &CdkQuestion<'_>, parts: &[Part]) -> Option<String> {
     }
     if is_bad("trusted") {
         all.push(match question.handler {
-            Caller::SomeRole { .. } if question.trust.outcome == Outcome::Unknown => {
-                "CDK makes the handler's role at deployment, so that nobody can name it before. Make a role for the handler \
+            Requester::SomeRole { .. } if question.trust.outcome == Outcome::Unknown => {
+                "CDK makes the handler's role at deployment, so no policy can name it before. Make a role for the handler \
                  yourself (trusted by lambda.amazonaws.com), give it to the cluster as kubectlLambdaRole, name it in the trust \
                  policy, and ask again with --principal."
                     .to_owned()
             }
-            Caller::SomeRole { .. } => {
-                "The trust policy names nobody that CDK's handler could be. Make a role for the handler yourself (trusted by \
+            Requester::SomeRole { .. } => {
+                "The trust policy names no principal that CDK's handler could be. Make a role for the handler yourself (trusted by \
                  lambda.amazonaws.com), give it to the cluster as kubectlLambdaRole, name it in the trust policy, and ask again \
-                 with --principal. Trusting the whole account works too, and lets in everybody there whose own policies allow \
+                 with --principal. Trusting the whole account works too, and admits everyone there whose own policies allow \
                  it (CVE-2023-35165)."
                     .to_owned()
             }
-            Caller::Known(_) => question
+            _ => question
                 .trust
                 .remedy
                 .as_ref()

@@ -3,13 +3,12 @@
 use anstyle::AnsiColor;
 use serde::{Deserialize, Serialize};
 
-use crate::report::API_VERSION;
+use crate::report::Envelope;
 use crate::text::sanitize::{line, short_line};
 use crate::text::style::{Style, bold, dim, wrap};
 
 use super::advice::{self, SmallestPolicy};
 use super::cdk::CdkAnswer;
-use super::principal::Caller;
 use super::{Outcome, Question, TrustVerdict};
 use iam_policy::kleene::Tri;
 
@@ -18,10 +17,9 @@ use iam_policy::kleene::Tri;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TrustReport {
-    /// `capt-spot/v1`
-    pub api_version: String,
-    /// `TrustReport`
-    pub kind: String,
+    /// What every document begins with.
+    #[serde(flatten)]
+    pub envelope: Envelope,
     /// Who wants to assume the role.
     pub principal: Party,
     /// The role.
@@ -38,6 +36,10 @@ pub struct TrustReport {
     /// The answer of `--cdk`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cdk: Option<CdkAnswer>,
+    /// The role is in IAM, so that `--try` could prove it.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub can_be_tried: bool,
 }
 
 /// One side of the question.
@@ -57,7 +59,7 @@ pub struct Party {
     pub account: String,
 }
 
-/// What `--try` found: a real sts:AssumeRole, and who the cluster takes that session for.
+/// What `--try` found: a real sts:AssumeRole, and who the cluster authenticates that session as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -83,25 +85,20 @@ pub struct Tried {
 
 impl TrustReport {
     /// Puts question and answer together.
-    pub fn new(question: &Question<'_>, verdict: TrustVerdict) -> Self {
-        let who = &question.subject.who;
-        let (arn, kind) = match who {
-            Caller::Known(who) => (Some(who.arn().to_string()), who.kind()),
-            Caller::SomeRole { .. } => (None, "role"),
-        };
-        let role_arn = question
-            .subject
-            .iam_arn()
-            .map(|arn| arn.to_string())
+    pub(crate) fn new(question: &Question<'_>, verdict: TrustVerdict) -> Self {
+        let known = question.requester.known();
+        let arn = known.map(|one| one.arn.arn().to_string());
+        let role_arn = known
+            .map(|one| one.iam_arn().to_string())
             .filter(|iam| Some(iam) != arn.as_ref());
+        let account = question.requester.home().map(|(_, account)| account.to_owned());
         Self {
-            api_version: API_VERSION.to_owned(),
-            kind: "TrustReport".to_owned(),
+            envelope: Envelope::new("TrustReport", "trust-report", question.now),
             principal: Party {
                 arn,
-                kind: kind.to_owned(),
+                kind: known.map_or("role", |one| one.arn.kind()).to_owned(),
                 role_arn,
-                account: who.account().to_owned(),
+                account: account.unwrap_or_default(),
             },
             role: Party {
                 arn: Some(question.role_arn.to_string()),
@@ -113,11 +110,12 @@ impl TrustReport {
             verdict,
             tried: None,
             cdk: None,
+            can_be_tried: question.target.is_some(),
         }
     }
 
     /// The answer as the exit code counts it: a real try outweighs the judgement, `--cdk` counts as a whole.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let judged = match &self.tried {
             Some(tried) if tried.assumed != Outcome::Unknown => tried.assumed,
             _ => self.verdict.outcome,
@@ -138,21 +136,6 @@ impl TrustReport {
                 Tri::all(others.chain([tri(judged)])).into()
             }
         }
-    }
-
-    /// Adds the flags that reach the target to the printed commands: `aws` to those of the AWS CLI, `ours` to our own.
-    #[must_use]
-    pub fn with_flags(mut self, aws: &str, ours: &str) -> Self {
-        if let Some(remedy) = &mut self.verdict.remedy {
-            for command in &mut remedy.commands {
-                if command.starts_with("aws ") {
-                    command.push_str(aws);
-                } else if command.starts_with("kubectl capt-spot ") {
-                    command.push_str(ours);
-                }
-            }
-        }
-        self
     }
 }
 
@@ -206,7 +189,7 @@ fn verbatim(out: &mut String, style: Style, text: &str) {
 }
 
 /// The report for a person.
-pub fn render_text(report: &TrustReport, style: Style) -> String {
+pub(crate) fn render_text(report: &TrustReport, style: Style) -> String {
     let verdict = &report.verdict;
     let mut out = String::new();
     let principal = report.principal.arn.clone().unwrap_or_else(|| {
@@ -242,16 +225,12 @@ pub fn render_text(report: &TrustReport, style: Style) -> String {
             item(&mut out, style, hint);
         }
     }
-    let deciding: Vec<_> = verdict
-        .could_not_see
-        .iter()
-        .filter(|blind| blind.decides)
-        .collect();
+    let deciding: Vec<_> = verdict.could_not_see.iter().filter(|one| one.decides).collect();
     if !deciding.is_empty() {
-        heading(&mut out, style, "Could not be seen, and decides");
-        for blind in deciding {
-            item(&mut out, style, &blind.what);
-            if let Some(grant) = &blind.grant {
+        heading(&mut out, style, "Not known, and decides");
+        for one in deciding {
+            item(&mut out, style, &one.what);
+            if let Some(grant) = &one.grant {
                 verbatim(&mut out, style, grant);
             }
         }
@@ -259,8 +238,8 @@ pub fn render_text(report: &TrustReport, style: Style) -> String {
     let others: Vec<&str> = verdict
         .could_not_see
         .iter()
-        .filter(|blind| !blind.decides)
-        .map(|blind| blind.what.as_str())
+        .filter(|one| !one.decides)
+        .map(|one| one.what.as_str())
         .collect();
     if !others.is_empty() {
         heading(&mut out, style, "Can never be seen from here");
@@ -268,6 +247,7 @@ pub fn render_text(report: &TrustReport, style: Style) -> String {
             item(&mut out, style, what);
         }
         if report.tried.is_none()
+            && report.can_be_tried
             && let Some(proof) = advice::proof(verdict.outcome)
         {
             paragraph(&mut out, style, proof);
@@ -305,6 +285,10 @@ pub fn render_text(report: &TrustReport, style: Style) -> String {
         for command in &remedy.commands {
             verbatim(&mut out, style, command);
         }
+        for snippet in &remedy.snippets {
+            out.push('\n');
+            verbatim(&mut out, style, &snippet.text);
+        }
     }
     if let Some(smallest) = &report.smallest_trust_policy {
         heading(&mut out, style, "The smallest trust policy that would do");
@@ -337,7 +321,7 @@ fn tried_rows(out: &mut String, style: Style, tried: &Tried) {
             out,
             style,
             Outcome::Pass,
-            &format!("the cluster takes it for {username}, {groups}"),
+            &format!("the cluster authenticates it as {username}, {groups}"),
         );
     } else if let Some(error) = &tried.cluster_error {
         row(out, style, Outcome::Unknown, &format!("the cluster: {error}"));

@@ -188,7 +188,7 @@ fn taken_in_the_meantime_is_success_after_reading_it_again() {
         stage.standin.fault("iam:CreateServiceLinkedRole*", reply);
         std::thread::scope(|scope| {
             let run = scope.spawn(|| stage.run(&["create-role", "--yes"]));
-            while !stage.standin.actions().iter().any(|action| action == CREATE) {
+            while !stage.standin.actions().iter().any(|action| action == CREATE) && !run.is_finished() {
                 std::thread::yield_now();
             }
             stage.standin.world(|world| {
@@ -380,8 +380,10 @@ fn a_signal_after_the_request_went_out_says_what_may_have_happened() {
         command
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        let child = command.spawn().expect("the program starts");
-        while !stage.standin.actions().iter().any(|action| action == CREATE) {
+        let mut child = command.spawn().expect("the program starts");
+        while !stage.standin.actions().iter().any(|action| action == CREATE)
+            && child.try_wait().expect("a child").is_none()
+        {
             std::thread::yield_now();
         }
         let killed = std::process::Command::new("kill")

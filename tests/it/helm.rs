@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::support::program::{BINARY, Ran, Stage};
 use crate::support::terminal::Terminal;
-use crate::support::testbed::{ApiServer, Registry, Request, Testbed, User, output, run_with_stdin, succeed};
+use crate::support::testbed::{
+    ApiServer, Registry, Request, Testbed, User, base64, output, run_with_stdin, succeed,
+};
 
 /// Both majors, by the test bed's names.
 const HELMS: [&str; 2] = ["helm3", "helm4"];
@@ -99,9 +101,9 @@ impl Cluster {
     fn start(mut world: World) -> Option<Self> {
         let bed = Testbed::require(&["kube-apiserver", "kubectl", "helm3", "helm4"])?;
         let server = ApiServer::start(&bed);
-        let cluster = world.cluster(scenario::CLUSTER);
-        cluster.endpoint = Endpoint::Is(server.url().to_owned());
-        cluster.ca_data = Some(base64(server.ca()));
+        let eks = world.cluster(scenario::CLUSTER);
+        eks.endpoint = Endpoint::Is(server.url().to_owned());
+        eks.ca_data = Some(base64(server.ca()));
         controller_identity(&mut world);
         // The one thing of the scenario's cluster that the verdict rests on.
         let aws_auth = world
@@ -642,6 +644,177 @@ fn a_chart_that_is_not_karpenter_is_judged_by_the_rest() {
     }
 }
 
+/// A chart of these templates in the user's home.
+fn small_chart(cluster: &Cluster, name: &str, templates: &[(&str, &str)]) {
+    let chart = cluster.stage.home.path().join(name);
+    std::fs::create_dir_all(chart.join("templates")).expect("a folder");
+    std::fs::write(
+        chart.join("Chart.yaml"),
+        format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n"),
+    )
+    .expect("written");
+    for (file, text) in templates {
+        std::fs::write(chart.join("templates").join(file), text).expect("written");
+    }
+}
+
+/// What the preflight of this line finds about the controller and the pools: `status id`.
+fn found(cluster: &Cluster, helm: &str, line: &[&str]) -> Vec<String> {
+    let line = [
+        &["capt-spot", "-o", "json"],
+        line,
+        &["--dry-run=client", "--report=report.json"],
+    ]
+    .concat();
+    let ran = cluster.run(helm, &line);
+    let text = std::fs::read_to_string(cluster.stage.home.path().join("report.json"));
+    let text = text.unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let checks = report["checks"].as_array().expect("checks").iter();
+    checks
+        .map(|check| format!("{} {}", check["status"], check["id"]).replace('"', ""))
+        .filter(|line| {
+            let about = [
+                "controller-identity",
+                "pools-want-spot",
+                "can-install",
+                "cluster-matches-chart",
+            ];
+            about.iter().any(|id| line.ends_with(id))
+        })
+        .collect()
+}
+
+const CRD: &str = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: nodepools.karpenter.sh}
+spec: {group: karpenter.sh, scope: Cluster, names: {kind: NodePool, plural: nodepools}}
+";
+
+const POOL: &str = "apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: {name: default}
+spec:
+  template:
+    spec:
+      nodeClassRef: {group: karpenter.k8s.aws, kind: EC2NodeClass, name: default}
+      requirements:
+      - {key: karpenter.sh/capacity-type, operator: In, values: [spot]}
+---
+apiVersion: karpenter.k8s.aws/v1
+kind: EC2NodeClass
+metadata: {name: default}
+spec: {role: demo-node}
+";
+
+#[test]
+fn each_chart_is_judged_for_what_it_holds() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    small_chart(&cluster, "karpenter-crd", &[("crd.yaml", CRD)]);
+    small_chart(&cluster, "default-nodepool", &[("pool.yaml", POOL)]);
+    let karpenter = chart().display().to_string();
+    let namespace = ["-n", "new-namespace", "--create-namespace"];
+    for helm in HELMS {
+        let judged = |line: &[&str]| found(&cluster, helm, line);
+        let crds = judged(&[&["install", "crd", "./karpenter-crd"][..], &namespace].concat());
+        insta::assert_snapshot!("a chart of CRDs alone", crds.join("\n"));
+        let pools = judged(&[&["install", "pools", "./default-nodepool"][..], &namespace].concat());
+        insta::assert_snapshot!("a chart of node pools alone", pools.join("\n"));
+        let controller = judged(&[
+            "install",
+            "karpenter",
+            &karpenter,
+            "-n",
+            "kube-system",
+            GOOD[0],
+            GOOD[1],
+        ]);
+        insta::assert_snapshot!("Karpenter's chart", controller.join("\n"));
+        let generated = judged(&[
+            "install",
+            "--generate-name",
+            &karpenter,
+            "-n",
+            "kube-system",
+            GOOD[0],
+            GOOD[1],
+        ]);
+        insta::assert_snapshot!(
+            "Karpenter's chart under a name that helm makes up",
+            generated.join("\n")
+        );
+    }
+}
+
+#[test]
+fn a_release_that_cannot_be_read_is_said_to_be_that() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    small_chart(
+        &cluster,
+        "strict",
+        &[(
+            "a.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ required \"a name is needed\" .Values.name }}}\n",
+        )],
+    );
+    let arn = format!(
+        "arn:aws:eks:{}:{}:cluster/demo",
+        scenario::REGION,
+        scenario::ACCOUNT
+    );
+    let viewer = cluster
+        .server
+        .kubeconfig(&arn, cluster.server.token(User::Viewer));
+    cluster.stage.write_kubeconfig_text(&viewer);
+    for helm in HELMS {
+        let ran = cluster
+            .run(
+                helm,
+                &["capt-spot", "upgrade", "strict", "./strict", "-n", "kube-system"],
+            )
+            .expect(1);
+        assert!(
+            ran.stderr.contains("the release strict could not be read"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains("secrets is forbidden"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("a name is needed"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_pipeline_s_identity_is_asked_about() {
+    let Some(cluster) = Cluster::start(scenario::healthy()) else {
+        return;
+    };
+    let karpenter = chart().display().to_string();
+    for helm in HELMS {
+        let line = [
+            "install",
+            "karpenter",
+            &karpenter,
+            "-n",
+            "kube-system",
+            GOOD[0],
+            GOOD[1],
+        ];
+        let judged = |more: &[&str]| {
+            let lines = found(&cluster, helm, &[&line[..], more].concat());
+            lines.into_iter().find(|line| line.ends_with("can-install"))
+        };
+        assert_eq!(judged(&[]).as_deref(), Some("pass can-install"));
+        assert_eq!(
+            judged(&["--kube-as-user", "nobody"]).as_deref(),
+            Some("fail can-install")
+        );
+    }
+}
+
 #[test]
 fn the_hooks_manifest_is_taken_by_the_api_server() {
     let Some(cluster) = Cluster::start(scenario::healthy()) else {
@@ -918,7 +1091,7 @@ fn ctrl_c_while_helm_works_is_helms() {
         &GOOD,
     ]
     .concat();
-    let child = cluster
+    let mut child = cluster
         .stage
         .command(&line)
         .env("HELM_BIN", cluster.bed.path("helm3"))
@@ -929,6 +1102,7 @@ fn ctrl_c_while_helm_works_is_helms() {
     while cluster
         .get(&["get", "deployments", "-n", "kube-system", "-o", "name"])
         .is_empty()
+        && child.try_wait().expect("a child").is_none()
     {}
     interrupt(&child);
     let ran = Ran::from(&child.wait_with_output().expect("it ends")).expect(1);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From what everybody may use down to what nobody else does. A name is a folder of `src/`, or a file without `.rs`.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "text",
     "model",
     "aws",
@@ -16,6 +16,7 @@ const ORDER: [&str; 17] = [
     "report",
     "terminal",
     "spot_role",
+    "trust",
     "access",
     "capt",
     "helm",

@@ -1,5 +1,7 @@
 //! The program as a user runs it.
 
+mod access;
+mod account;
 mod bad_input;
 mod capt_live;
 mod completeness;
@@ -13,6 +15,7 @@ mod e2e_rbac;
 mod formats;
 mod helm;
 mod karpenter;
+mod layering;
 mod kubectl_habits;
 mod masters;
 mod node_mapping;

@@ -338,7 +338,7 @@ fn a_trust_policy_in_every_form_it_comes_in() {
         (document(&hundred(deny)), 1, "denied-by-trust", json!(99)),
         (document(&json!([])), 1, "not-trusted", json!(null)),
         ("{}".to_owned(), 1, "not-trusted", json!(null)),
-        (String::new(), 3, "trust-unreadable", json!(null)),
+        (String::new(), 3, "role-unread", json!(null)),
         ("<html>no</html>".to_owned(), 3, "trust-unreadable", json!(null)),
         ("%7B%22Version".to_owned(), 3, "trust-unreadable", json!(null)),
         ("%ff%fe".to_owned(), 3, "trust-unreadable", json!(null)),
@@ -365,7 +365,7 @@ fn a_trust_policy_in_every_form_it_comes_in() {
 fn wrong_usage_is_said_before_anything_is_read() {
     let stage = Stage::new(world());
     for (args, part) in [
-        (&["trust"][..], "<ROLE>"),
+        (&["trust"][..], "<ROLE|--filename <FILE>>"),
         (&["trust", "a b"], "is no role name"),
         (
             &["trust", "arn:aws:iam::111122223333:user/eve"],
@@ -376,6 +376,66 @@ fn wrong_usage_is_said_before_anything_is_read() {
         (&["trust", "x", "-o", "sarif"], "text, json or yaml"),
     ] {
         let ran = stage.run(args).expect(2);
+        assert!(ran.stderr.contains(part), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_policy_is_judged_before_iam_has_it() {
+    let stage = Stage::new(world());
+    let file = stage.home.path().join("trust.json");
+    let path = file.to_str().expect("a path");
+    let user = "arn:aws:iam::111122223333:user/eve";
+    let one = |principal: serde_json::Value, condition: serde_json::Value| {
+        json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": principal,
+               "Action": "sts:AssumeRole", "Condition": condition}})
+        .to_string()
+    };
+    let mfa = json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}});
+    for (text, code, reason) in [
+        (one(json!({"AWS": user}), json!({})), 0, "named-directly"),
+        (
+            one(json!({"AWS": "111122223333"}), json!({})),
+            0,
+            "account-trusted",
+        ),
+        (one(json!({"AWS": ADMIN}), json!({})), 1, "not-trusted"),
+        (one(json!({"AWS": user}), mfa), 3, "trust-unclear"),
+        (
+            r#"{"Statement": [], "Statement": []}"#.to_owned(),
+            3,
+            "trust-unreadable",
+        ),
+        ("<html>".to_owned(), 3, "trust-unreadable"),
+    ] {
+        std::fs::write(&file, &text).expect("written");
+        let ran = stage
+            .run(&["trust", "-f", path, "--principal", user, "-o", "json"])
+            .expect(code);
+        assert_eq!(ran.json()["reason"], reason, "{text}: {}", ran.stdout);
+        assert_eq!(ran.json()["kind"], "TrustReport");
+    }
+    // Offline means offline.
+    assert_eq!(stage.standin.calls().len(), 0);
+    for (args, code, part) in [
+        (&["trust", "-f", path][..], 2, "--principal"),
+        (
+            &["trust", "-f", "/nowhere", "--principal", user],
+            1,
+            "/nowhere could not be read",
+        ),
+        (
+            &["trust", "name", "-f", path, "--principal", user],
+            2,
+            "the role's ARN",
+        ),
+        (
+            &["trust", "-f", path, "--principal", user, "--cdk"],
+            2,
+            "cannot be used with",
+        ),
+    ] {
+        let ran = stage.run(args).expect(code);
         assert!(ran.stderr.contains(part), "{args:?}: {}", ran.stderr);
     }
 }

@@ -266,6 +266,35 @@ impl Decision {
     }
 }
 
+/// How it can end for a caller: one way, or several where chance decides; none where nothing maps it. What nearly matched is
+/// not looked for, so this takes no longer for a large aws-auth than for a small one.
+pub fn outcomes(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> Vec<Alternative> {
+    let mut ways = Vec::new();
+    let mut ignored = Vec::new();
+    if cluster.mode.uses_entries() {
+        let named = cluster.entries.unwrap_or_default().iter().enumerate();
+        let named = named.filter(|(_, entry)| names(entry, caller));
+        ways.extend(from_entries(named, caller, existence, &mut ignored));
+    }
+    if let (true, true, Some(aws_auth)) = (ways.is_empty(), cluster.mode.uses_aws_auth(), cluster.aws_auth) {
+        ways = from_aws_auth(aws_auth, &cluster.settings, caller, &mut ignored);
+    }
+    distinct(ways)
+}
+
+fn distinct(ways: Vec<Alternative>) -> Vec<Alternative> {
+    let mut distinct: Vec<Alternative> = Vec::new();
+    for way in ways {
+        let same = |other: &Alternative| {
+            (other.outcome, &other.username, &other.groups) == (way.outcome, &way.username, &way.groups)
+        };
+        if !distinct.iter().any(same) {
+            distinct.push(way);
+        }
+    }
+    distinct
+}
+
 /// Decides on a caller.
 pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> Decision {
     let mut passed_over = Vec::new();
@@ -274,7 +303,10 @@ pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> D
 
     if cluster.mode.uses_entries() {
         match cluster.entries {
-            Some(entries) => ways.extend(from_entries(entries, caller, existence, &mut passed_over)),
+            Some(entries) => {
+                let entries = entries.iter().enumerate();
+                ways.extend(from_entries(entries, caller, existence, &mut passed_over));
+            }
             None => caveats.push(
                 "the access entries could not be read: one of them may decide instead, since they come before aws-auth"
                     .to_owned(),
@@ -348,15 +380,7 @@ pub fn decide(cluster: &Cluster<'_>, caller: &Caller, existence: Existence) -> D
         ));
     }
 
-    let mut distinct: Vec<Alternative> = Vec::new();
-    for way in ways {
-        let same = |other: &Alternative| {
-            (other.outcome, &other.username, &other.groups) == (way.outcome, &way.username, &way.groups)
-        };
-        if !distinct.iter().any(same) {
-            distinct.push(way);
-        }
-    }
+    let mut distinct = distinct(ways);
     if caller.kind == PrincipalKind::Role {
         caveats.push(
             "only sessions of a role call: this is for any of them, and the session's name is left open"
@@ -471,14 +495,14 @@ fn names(entry: &AccessEntry, caller: &Caller) -> bool {
     gostr::to_lower(&without_path(&entry.principal_arn)) == gostr::to_lower(&canonical)
 }
 
-fn from_entries(
-    entries: &[AccessEntry],
+fn from_entries<'e>(
+    entries: impl Iterator<Item = (usize, &'e AccessEntry)>,
     caller: &Caller,
     existence: Existence,
     passed_over: &mut Vec<PassedOver>,
 ) -> Vec<Alternative> {
     let mut ways: Vec<Alternative> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, entry) in entries {
         let source = Source::entry(entry, index);
         if !names(entry, caller) {
             if let Some((because, why)) = near_miss(&entry.principal_arn, caller)

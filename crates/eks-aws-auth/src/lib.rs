@@ -13,7 +13,7 @@ mod yaml;
 
 pub use decide::{
     Alternative, Cluster, Decision, Existence, Outcome, PassedOver, PassedOverBecause, Settings, Source,
-    SourceKind, decide,
+    SourceKind, decide, outcomes,
 };
 pub use document::{
     Account, AwsAuth, Dropped, Loss, MapKey, Mapping, Mistake, Problem, Severity, SsoMatcher,

@@ -3,7 +3,12 @@
 //! Sources: IAM user guide, "IAM JSON policy elements: Condition operators" (missing keys, `IfExists`, `Null`),
 //! "Set operators for multivalued context keys", "IAM policy elements: Variables and tags".
 
-use crate::document::{Comparison, Condition, Operator, SetOperator, arn_glob, glob};
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use crate::document::{Comparison, Condition, Operator, Order, SetOperator, arn_glob, glob};
 
 use super::kleene::Tri;
 
@@ -66,7 +71,7 @@ fn null(condition: &Condition, has: &ContextValue) -> Tri {
 }
 
 fn when_absent(operator: &Operator) -> Tri {
-    if !is_understood(&operator.comparison) {
+    if operator.comparison == Comparison::Other {
         return Tri::Unknown;
     }
     if operator.if_exists {
@@ -75,25 +80,8 @@ fn when_absent(operator: &Operator) -> Tri {
     match operator.set {
         Some(SetOperator::ForAllValues) => Tri::True,
         Some(SetOperator::ForAnyValue) => Tri::False,
-        None => Tri::from(operator.comparison.negated()),
+        None => Tri::from(operator.negated),
     }
-}
-
-/// Whether what a missing key means is documented for the operator, also where its comparison is not made here.
-fn is_understood(comparison: &Comparison) -> bool {
-    let Comparison::Other { name, .. } = comparison else {
-        return true;
-    };
-    let name = name.to_ascii_lowercase();
-    let compared = |rest: &str| {
-        matches!(
-            rest,
-            "equals" | "notequals" | "lessthan" | "lessthanequals" | "greaterthan" | "greaterthanequals"
-        )
-    };
-    name.strip_prefix("numeric").is_some_and(compared)
-        || name.strip_prefix("date").is_some_and(compared)
-        || matches!(name.as_str(), "ipaddress" | "notipaddress" | "binaryequals")
 }
 
 /// With the key there: `values` are its values, none when they are not known.
@@ -104,14 +92,14 @@ fn when_present(
     get: &dyn Fn(&str) -> ContextValue,
 ) -> Tri {
     let operator = &condition.operator;
-    let negated = operator.comparison.negated();
+    let negated = operator.negated;
     // Whether one value of the request satisfies the operator, negation included.
     let holds = |value: Option<&str>| {
         let matched = Tri::any(
             condition
                 .values
                 .iter()
-                .map(|wanted| compare(&operator.comparison, wanted, value, variables, get)),
+                .map(|wanted| compare(operator.comparison, wanted, value, variables, get)),
         );
         if negated { !matched } else { matched }
     };
@@ -141,13 +129,13 @@ fn bool_of(text: &str) -> Option<bool> {
 
 /// One value of the policy against one of the request (none: not known), without negation.
 fn compare(
-    comparison: &Comparison,
+    comparison: Comparison,
     wanted: &str,
     value: Option<&str>,
     variables: bool,
     get: &dyn Fn(&str) -> ContextValue,
 ) -> Tri {
-    let pattern = matches!(comparison, Comparison::StringLike { .. } | Comparison::Arn { .. });
+    let pattern = matches!(comparison, Comparison::Like | Comparison::Arn);
     let expanded;
     let wanted = if variables && wanted.contains("${") {
         match expand(wanted, pattern, get) {
@@ -160,22 +148,99 @@ fn compare(
     } else {
         wanted
     };
-    match comparison {
-        // Every text is like "*".
-        Comparison::StringLike { .. } if !wanted.is_empty() && wanted.bytes().all(|b| b == b'*') => Tri::True,
-        Comparison::Bool => match (bool_of(wanted), value.map(bool_of)) {
-            (Some(wanted), Some(Some(value))) => (wanted == value).into(),
+    let Some(value) = value else {
+        // What holds for every value.
+        return match comparison {
+            Comparison::Like if !wanted.is_empty() && wanted.bytes().all(|b| b == b'*') => Tri::True,
+            Comparison::Ip if Range::parse(wanted).is_some_and(|range| range.bits == 0) => Tri::True,
             _ => Tri::Unknown,
-        },
-        Comparison::Null | Comparison::Other { .. } => Tri::Unknown,
-        Comparison::StringEquals { .. } => value.map_or(Tri::Unknown, |value| (value == wanted).into()),
-        Comparison::StringEqualsIgnoreCase { .. } => value.map_or(Tri::Unknown, |value| {
-            (value.to_lowercase() == wanted.to_lowercase()).into()
-        }),
-        Comparison::StringLike { .. } => value.map_or(Tri::Unknown, |value| glob(wanted, value).into()),
-        Comparison::Arn { .. } => value
-            .and_then(|value| arn_glob(wanted, value))
-            .map_or(Tri::Unknown, Tri::from),
+        };
+    };
+    let holds = match comparison {
+        Comparison::Text | Comparison::Binary => Some(value == wanted),
+        Comparison::TextIgnoreCase => Some(value.to_lowercase() == wanted.to_lowercase()),
+        Comparison::Like => Some(glob(wanted, value)),
+        Comparison::Arn => arn_glob(wanted, value),
+        Comparison::Bool => bool_of(wanted)
+            .zip(bool_of(value))
+            .map(|(wanted, value)| wanted == value),
+        Comparison::Number(order) => number(value)
+            .zip(number(wanted))
+            .and_then(|(value, wanted)| Some(order.holds(value.partial_cmp(&wanted)?))),
+        Comparison::Date(order) => date(value)
+            .zip(date(wanted))
+            .map(|(value, wanted)| order.holds(value.cmp(&wanted))),
+        Comparison::Ip => Range::parse(wanted)
+            .zip(value.parse::<IpAddr>().ok())
+            .map(|(range, address)| range.has(address)),
+        Comparison::Null | Comparison::Other => None,
+    };
+    holds.map_or(Tri::Unknown, Tri::from)
+}
+
+impl Order {
+    fn holds(self, found: Ordering) -> bool {
+        match self {
+            Self::Equal => found.is_eq(),
+            Self::Less => found.is_lt(),
+            Self::AtMost => found.is_le(),
+            Self::Greater => found.is_gt(),
+            Self::AtLeast => found.is_ge(),
+        }
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// A W3C date (ISO 8601 with a zone, or a day, month or year alone, in UTC), or seconds since 1970.
+fn date(text: &str) -> Option<Timestamp> {
+    if let Ok(time) = text.parse() {
+        return Some(time);
+    }
+    if let Ok(seconds) = text.parse::<i64>()
+        && text.len() > 4
+    {
+        return Timestamp::from_second(seconds).ok();
+    }
+    let day = match text.len() {
+        4 => format!("{text}-01-01"),
+        7 => format!("{text}-01"),
+        _ => text.to_owned(),
+    };
+    format!("{day}T00:00:00Z").parse().ok()
+}
+
+/// A range of addresses: `192.0.2.0/24`, or one address.
+struct Range {
+    base: IpAddr,
+    bits: u32,
+}
+
+impl Range {
+    fn parse(text: &str) -> Option<Self> {
+        let (base, bits) = match text.split_once('/') {
+            Some((base, bits)) => (base, Some(bits.parse().ok()?)),
+            None => (text, None),
+        };
+        let base: IpAddr = base.parse().ok()?;
+        let most = if base.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        (bits <= most).then_some(Self { base, bits })
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        let same = |one: u128, other: u128, width: u32| {
+            (one ^ other).checked_shr(width - self.bits).unwrap_or(0) == 0
+        };
+        match (self.base, address) {
+            (IpAddr::V4(base), IpAddr::V4(address)) => {
+                same(u32::from(base).into(), u32::from(address).into(), 32)
+            }
+            (IpAddr::V6(base), IpAddr::V6(address)) => same(base.into(), address.into(), 128),
+            _ => false,
+        }
     }
 }
 
@@ -327,6 +392,13 @@ mod tests {
                 False,
             ),
             ("ArnLike", &["*"], "arn:aws:iam::1:role/a", Unknown),
+            // Part by part: a star does not reach across a colon.
+            (
+                "ArnLike",
+                &["arn:aws:iam::*:role/a"],
+                "arn:aws:iam::1:x:role/a",
+                False,
+            ),
             (
                 "ArnLike",
                 &["*", "arn:aws:iam::1:role/*"],
@@ -337,8 +409,41 @@ mod tests {
             ("Null", &["false"], "a", True),
             ("Null", &["true", "false"], "a", True),
             ("Null", &["x"], "a", Unknown),
-            ("NumericEquals", &["1"], "1", Unknown),
-            ("IpAddress", &["192.0.2.0/24"], "192.0.2.1", Unknown),
+            ("NumericEquals", &["1"], "1.0", True),
+            ("NumericNotEquals", &["1"], "2", True),
+            ("NumericLessThan", &["3600"], "60", True),
+            ("NumericLessThan", &["60"], "60", False),
+            ("NumericLessThanEquals", &["60"], "60", True),
+            ("NumericGreaterThan", &["60"], "61", True),
+            ("NumericGreaterThanEquals", &["60"], "59", False),
+            ("NumericEquals", &["one"], "1", Unknown),
+            // A date that is over, in each form that dates have.
+            (
+                "DateLessThan",
+                &["2020-01-01T00:00:00Z"],
+                "2026-11-25T22:00:00Z",
+                False,
+            ),
+            ("DateLessThan", &["2020-01-01"], "2026-11-25T22:00:00Z", False),
+            ("DateLessThan", &["2020"], "2026-11-25T22:00:00Z", False),
+            ("DateLessThan", &["1577836800"], "2026-11-25T22:00:00Z", False),
+            ("DateGreaterThan", &["2020-01"], "2026-11-25T22:00:00Z", True),
+            (
+                "DateLessThan",
+                &["2020-01-01T01:00:00+02:00"],
+                "2019-12-31T22:59:59Z",
+                True,
+            ),
+            ("DateEquals", &["soon"], "2026-11-25T22:00:00Z", Unknown),
+            ("IpAddress", &["192.0.2.0/24"], "192.0.2.1", True),
+            ("IpAddress", &["192.0.2.0/24"], "192.0.3.1", False),
+            ("IpAddress", &["192.0.2.1"], "192.0.2.1", True),
+            ("IpAddress", &["0.0.0.0/0"], "192.0.2.1", True),
+            ("IpAddress", &["2001:db8::/32"], "2001:db8::1", True),
+            ("IpAddress", &["2001:db8::/32"], "192.0.2.1", False),
+            ("NotIpAddress", &["192.0.2.0/24"], "192.0.2.1", False),
+            ("IpAddress", &["192.0.2.0/33"], "192.0.2.1", Unknown),
+            ("BinaryEquals", &["QQ=="], "QQ==", True),
         ] {
             assert_eq!(
                 judged(operator, values, ContextValue::one(have)),
@@ -370,6 +475,9 @@ mod tests {
             ("Bool", &["true"], Un, Unknown),
             ("BoolIfExists", &["true"], Un, Unknown),
             ("IpAddress", &["192.0.2.0/24"], Un, Unknown),
+            // Every address is in it.
+            ("IpAddress", &["0.0.0.0/0"], Present, True),
+            ("NotIpAddress", &["0.0.0.0/0"], Present, False),
             ("ForAllValues:StringEquals", &["a"], Un, Unknown),
         ] {
             assert_eq!(
@@ -437,9 +545,9 @@ mod tests {
         /// Whatever the key turns out to be, a result that was known before stays.
         #[test]
         fn knowing_more_never_changes_what_was_known(
-            operator in "(ForAnyValue:|ForAllValues:)?(String(Not)?(Equals|Like|EqualsIgnoreCase)|Arn(Not)?Like|Bool|Null|NumericEquals|Odd)(IfExists)?",
-            values in prop::collection::vec("[a*?]{0,3}|true|false|arn:aws:iam::1:[a*]", 0..3),
-            have in prop::collection::vec("[a]{0,3}|true|arn:aws:iam::1:a", 1..2),
+            operator in "(ForAnyValue:|ForAllValues:)?(String(Not)?(Equals|Like|EqualsIgnoreCase)|Arn(Not)?Like|Bool|Null|Numeric(Equals|LessThan)|Date(Equals|LessThan)|(Not)?IpAddress|Odd)(IfExists)?",
+            values in prop::collection::vec("[a*?]{0,3}|true|false|arn:aws:iam::1:[a*]|0.0.0.0/[0-9]|20[0-9]{2}", 0..3),
+            have in prop::collection::vec("[a]{0,3}|true|arn:aws:iam::1:a|192.0.2.1|2026-01-01", 1..2),
         ) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             let vague = judged(&operator, &values, ContextValue::Unknown);

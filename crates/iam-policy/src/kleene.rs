@@ -34,6 +34,15 @@ impl Tri {
         }
     }
 
+    /// How near to true, for picking the best of several.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::True => 2,
+            Self::Unknown => 1,
+            Self::False => 0,
+        }
+    }
+
     /// Knows what is the same in both cases, and nothing else.
     pub const fn whichever(self, other: Self) -> Self {
         match (self, other) {

@@ -1,4 +1,4 @@
-//! IAM policy documents: read as IAM reads them, judged in three values. Pure.
+#![doc = include_str!("../README.md")]
 
 /// ARNs, partitions and role names.
 pub mod arn;
@@ -6,5 +6,12 @@ pub mod arn;
 pub mod condition;
 /// Policy documents.
 pub mod document;
+/// The evaluator.
+pub mod evaluate;
 /// Three-valued logic.
 pub mod kleene;
+/// Who asks, and whom an entry of `Principal` means.
+pub mod principal;
+
+#[cfg(test)]
+mod tests;

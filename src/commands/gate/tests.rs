@@ -22,13 +22,13 @@ fn report(verdict: Verdict) -> Report {
 }
 
 struct Ran {
-    result: Result<Exit, Stop>,
+    result: Result<Exit, CliError>,
     stdout: Vec<u8>,
     stderr: String,
     file: Option<String>,
 }
 
-fn run(preflight: Result<Report, Stop>) -> Ran {
+fn run(preflight: Result<Report, CliError>) -> Ran {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report");
     let piped = read(CHART, "ns").expect("read");
@@ -82,7 +82,7 @@ fn anything_else_passes_nothing_on_and_ends_with_one() {
         );
     }
     for exit in [Exit::Failed, Exit::Usage, Exit::Undecided] {
-        let ran = run(Err(Stop {
+        let ran = run(Err(CliError {
             message: "no kubeconfig".to_owned(),
             exit,
         }));

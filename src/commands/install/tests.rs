@@ -66,13 +66,13 @@ fn report(verdict: Verdict) -> Report {
 }
 
 struct Ran {
-    result: Result<Exit, Stop>,
+    result: Result<Exit, CliError>,
     shown: usize,
     said: String,
     helm_ran: bool,
 }
 
-fn run(line: &str, preflight: Result<Report, Stop>) -> Ran {
+fn run(line: &str, preflight: Result<Report, CliError>) -> Ran {
     let (shown, helm_ran, said) = (Cell::new(0), Cell::new(false), RefCell::new(String::new()));
     let result = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -142,16 +142,16 @@ fn forced_installs_and_says_so_loudly() {
 
 #[test]
 fn a_preflight_that_cannot_be_made_blocks_unless_forced() {
-    let ran = run("r c", Err(Stop::failed("no kubeconfig")));
+    let ran = run("r c", Err(CliError::failed("no kubeconfig")));
     assert_eq!(ran.result.expect_err("stopped").message, "no kubeconfig");
     assert!(!ran.helm_ran);
-    let ran = run("r c --force-install", Err(Stop::failed("no kubeconfig")));
+    let ran = run("r c --force-install", Err(CliError::failed("no kubeconfig")));
     assert!(ran.helm_ran);
     assert!(ran.said.contains("NOTHING COULD BE CHECKED"), "{}", ran.said);
     assert!(ran.said.contains("no kubeconfig"), "{}", ran.said);
     // Wrong usage and Ctrl-C stay what they are.
     for exit in [Exit::Usage, Exit::Interrupted] {
-        let stop = Stop {
+        let stop = CliError {
             message: String::new(),
             exit,
         };
@@ -215,7 +215,7 @@ fn the_cluster_of_the_chart() {
 #[test]
 fn helms_own_error_is_handed_on_once_with_its_code() {
     let failed = |stderr: &str, code| {
-        let stop = Stop::from(HelmError::Failed {
+        let stop = CliError::from(HelmError::Failed {
             command: "template".to_owned(),
             stderr: stderr.to_owned(),
             code,
@@ -242,7 +242,7 @@ fn helms_own_error_is_handed_on_once_with_its_code() {
         &["r".into(), "c".into(), "--region".into()],
         &FlagTable::new(Verb::Install),
     );
-    let stop = Stop::from(SplitError::from(usage.expect_err("no value")));
+    let stop = CliError::from(SplitError::from(usage.expect_err("no value")));
     assert_eq!(stop.exit, Exit::Usage);
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{cluster_problems, hidden_creator, policies, print, print_list, remedy, with_flags};
 use crate::access::{Asked, Unmapped, account_of_files, caller_of, entries_from, whois_fix};
 use crate::cli::{Global, Whois as Args};
-use crate::commands::Stop;
+use crate::commands::CliError;
 use crate::model::{Exit, Target};
 use crate::report::whois::{Ground, Whois, WhoisList};
 use crate::terminal::Ui;
@@ -14,6 +14,16 @@ use eks_aws_auth::{
     AccessEntry, AuthenticationMode, AwsAuth, Cluster, Decision, Existence, MAX_MANIFEST_BYTES, Manifest,
     Outcome, Settings, SourceKind, decide, list_all,
 };
+
+/// aws-auth from a file.
+pub(in crate::commands) fn manifest_in(path: &Path) -> Result<Manifest, CliError> {
+    Manifest::read(&bytes_of(path)?).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
+}
+
+/// Access entries from a file.
+pub(in crate::commands) fn entries_in(path: &Path) -> Result<Vec<AccessEntry>, CliError> {
+    entries_from(&bytes_of(path)?).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
+}
 
 /// What the files say.
 struct Files {
@@ -25,9 +35,9 @@ struct Files {
     caveats: Vec<String>,
 }
 
-pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, Stop> {
+pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, CliError> {
     if asked.contains(&Asked::Me) {
-        return Err(Stop::usage(
+        return Err(CliError::usage(
             "a file does not say who you are\n  fix: name the ARN (aws sts get-caller-identity shows yours), or leave -f and --access-entries out to ask the cluster",
         ));
     }
@@ -44,22 +54,15 @@ pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit,
 }
 
 impl Files {
-    fn read(args: &Args) -> Result<Self, Stop> {
+    fn read(args: &Args) -> Result<Self, CliError> {
         let dash = Some(Path::new("-"));
         if args.filename.as_deref() == dash && args.access_entries.as_deref() == dash {
-            return Err(Stop::usage(
+            return Err(CliError::usage(
                 "-f and --access-entries cannot both be standard input",
             ));
         }
-        let manifest = args.filename.as_deref().map(|path| {
-            Manifest::read(&bytes_of(path)?)
-                .map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
-        });
-        let entries = args.access_entries.as_deref().map(|path| {
-            entries_from(&bytes_of(path)?)
-                .map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
-        });
-        let (manifest, entries) = (manifest.transpose()?, entries.transpose()?);
+        let manifest = args.filename.as_deref().map(manifest_in).transpose()?;
+        let entries = args.access_entries.as_deref().map(entries_in).transpose()?;
         let mode = args.authentication_mode.unwrap_or(match &entries {
             Some(_) => AuthenticationMode::ApiAndConfigMap,
             None => AuthenticationMode::ConfigMap,
@@ -123,15 +126,15 @@ impl Files {
         WhoisList::of_everyone(listed, self.caveats.clone(), problems, self.ground(), &file_line)
     }
 
-    fn whois(&self, asked: &Asked, args: &Args) -> Result<Whois, Stop> {
+    fn whois(&self, asked: &Asked, args: &Args) -> Result<Whois, CliError> {
         let arn = match asked {
             Asked::Arn(arn) => arn.clone(),
             Asked::Name { kind, name } => {
                 let (partition, account) =
-                    account_of_files(&self.aws_auth, &self.entries).map_err(Stop::usage)?;
+                    account_of_files(&self.aws_auth, &self.entries).map_err(CliError::usage)?;
                 format!("arn:{partition}:iam::{account}:{kind}/{name}")
             }
-            Asked::Me => return Err(Stop::usage("a file does not say who you are")),
+            Asked::Me => return Err(CliError::usage("a file does not say who you are")),
         };
         let cluster = self.cluster();
         let caller = caller_of(&arn).map(|caller| with_flags(caller, args));
@@ -172,7 +175,7 @@ impl Files {
         }
         decision.caveats.extend(self.caveats.iter().cloned());
         decision.caveats.extend(hidden_creator(&decision, self.mode));
-        let target = no_cluster();
+        let target = target("", "");
         let fix = caller.as_ref().ok().and_then(|caller| {
             let of = Unmapped {
                 target: &target,
@@ -197,13 +200,13 @@ impl Files {
     }
 }
 
-/// No cluster: what is made of it is not shown.
-fn no_cluster() -> Target {
+/// A cluster of which nothing but its name is known; nothing of it for files.
+pub(in crate::commands) fn target(cluster: &str, region: &str) -> Target {
     Target {
         context: String::new(),
-        cluster: String::new(),
-        region: String::new(),
-        partition: "aws".to_owned(),
+        cluster: cluster.to_owned(),
+        region: region.to_owned(),
+        partition: iam_policy::arn::partition_of_region(region).to_owned(),
         account: None,
         server: String::new(),
         profile: None,
@@ -216,8 +219,9 @@ fn no_cluster() -> Target {
 }
 
 /// Reads a file, as much of it as may be.
-fn bytes_of(path: &Path) -> Result<Vec<u8>, Stop> {
-    let failed = |error: std::io::Error| Stop::failed(format!("reading {} failed: {error}", path.display()));
+fn bytes_of(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed =
+        |error: std::io::Error| CliError::failed(format!("reading {} failed: {error}", path.display()));
     let most = MAX_MANIFEST_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     if path == Path::new("-") {

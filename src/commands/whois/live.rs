@@ -7,7 +7,7 @@ use crate::access::{Asked, Unmapped, caller_of, role_in, whois_fix};
 use crate::aws;
 use crate::cli::{Global, Whois as Args};
 use crate::cluster;
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::facts::mappings::{self, About, Mappings};
 use crate::model::{Calls, Exit, Observed, Role, Unknown, Why};
 use crate::report::whois::{AskedCluster, Ground, ServersWord, Unread, Whois, WhoisList};
@@ -18,21 +18,22 @@ use eks_aws_auth::{
 };
 use iam_policy::arn::Arn;
 
-pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, Stop> {
+pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, CliError> {
     let ui = Ui::new(global.color, global.verbose, true);
-    let http = aws::http_client().map_err(Stop::failed)?;
+    let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let options = commands::options(global);
     let about = About {
         me: asked.contains(&Asked::Me),
         roles: asked.iter().filter_map(role_of).collect(),
         everyone: asked.is_empty(),
+        lines: false,
     };
     let request = commands::request(global);
     let work = async {
         let resolved = cluster::resolve(&request, &http, options.limits, &calls).await?;
         let read = mappings::gather(&resolved, &about, &http, &options, &calls).await;
-        Ok::<_, Stop>((resolved.target, read))
+        Ok::<_, CliError>((resolved.target, read))
     };
     let (target, read) = ui.progress("reading AWS and the cluster", work).await?;
     if global.verbose > 0 {
@@ -84,19 +85,19 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     /// # Errors
     /// No such cluster, or credentials of another account.
-    fn new(args: &'a Args, target: &'a cluster::Target, read: &'a Mappings) -> Result<Self, Stop> {
+    fn new(args: &'a Args, target: &'a cluster::Target, read: &'a Mappings) -> Result<Self, CliError> {
         let of_cluster = read.cluster.known().and_then(|cluster| cluster.account());
         let credentials = read.caller.known().map(|caller| caller.account.as_str());
         if let (Some(credentials), Some(cluster)) = (credentials, target.account.as_deref().or(of_cluster))
             && credentials != cluster
         {
-            return Err(Stop::failed(format!(
+            return Err(CliError::failed(format!(
                 "the credentials are of account {credentials}, the cluster {} is in account {cluster}\n  fix: name a profile of that account with --profile",
                 target.cluster
             )));
         }
         if read.cluster.observed.is_absent() {
-            return Err(Stop::failed(format!(
+            return Err(CliError::failed(format!(
                 "EKS has no cluster {} in {} of account {}\n  fix: name it with --context, or with --cluster-name, --region and --profile",
                 target.cluster,
                 target.region,
@@ -248,7 +249,7 @@ impl<'a> Place<'a> {
     }
 
     /// The ARN that is asked about, and the caller behind it.
-    fn principal(&self, asked: &Asked) -> Result<(String, Result<Caller, IdentityError>), Stop> {
+    fn principal(&self, asked: &Asked) -> Result<(String, Result<Caller, IdentityError>), CliError> {
         match asked {
             Asked::Me => {
                 let fact = self.read.token_caller.as_ref().unwrap_or(&self.read.caller);
@@ -261,11 +262,11 @@ impl<'a> Place<'a> {
                         });
                         Ok((me.arn.clone(), caller))
                     }
-                    Observed::Unknown(unknown) => Err(Stop {
+                    Observed::Unknown(unknown) => Err(CliError {
                         message: format!("who you are to AWS could not be read: {unknown}"),
                         exit: Exit::Undecided,
                     }),
-                    Observed::Absent => Err(Stop::failed("AWS does not say who you are")),
+                    Observed::Absent => Err(CliError::failed("AWS does not say who you are")),
                 }
             }
             Asked::Arn(arn) => Ok((arn.clone(), caller_of(arn))),
@@ -282,7 +283,7 @@ impl<'a> Place<'a> {
                         format!("arn:{}:iam::{account}:{kind}/{name}", self.target.partition)
                     }
                     (None, None) => {
-                        return Err(Stop {
+                        return Err(CliError {
                             message:
                                 "which account the name is in could not be read\n  fix: write the whole ARN"
                                     .to_owned(),
@@ -302,7 +303,7 @@ impl<'a> Place<'a> {
         self.read.roles.get(&name).map(|role| &role.observed)
     }
 
-    fn whois(&self, asked: &Asked) -> Result<Whois, Stop> {
+    fn whois(&self, asked: &Asked) -> Result<Whois, CliError> {
         let (arn, caller) = self.principal(asked)?;
         let mut caller = match caller {
             Ok(caller) => with_flags(caller, self.args),

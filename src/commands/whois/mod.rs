@@ -1,12 +1,12 @@
 //! `whois`: who the cluster authenticates principals as, live or from files.
 
-mod files;
+pub(in crate::commands) mod files;
 mod live;
 
 use crate::access::Asked;
 use crate::checks::mapping_fix::Fix;
 use crate::cli::{Global, Whois as Args};
-use crate::commands::{self, Stop};
+use crate::commands::{self, CliError};
 use crate::model::{Command, Exit, Language, Snippet};
 use crate::report::whois::{MappingRemedy, Whois, WhoisList, render, render_list};
 use crate::terminal;
@@ -20,14 +20,14 @@ use eks_aws_auth::{
 ///
 /// # Errors
 /// Wrong usage; a file that cannot be read or is something else; a target that cannot be resolved.
-pub fn run(args: &Args, global: &Global) -> Result<Exit, Stop> {
+pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     commands::text_json_or_yaml(global, "whois")?;
     let asked = args
         .principals
         .iter()
         .map(|text| Asked::read(text))
         .collect::<Result<Vec<_>, _>>();
-    let asked = asked.map_err(Stop::usage)?;
+    let asked = asked.map_err(CliError::usage)?;
     // Standard input is read without a runtime, which would take Ctrl-C for itself.
     if args.filename.is_some() || args.access_entries.is_some() {
         return files::run(args, global, &asked);
@@ -36,7 +36,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Stop> {
 }
 
 /// Prints the answers: one as it is, several as a list.
-fn print(answers: Vec<Whois>, global: &Global, style: Style) -> Result<Exit, Stop> {
+fn print(answers: Vec<Whois>, global: &Global, style: Style) -> Result<Exit, CliError> {
     if let [only] = answers.as_slice() {
         terminal::out_as(global.output, &render(only, global.output, style))?;
         return Ok(only.exit());
@@ -45,7 +45,7 @@ fn print(answers: Vec<Whois>, global: &Global, style: Style) -> Result<Exit, Sto
     print_list(&WhoisList::of_answers(answers, ground), global, style)
 }
 
-fn print_list(list: &WhoisList, global: &Global, style: Style) -> Result<Exit, Stop> {
+fn print_list(list: &WhoisList, global: &Global, style: Style) -> Result<Exit, CliError> {
     terminal::out_as(global.output, &render_list(list, global.output, style))?;
     Ok(list.exit())
 }
@@ -63,7 +63,7 @@ fn with_flags(caller: Caller, args: &Args) -> Caller {
 }
 
 /// What AWS does not show in mode CONFIG_MAP.
-const HIDDEN_CREATOR: &str =
+pub(super) const HIDDEN_CREATOR: &str =
     "in CONFIG_MAP mode the cluster's creator is an administrator that AWS does not show";
 
 /// The caveat on a principal that nothing maps.

@@ -334,6 +334,24 @@ fn shorthands_as_pflag_reads_them() {
 
 #[test]
 fn what_template_gets() {
+    let words = |line: &str| {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let split = parse(&words, &FlagTable::new(Verb::Install)).expect("valid");
+        let args = split.template_args(&TemplateOptions::default());
+        let args: Vec<_> = args
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        args.join(" ")
+    };
+    let generated = "template --skip-tests capt-spot-placeholder --include-crds";
+    for (line, rest) in [
+        ("-g c", "c"),
+        ("--generate-name c -f v.yaml", "c -f v.yaml"),
+        ("-gf v.yaml c", "-f=v.yaml c"),
+    ] {
+        assert_eq!(words(line), format!("{generated} {rest}"), "{line}");
+    }
     for (verb, line, want) in [
         (
             Verb::Install,
@@ -351,7 +369,7 @@ fn what_template_gets() {
             "--include-crds r c",
         ),
         (Verb::Upgrade, "-if v.yaml r c", "--include-crds -f=v.yaml r c"),
-        (Verb::Install, "-go json -nx c", "--include-crds -g -nx c"),
+        (Verb::Install, "-go json -nx c", "capt-spot-placeholder --include-crds -nx c"),
         (Verb::Install, "r c --dry-run=server", "--include-crds r c"),
         (
             Verb::Install,
