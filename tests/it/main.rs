@@ -14,6 +14,7 @@ mod e2e_karpenter;
 mod e2e_kubeconfig;
 mod e2e_outage;
 mod e2e_rbac;
+mod fault_matrix;
 mod formats;
 mod helm;
 mod karpenter;
