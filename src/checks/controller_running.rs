@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::karpenter::{Installed, NOT_YET, count, installed, once_installed, short};
-use super::{Check, Group, Judgement, lost_cluster};
+use super::{Check, Group, Judgement, Status, lost_cluster};
 use crate::facts::Facts;
 use crate::facts::launching::ControllerPod;
 use crate::karpenter::objects::{ConditionStatus, Deployment};
@@ -42,7 +42,20 @@ fn judge(facts: &Facts) -> Judgement {
             }
         },
     };
-    judgement.from(fact)
+    let replaced = facts
+        .ask
+        .chart
+        .as_ref()
+        .is_some_and(|chart| chart.controller.is_some());
+    let mut judgement = judgement.from(fact);
+    if replaced && judgement.status == Status::Fail {
+        // An upgrade may be what brings it back.
+        judgement.status = Status::Warn;
+        judgement
+            .message
+            .push_str("; the chart about to be installed replaces it");
+    }
+    judgement
 }
 
 fn removed(facts: &Facts) -> Judgement {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::access::UsedBy;
 use clap::{Args, Subcommand, ValueEnum};
 use eks_aws_auth::AuthenticationMode;
 
@@ -30,19 +31,13 @@ pub struct Files {
     pub authentication_mode: Option<AuthenticationMode>,
 }
 
-/// Whose access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum UsedBy {
-    /// Nodes
-    Nodes,
-    /// Cluster administrators
-    Admins,
-    /// Fargate pods
-    Fargate,
-}
-
 /// `access list`
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot access list\n  \
+    kubectl capt-spot access list --used-by admins\n  \
+    kubectl capt-spot access list --csv > access.csv\n\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something could not be read.")]
 pub struct List {
     /// Instead of the cluster
     #[command(flatten)]
@@ -58,9 +53,9 @@ pub struct List {
 /// `access diff`
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:\n  \
-    kubectl capt-spot access diff -f new-aws-auth.yaml           the cluster against this file\n  \
-    kubectl capt-spot access diff --from-file old.yaml -f new.yaml   on a pull request, without a cluster\n  \
-    kubectl capt-spot access diff --authentication-mode API      what the switch would change\n\n\
+    kubectl capt-spot access diff -f new-aws-auth.yaml\n  \
+    kubectl capt-spot access diff --from-file old.yaml -f new.yaml   offline\n  \
+    kubectl capt-spot access diff --authentication-mode API\n\n\
     Exit codes: 0 same or only gains, 1 somebody loses or changes access, 3 unknown.")]
 pub struct Diff {
     /// The state after
@@ -93,6 +88,10 @@ pub enum PlanForm {
 
 /// `access migrate`
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  \
+    kubectl capt-spot access migrate\n  \
+    kubectl capt-spot access migrate --form terraform\n\n\
+    Exit codes: 0 done, 1 not everything can be moved, 2 wrong usage, 3 something could not be read.")]
 pub struct Migrate {
     /// Instead of the cluster
     #[command(flatten)]

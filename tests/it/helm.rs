@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::support::program::{BINARY, Ran, Stage};
 use crate::support::terminal::Terminal;
-use crate::support::testbed::{ApiServer, Registry, Request, Testbed, User, output, run_with_stdin, succeed};
+use crate::support::testbed::{
+    ApiServer, Registry, Request, Testbed, User, base64, output, run_with_stdin, succeed,
+};
 
 /// Both majors, by the test bed's names.
 const HELMS: [&str; 2] = ["helm3", "helm4"];
@@ -99,7 +101,9 @@ impl Cluster {
     fn start(mut world: World) -> Option<Self> {
         let bed = Testbed::require(&["kube-apiserver", "kubectl", "helm3", "helm4"])?;
         let server = ApiServer::start(&bed);
-        world.cluster(scenario::CLUSTER).endpoint = Endpoint::Is(server.url().to_owned());
+        let eks = world.cluster(scenario::CLUSTER);
+        eks.endpoint = Endpoint::Is(server.url().to_owned());
+        eks.ca_data = Some(base64(server.ca()));
         controller_identity(&mut world);
         // The one thing of the scenario's cluster that the verdict rests on.
         let aws_auth = world
