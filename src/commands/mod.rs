@@ -207,7 +207,7 @@ pub async fn gather(
     global: &Global,
     request: &Request,
     ask: &Ask,
-) -> Result<(Facts, Session, Calls), CliError> {
+) -> Result<(Facts, aws::Session, Calls), CliError> {
     let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let options = options(global);
