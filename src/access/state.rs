@@ -300,7 +300,7 @@ impl State {
                     .index
                     .filter(|_| by_entry(source.kind))
                     .and_then(|index| mine.get(index));
-                let (Some(username), true) = (&way.username, entry.is_none_or(|entry| is_read(entry))) else {
+                let (Some(username), true) = (&way.username, entry.is_none_or(is_read)) else {
                     return Access::Unknown {
                         why: format!("the username or the policies of the {source} were not read"),
                     };
