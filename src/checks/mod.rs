@@ -35,7 +35,6 @@ pub(crate) mod spot_role;
 pub(crate) mod spot_role_creatable;
 pub(crate) mod spot_role_exists;
 pub(crate) mod spot_role_intact;
-pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 

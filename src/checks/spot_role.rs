@@ -15,11 +15,6 @@ const SERVICE: &str = "spot.amazonaws.com";
 /// The managed policy's name with its path.
 const POLICY: &str = "aws-service-role/AWSEC2SpotServiceRolePolicy";
 
-/// The command that creates the role for this target.
-pub(crate) fn create_command(facts: &Facts) -> String {
-    facts.target.capt_spot(&["create-role"]).to_string()
-}
-
 /// The commands that create the role. Our own verifies the cluster's account, so that it needs a cluster.
 pub(super) fn create_commands(facts: &Facts) -> Vec<Command> {
     let target = &facts.target;
