@@ -3,23 +3,24 @@
 //! Data goes one way: flags -> [`cluster`] -> [`facts`] -> [`checks`] -> [`report`] -> the screen. Only [`cluster`] reads the
 //! kubeconfig, only [`facts`] talks to AWS and Kubernetes, only [`spot_role`] writes.
 
-pub(crate) mod access;
-pub mod aws;
+mod access;
+mod aws;
 mod capt;
-pub mod checks;
-pub mod cli;
-pub mod cluster;
-pub mod commands;
-pub mod facts;
-pub mod helm;
+mod checks;
+mod cli;
+mod cluster;
+mod commands;
+mod facts;
+mod helm;
+/// What node pools mean, compared with Karpenter's own code in tests.
 pub mod karpenter;
-pub mod kube;
-pub mod model;
-pub mod report;
-pub mod spot_role;
-pub mod terminal;
-pub mod text;
-pub mod trust;
+mod kube;
+mod model;
+mod report;
+mod spot_role;
+mod terminal;
+mod text;
+mod trust;
 
 use std::ffi::OsString;
 

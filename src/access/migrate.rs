@@ -10,7 +10,7 @@ use super::caller_of;
 use super::diff::{Diff, Meaning, diff};
 use super::state::{Access, Grant, MASTERS, State, Subject};
 use crate::facts::bindings::Binding;
-use crate::model::{Command, Target};
+use crate::model::{Command, Exit, Target};
 use crate::text::sanitize::{line, short_line};
 use crate::text::style::{Style, bold, wrap};
 use eks_aws_auth::{
@@ -120,6 +120,8 @@ struct Planner<'a> {
     not_carried: Vec<NotCarried>,
     caveats: Vec<String>,
     rbac: Vec<Command>,
+    /// Roles whose path is not known.
+    unread: Vec<String>,
 }
 
 impl Planner<'_> {
@@ -141,7 +143,12 @@ impl Planner<'_> {
                 return self.not_carried(arn, from, "an access entry takes roles and users only", &[]);
             }
             PrincipalKind::Role if arn.contains(":role/aws-service-role/") => {
-                return self.not_carried(arn, from, "an access entry does not take service-linked roles", &[]);
+                return self.not_carried(
+                    arn,
+                    from,
+                    "an access entry does not take service-linked roles",
+                    &[],
+                );
             }
             PrincipalKind::Role if self.state.existence(arn) == Existence::Deleted => {
                 return self.left_out.push(NotCarried {
@@ -151,9 +158,7 @@ impl Planner<'_> {
                     commands: Vec::new(),
                 });
             }
-            PrincipalKind::Role if self.state.full_arn(arn).is_none() => self.caveats.push(format!(
-                "{arn} could not be read from IAM: if the role has a path, its access entry needs the ARN with it"
-            )),
+            PrincipalKind::Role if self.state.full_arn(arn).is_none() => self.unread.push(arn.to_owned()),
             _ => {}
         }
         let mut planned = Planned {
@@ -238,6 +243,8 @@ impl Planner<'_> {
             );
             return None;
         }
+        // A name that nothing else is bound to: it must give no more than the old one did.
+        let replacement = format!("migrated:{rest}");
         let commands: Vec<Command> = of_group
             .iter()
             .enumerate()
@@ -256,7 +263,7 @@ impl Planner<'_> {
                         "--clusterrole",
                         &binding.role,
                         "--group",
-                        rest,
+                        &replacement,
                     ]),
                     Some(namespace) => self.target.kubectl(&[
                         "create",
@@ -265,17 +272,18 @@ impl Planner<'_> {
                         role,
                         &binding.role,
                         "--group",
-                        rest,
+                        &replacement,
                         "-n",
                         namespace,
                     ]),
                 }
             })
             .collect();
-        let why =
-            format!("access entries reserve the group {group}: it becomes {rest}, with the same bindings");
+        let why = format!(
+            "access entries reserve the group {group}: it becomes {replacement}, with the same bindings"
+        );
         self.not_carried(arn, from, why, &commands);
-        Some(rest.to_owned())
+        Some(replacement)
     }
 
     /// Lines that match nobody.
@@ -344,6 +352,61 @@ fn made(planned: &Planned) -> AccessEntry {
     }
 }
 
+/// What of a plan the cluster does not have yet, or has otherwise. Empty: every step was carried out.
+pub(crate) fn verify(planned: &[Planned], cluster: &State) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !cluster.mode.uses_entries() {
+        wrong.push("the authentication mode is still CONFIG_MAP".to_owned());
+    }
+    for one in planned {
+        let entries = cluster.entries.iter().flatten();
+        let Some(entry) = entries
+            .clone()
+            .find(|entry| entry.principal_arn.eq_ignore_ascii_case(&one.principal_arn))
+        else {
+            wrong.push(format!("{} has no access entry", one.principal_arn));
+            continue;
+        };
+        let mut differs = |what: &str, found: String, wanted: String| {
+            if found != wanted {
+                wrong.push(format!(
+                    "{}: {what} {found:?} instead of {wanted:?}",
+                    one.principal_arn
+                ));
+            }
+        };
+        let sorted = |mut words: Vec<String>| {
+            words.sort();
+            words.join(", ")
+        };
+        differs("type", entry.kind_str().to_owned(), one.kind.as_str().to_owned());
+        if one.kind != EntryType::Standard {
+            continue;
+        }
+        if let Some(username) = &one.username {
+            differs(
+                "username",
+                entry.username.clone().unwrap_or_default(),
+                username.clone(),
+            );
+        }
+        let groups = |groups: &[String]| sorted(groups.to_vec());
+        differs(
+            "groups",
+            groups(&entry.kubernetes_groups),
+            groups(&one.kubernetes_groups),
+        );
+        let policies = entry
+            .policies
+            .iter()
+            .flatten()
+            .map(|policy| policy.policy_arn.clone())
+            .collect();
+        differs("policies", sorted(policies), sorted(one.policies.clone()));
+    }
+    wrong
+}
+
 /// Makes the plan. Both aws-auth (where it counts) and the access entries must have been read.
 pub(crate) fn plan(
     state: &State,
@@ -361,6 +424,7 @@ pub(crate) fn plan(
         not_carried: Vec::new(),
         caveats: Vec::new(),
         rbac: Vec::new(),
+        unread: Vec::new(),
     };
     for subject in state.subjects().values() {
         match (subject, state.access(subject)) {
@@ -508,6 +572,16 @@ fn steps(target: &Target, mode: AuthenticationMode, entries: &[Planned], rbac: &
 }
 
 impl Plan {
+    /// 1 where somebody loses access, 3 where that is unknown.
+    pub(crate) fn exit(&self) -> Exit {
+        let count = |word| self.proof.summary.get(word).copied().unwrap_or_default();
+        match (count("lost"), count("unknown")) {
+            (0, 0) => Exit::Done,
+            (0, _) => Exit::Undecided,
+            _ => Exit::Failed,
+        }
+    }
+
     pub(crate) fn text(&self, style: Style) -> String {
         let mut out = format!(
             "{}\n",
@@ -761,6 +835,22 @@ mod tests {
             plan.terraform(&target),
         ];
         insta::assert_snapshot!(forms.join("\n----\n"));
+    }
+
+    #[test]
+    fn what_was_carried_out_is_verified() {
+        let start = state(AuthenticationMode::ConfigMap, LINES, "", Vec::new());
+        let plan = planned(&start);
+        assert_eq!(verify(&plan.entries, &start).len(), 1 + plan.entries.len());
+        let mut entries: Vec<AccessEntry> = plan.entries.iter().map(made).collect();
+        let done = state(AuthenticationMode::Api, LINES, "", entries.clone());
+        assert_eq!(verify(&plan.entries, &done), [""; 0]);
+        entries[0].kubernetes_groups.push("more".to_owned());
+        let other = state(AuthenticationMode::Api, LINES, "", entries);
+        assert_eq!(
+            verify(&plan.entries, &other),
+            ["arn:aws:iam::111122223333:role/Admin: groups \"more\" instead of \"\""]
+        );
     }
 
     #[test]

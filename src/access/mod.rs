@@ -13,5 +13,5 @@ pub(crate) use diff::diff;
 pub(crate) use entries_file::entries_from;
 pub(crate) use fix::{Unmapped, whois_fix};
 pub(crate) use list::{AccessList, list};
-pub(crate) use migrate::plan;
+pub(crate) use migrate::{plan, verify};
 pub(crate) use state::State;

@@ -2,35 +2,35 @@
 //!
 //! A new check is one file with a `static` and its function, its page in docs/checks/, and one line in [`REGISTRY`] and in [`pages`]. Ids are kebab-case and never reused.
 
-pub mod aws_auth_hygiene;
-pub mod aws_auth_parses;
-pub mod caller_mapped;
-pub mod can_install;
+pub(crate) mod aws_auth_hygiene;
+pub(crate) mod aws_auth_parses;
+pub(crate) mod caller_mapped;
+pub(crate) mod can_install;
 pub(crate) mod cluster_found;
 pub(crate) mod cluster_matches_chart;
 pub(crate) mod controller_identity;
-pub mod controller_may_launch;
-pub mod controller_running;
+pub(crate) mod controller_may_launch;
+pub(crate) mod controller_running;
 pub(crate) mod endpoint_matches;
-pub mod fargate_role_mapped;
-pub mod interruption_queue;
-pub mod karpenter;
+pub(crate) mod fargate_role_mapped;
+pub(crate) mod interruption_queue;
+pub(crate) mod karpenter;
 pub(crate) mod mapping_fix;
 pub(crate) mod masters_trust;
-pub mod node_mapping;
-pub mod node_registration;
-pub mod node_role_current;
-pub mod node_role_known;
-pub mod node_role_mapped;
+pub(crate) mod node_mapping;
+pub(crate) mod node_registration;
+pub(crate) mod node_role_current;
+pub(crate) mod node_role_known;
+pub(crate) mod node_role_mapped;
 pub(crate) mod node_verdict;
 pub(crate) mod pages;
 mod parts;
-pub mod pools_ready;
-pub mod pools_want_spot;
+pub(crate) mod pools_ready;
+pub(crate) mod pools_want_spot;
 pub(crate) mod same_account;
-pub mod spot_failures_seen;
-pub mod spot_kms_grant;
-pub mod spot_quota;
+pub(crate) mod spot_failures_seen;
+pub(crate) mod spot_kms_grant;
+pub(crate) mod spot_quota;
 pub(crate) mod spot_role;
 pub(crate) mod spot_role_creatable;
 pub(crate) mod spot_role_exists;
@@ -41,7 +41,7 @@ pub(crate) mod testing;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
-pub use crate::model::{Judgement, Remedy, Skip, Snippet, Status};
+pub use crate::model::{Judgement, Remedy, Skip, Status};
 
 /// Every check, in the order of the report.
 pub static REGISTRY: &[&Check] = &[

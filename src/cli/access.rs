@@ -107,6 +107,9 @@ pub struct Migrate {
     #[command(flatten)]
     pub files: Files,
     /// The form of the access entries
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub form: PlanForm,
+    /// Compare the cluster with the plan, after its steps
+    #[arg(long)]
+    pub verify: bool,
 }

@@ -9,7 +9,7 @@ pub mod exec;
 pub mod kubeconfig;
 pub mod resolve;
 
-pub use crate::model::{Clue, ClueSource, Target};
+pub use crate::model::Target;
 pub(crate) use resolve::environment_region;
 pub use resolve::{Resolved, plain, resolve};
 

@@ -1,7 +1,7 @@
 //! `access`: list, diff, migrate.
 
 use super::whois::files::{entries_in, manifest_in};
-use crate::access::{AccessList, State, diff, list, plan};
+use crate::access::{AccessList, State, diff, list, plan, verify};
 use crate::aws;
 use crate::cli::Global;
 use crate::cli::access::{AccessCommand, Diff, Files, List, Migrate, PlanForm};
@@ -12,7 +12,7 @@ use crate::facts::mappings::{self, About, Mappings};
 use crate::model::{Calls, Exit, Observed, Target};
 use crate::report::json;
 use crate::terminal::{self, Ui};
-use crate::text::Output;
+use crate::text::{Output, sanitize};
 use eks_aws_auth::{AuthenticationMode, AwsAuth, Existence};
 use serde::Serialize;
 
@@ -266,8 +266,18 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliErro
         Some(target) => target.clone(),
         None => named_target(global)?,
     };
+    let start = match args.verify {
+        // What the lines alone would become, whatever was done since.
+        true => {
+            let lines = known.state.aws_auth.clone();
+            let mut start = State::new(AuthenticationMode::ConfigMap, lines, Some(Vec::new()));
+            start.take_roles(&known.state);
+            start
+        }
+        false => known.state.clone(),
+    };
     let plan = plan(
-        &known.state,
+        &start,
         &target,
         known.bindings.as_deref(),
         known.you.as_deref(),
@@ -276,6 +286,20 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliErro
     for unread in &known.unread {
         terminal::err(&format!("note: {unread}"));
     }
+    if args.verify {
+        let wrong = verify(&plan.entries, &known.state);
+        let value = serde_json::json!({"apiVersion": crate::report::API_VERSION, "kind": "AccessVerification", "wrong": wrong});
+        let text = || match wrong.as_slice() {
+            [] => "VERIFIED: the cluster has every access entry of the plan\n".to_owned(),
+            wrong => format!("NOT AS PLANNED\n\n{}\n", sanitize::line(&wrong.join("\n"))),
+        };
+        print(&value, global, text, text)?;
+        return Ok(if wrong.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        });
+    }
     let text = || match args.form {
         PlanForm::Commands => plan.text(ui.style),
         PlanForm::Eksctl => json::to_yaml(&plan.eksctl(&target)),
@@ -283,7 +307,7 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliErro
         PlanForm::Terraform => plan.terraform(&target),
     };
     print(&plan, global, text, || plan.proof.markdown())?;
-    Ok(plan.proof.exit())
+    Ok(plan.exit())
 }
 
 /// The cluster that files do not name.

@@ -27,6 +27,7 @@ mod node_roles;
 mod pod_identity;
 pub mod quotas;
 pub mod redact;
+pub mod saved;
 mod spot_role;
 pub mod traces;
 
@@ -53,7 +54,7 @@ pub use ask::{Ask, PoolsFile};
 pub use connect::connect_as;
 use eks_aws_auth::AccessEntry;
 use iam_policy::arn;
-pub use node_roles::{NamedBy, NodeRole, ProfileInUse};
+pub use node_roles::{NamedBy, NodeRole};
 
 /// The format of saved facts.
 pub const FORMAT: &str = "capt-spot/facts/v1";

@@ -72,7 +72,7 @@ async fn simulate(session: &Session, principal: &str, account: &str) -> Fact<Sim
         session,
         principal,
         "iam:CreateServiceLinkedRole",
-        &role_arn(&session.partition().to_string(), account),
+        &role_arn(session.partition(), account),
         &[("iam:AWSServiceName", "spot.amazonaws.com")],
     )
     .await

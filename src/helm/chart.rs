@@ -3,7 +3,7 @@
 //! Pure. The input is what `helm template` prints (or what a post-renderer gets): YAML documents of any origin, so
 //! size, depth and aliases are bounded, and a document that can't be read costs that document only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -707,11 +707,6 @@ fn cluster_scoped(group: &str, kind: &str) -> Option<bool> {
         _ => return None,
     };
     Some(cluster.contains(&kind))
-}
-
-/// The kinds in a chart, each once, for a message: `Deployment, ServiceAccount, ...`.
-pub fn kinds(facts: &ChartFacts) -> BTreeSet<&str> {
-    facts.objects.iter().map(|object| object.kind.as_str()).collect()
 }
 
 #[cfg(test)]

@@ -79,11 +79,6 @@ impl HelmEnv {
             helm4: raw("HELM_CONTENT_CACHE").is_some(),
         }
     }
-
-    /// The program runs as `helm capt-spot`. (HELM_NAMESPACE alone is no sign of it: helm honours it from anybody.)
-    pub fn is_plugin(&self) -> bool {
-        self.bin.is_some() && self.plugin_dir.is_some()
-    }
 }
 
 impl ClusterChoice {
@@ -172,9 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_is_known_by_both_variables() {
-        assert!(env(&[("HELM_BIN", "./helm"), ("HELM_PLUGIN_DIR", "/p")]).is_plugin());
-        assert!(!env(&[("HELM_BIN", "helm"), ("HELM_NAMESPACE", "x")]).is_plugin());
+    fn variables_of_helm() {
         assert!(env(&[("HELM_DEBUG", "true")]).debug);
         assert!(env(&[("HELM_DEBUG", "1")]).debug);
         assert!(!env(&[("HELM_DEBUG", "false")]).debug);

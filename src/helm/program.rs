@@ -107,11 +107,6 @@ impl Helm {
         self
     }
 
-    /// Where it is.
-    pub fn program(&self) -> &Path {
-        &self.program
-    }
-
     /// Runs helm and gives what it prints. `command` names it in errors.
     ///
     /// # Errors

@@ -232,17 +232,6 @@ impl Judgement {
         self
     }
 
-    /// Says which place of a file it is about.
-    #[must_use]
-    pub fn in_file(mut self, file: impl Into<String>, line: usize, key: impl Into<String>) -> Self {
-        self.file = Some(FilePlace {
-            file: file.into(),
-            line: line.max(1),
-            key: key.into(),
-        });
-        self
-    }
-
     /// Names the call it rests on.
     pub fn from<T>(mut self, fact: &Fact<T>) -> Self {
         let told = match &fact.observed {

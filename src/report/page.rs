@@ -104,13 +104,6 @@ impl Page {
         self
     }
 
-    /// Adds a row.
-    #[must_use]
-    pub fn field(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.fields.push((name.to_owned(), value.into()));
-        self
-    }
-
     /// Adds a finding.
     #[must_use]
     pub fn finding(mut self, finding: Finding) -> Self {

@@ -1,20 +1,24 @@
 //! The program as a user runs it.
 
+mod access;
 mod account;
 mod bad_input;
 mod capt_live;
 mod completeness;
 mod create_role;
+mod credentials;
 mod e2e;
 mod e2e_authenticator;
 mod e2e_create_role;
 mod e2e_karpenter;
+mod e2e_kubeconfig;
 mod e2e_outage;
 mod e2e_rbac;
 mod formats;
 mod helm;
 mod karpenter;
 mod kubectl_habits;
+mod layering;
 mod masters;
 mod node_mapping;
 mod nodepool_oracle;

@@ -48,6 +48,18 @@ fn map_roles(world: &mut World, text: &str) {
         .put_aws_auth(&[("mapRoles", text)]);
 }
 
+/// A pool of Windows nodes, with the same role.
+fn windows_pool(world: &mut World) {
+    let kubernetes = world.kubernetes(scenario::CLUSTER);
+    kubernetes.put(json!({
+        "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": {"name": "windows"},
+        "spec": {"role": "demo-node", "amiSelectorTerms": [{"alias": "windows2022@latest"}]}
+    }));
+    let mut pool = scenario::node_pool("windows", &json!([]));
+    pool["spec"]["template"]["spec"]["nodeClassRef"]["name"] = json!("windows");
+    kubernetes.put(pool);
+}
+
 /// The ids of the failed checks.
 fn failed(ran: &Ran) -> Vec<String> {
     let report = ran.json();
@@ -408,10 +420,7 @@ fn each_way_a_mapping_can_be() {
             "a Windows node class without Windows' group",
             ConfigMap,
             |world| {
-                world.kubernetes(scenario::CLUSTER).put(json!({
-                    "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": {"name": "windows"},
-                    "spec": {"role": "demo-node", "amiSelectorTerms": [{"alias": "windows2022@latest"}]}
-                }));
+                windows_pool(world);
             },
             &[("node-role-mapped", "fail", "eks:kube-proxy-windows")],
         ),
@@ -437,10 +446,7 @@ fn each_way_a_mapping_can_be() {
             "Linux and Windows nodes of one role with a Windows entry",
             Api,
             |world| {
-                world.kubernetes(scenario::CLUSTER).put(json!({
-                    "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": {"name": "windows"},
-                    "spec": {"role": "demo-node", "amiSelectorTerms": [{"alias": "windows2022@latest"}]}
-                }));
+                windows_pool(world);
                 let cluster = world.cluster(scenario::CLUSTER);
                 cluster.access_entries.retain(|entry| entry.principal_arn != NODE);
                 cluster.access_entries.push(AccessEntry::new(NODE, "EC2_WINDOWS"));

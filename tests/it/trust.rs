@@ -338,7 +338,7 @@ fn a_trust_policy_in_every_form_it_comes_in() {
         (document(&hundred(deny)), 1, "denied-by-trust", json!(99)),
         (document(&json!([])), 1, "not-trusted", json!(null)),
         ("{}".to_owned(), 1, "not-trusted", json!(null)),
-        (String::new(), 3, "trust-unreadable", json!(null)),
+        (String::new(), 3, "role-unread", json!(null)),
         ("<html>no</html>".to_owned(), 3, "trust-unreadable", json!(null)),
         ("%7B%22Version".to_owned(), 3, "trust-unreadable", json!(null)),
         ("%ff%fe".to_owned(), 3, "trust-unreadable", json!(null)),
