@@ -73,8 +73,6 @@ pub struct Session {
     pub config: SdkConfig,
     /// The credentials, or why there are none: then no request is sent at all.
     pub credentials: Result<Credentials, Unknown>,
-    /// The profile in force, for commands that are printed.
-    pub profile: Option<String>,
     /// The region.
     pub region: String,
     /// The bounds of time.
@@ -123,7 +121,6 @@ impl Session {
         Self {
             config: loader.load().await,
             credentials,
-            profile: identity.profile(),
             region: region.to_owned(),
             limits,
             calls: calls.clone(),

@@ -50,9 +50,6 @@ mod fixes {
     use crate::facts::fixture::{absent, denied, known_cluster, unreachable, with_karpenter};
     use crate::model::CommandScope;
 
-    /// Checks whose fixes are not yet made of [`crate::model::Command`].
-    const NOT_YET: &[&str] = &["spot-role-exists"];
-
     const WORLDS: &[(&str, Damage)] = &[
         ("healthy", |_| {}),
         ("Karpenter is there", |f| *f = with_karpenter()),
@@ -130,7 +127,7 @@ mod fixes {
                 damage(&mut facts);
                 facts.target.scope = scope.clone();
                 facts.target.profile = Some("prod-admin".to_owned());
-                for check in REGISTRY.iter().filter(|check| !NOT_YET.contains(&check.id)) {
+                for check in REGISTRY {
                     let remedy = (check.judge)(&facts).remedy.unwrap_or_default();
                     let of_target = |command: &&String| !names_its_target(command, context, file);
                     wrong.extend(

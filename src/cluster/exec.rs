@@ -46,6 +46,7 @@ pub struct KnownExec {
 }
 
 impl KnownExec {
+    #[cfg(test)]
     /// The AWS profile that the entry names, by flag or by AWS_PROFILE / AWS_DEFAULT_PROFILE.
     pub fn profile(&self) -> Option<&str> {
         self.profile_flag

@@ -40,7 +40,7 @@ impl Ran {
     pub fn steady_json(&self) -> Value {
         let mut report = self.json();
         for key in ["generatedAt", "offline"] {
-            report.as_object_mut().expect("an object").remove(key);
+            report.as_object_mut().expect("an object").shift_remove(key);
         }
         report
     }
