@@ -127,8 +127,10 @@ fn dress(object: &mut Value, stage: Stage) {
 /// Names of its own: a hook's objects are deleted and made again, and those that `policy rbac` made must not be.
 fn rename(object: &mut Value) {
     for path in ["/metadata/name", "/roleRef/name"] {
-        if let Some(place) = object.pointer_mut(path) {
-            *place = json!(NAME);
+        if let Some(place) = object.pointer_mut(path)
+            && let Some(name) = place.as_str()
+        {
+            *place = json!(name.replace("capt-spot-read", NAME));
         }
     }
 }
@@ -294,6 +296,15 @@ mod tests {
     #[test]
     fn every_object_is_a_hook_of_both_and_the_job_comes_last() {
         let objects = made(&["-n", "karpenter", "--service-account", "other"]).expect("valid");
+        let places: std::collections::BTreeSet<_> = objects
+            .iter()
+            .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
+            .collect();
+        assert_eq!(
+            places.len(),
+            objects.len(),
+            "none takes another one's place: {places:?}"
+        );
         let kinds: Vec<_> = objects
             .iter()
             .filter_map(|object| object["kind"].as_str())
