@@ -61,7 +61,6 @@ fn mask(text: &str, pattern: &Regex, name: impl Fn(usize, &str) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, fixture::healthy};
 
     #[test]
     fn equal_stays_equal_and_nothing_else_changes() {
@@ -84,27 +83,6 @@ mod tests {
         assert_eq!(
             masked,
             "arn%3Aaws%3Aiam%3A%3A900000000001%3Aroot and %22900000000001%22"
-        );
-    }
-
-    #[test]
-    fn masked_facts_are_judged_the_same() {
-        let facts = healthy();
-        let text = serde_json::to_string(&facts).expect("facts are JSON");
-        let masked: Facts = serde_json::from_str(&redact(&text).expect("the patterns")).expect("facts again");
-        let of = |facts: &Facts| {
-            let report = crate::report::judge(facts, &crate::report::Selection::default());
-            report
-                .checks
-                .iter()
-                .map(|finding| (finding.id.clone(), finding.status))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of(&facts), of(&masked));
-        assert!(
-            !serde_json::to_string(&masked)
-                .expect("facts are JSON")
-                .contains("111122223333")
         );
     }
 }

@@ -369,7 +369,11 @@ fn what_template_gets() {
             "--include-crds r c",
         ),
         (Verb::Upgrade, "-if v.yaml r c", "--include-crds -f=v.yaml r c"),
-        (Verb::Install, "-go json -nx c", "capt-spot-placeholder --include-crds -nx c"),
+        (
+            Verb::Install,
+            "-go json -nx c",
+            "capt-spot-placeholder --include-crds -nx c",
+        ),
         (Verb::Install, "r c --dry-run=server", "--include-crds r c"),
         (
             Verb::Install,
