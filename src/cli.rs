@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::facts::redact::Redact;
 use crate::text::{Output, ReportFile, When};
 use eks_aws_auth::AuthenticationMode;
 
@@ -231,10 +232,18 @@ pub struct Preflight {
     /// Save what was read to a file, to be judged later
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
-    /// In the saved file, mask account ids, ids of principals and keys, e-mail addresses and EKS endpoints, so that it can go into a
-    /// public issue; names of roles, sessions and users stay: read it through before
-    #[arg(long, requires = "save")]
-    pub redact: bool,
+    /// In the saved file, mask what identifies accounts, persons and machines, so that it can go into a public issue; with =names the
+    /// names of roles, users and clusters, too. It says what it masked and what it left: read it through before
+    #[arg(
+        long,
+        requires = "save",
+        value_name = "ids|names",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "ids",
+        value_parser = redact
+    )]
+    pub redact: Option<Redact>,
     /// Judge what was saved, without any network; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "wait", "yes"])]
     pub from: Option<PathBuf>,
@@ -608,6 +617,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     } else {
         parsed.min(FOREVER * 24)
     })
+}
+
+fn redact(text: &str) -> Result<Redact, String> {
+    match text {
+        "ids" => Ok(Redact::Ids),
+        "names" => Ok(Redact::Names),
+        other => Err(format!("\"{other}\" is not ids or names")),
+    }
 }
 
 fn partition(text: &str) -> Result<String, String> {

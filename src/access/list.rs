@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::UsedBy;
 use super::diff::{Meaning, cell};
 use super::state::{Grant, State, policy_shown};
-use crate::cli::access::UsedBy;
 use crate::text::sanitize::short_line;
 use crate::text::style::{Style, bold, dim, wrap};
 use eks_aws_auth::{AuthenticationMode, Existence, State as Standing, list_all};

@@ -15,3 +15,14 @@ pub(crate) use fix::{Unmapped, whois_fix};
 pub(crate) use list::{AccessList, list};
 pub(crate) use migrate::{plan, verify};
 pub(crate) use state::State;
+
+/// Whose access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum UsedBy {
+    /// Nodes
+    Nodes,
+    /// Cluster administrators
+    Admins,
+    /// Fargate pods
+    Fargate,
+}

@@ -6,12 +6,6 @@ use tokio::time::Instant;
 
 use crate::model::{Unknown, Why};
 
-/// The default request timeout.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long the whole of reading one cluster may take by default.
-pub const OVERALL_TIMEOUT: Duration = Duration::from_secs(120);
-
 /// The bounds of time that every read keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

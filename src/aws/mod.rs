@@ -44,6 +44,8 @@ pub struct Identity {
     pub profile_flag: Option<String>,
     /// The exec entry's environment; it is laid over this process's.
     pub env: BTreeMap<String, String>,
+    /// The words of the program that gives the exec entry its credentials: `aws-vault exec prod --`.
+    pub credentials_by: Option<Vec<String>>,
 }
 
 impl Identity {
@@ -71,8 +73,6 @@ pub struct Session {
     pub config: SdkConfig,
     /// The credentials, or why there are none: then no request is sent at all.
     pub credentials: Result<Credentials, Unknown>,
-    /// The profile in force, for commands that are printed.
-    pub profile: Option<String>,
     /// The region.
     pub region: String,
     /// The bounds of time.
@@ -121,7 +121,6 @@ impl Session {
         Self {
             config: loader.load().await,
             credentials,
-            profile: identity.profile(),
             region: region.to_owned(),
             limits,
             calls: calls.clone(),
@@ -234,7 +233,7 @@ async fn credentials(
     let environment_has_keys =
         identity.profile_flag.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
     let profile = identity.profile();
-    if let (Some(name), false) = (&profile, environment_has_keys) {
+    if let (Some(name), false, None) = (&profile, environment_has_keys, &identity.credentials_by) {
         profile_exists(name, &files).await?;
     }
     let result = match (&identity.profile_flag, &profile) {
@@ -269,7 +268,7 @@ async fn credentials(
             }
         }
     };
-    result.map_err(|error| no_credentials(&error, profile.as_deref()))
+    result.map_err(|error| no_credentials(&error, profile.as_deref(), identity.credentials_by.as_deref()))
 }
 
 async fn profile_exists(
@@ -307,21 +306,31 @@ async fn profile_exists(
 fn no_credentials(
     error: &aws_credential_types::provider::error::CredentialsError,
     profile: Option<&str>,
+    given_by: Option<&[String]>,
 ) -> Unknown {
     use aws_credential_types::provider::error::CredentialsError;
-    // The chain's own text lists every provider's "not enabled"; where simply none is configured, that helps nobody.
-    let text = match error {
-        CredentialsError::CredentialsNotLoaded(_) if profile.is_none() => {
+    // What the SDK's layers say of each other helps nobody: the innermost cause, or that there are none.
+    let text = match (error, profile) {
+        (CredentialsError::CredentialsNotLoaded(_), None) => {
             "none in the environment, the default profile, web identity, the container or the instance"
                 .to_owned()
         }
-        other => chain(other),
+        (CredentialsError::CredentialsNotLoaded(_), Some(profile)) => {
+            format!("the profile \"{profile}\" has none")
+        }
+        (other, _) => root(other),
     };
-    let lower = text.to_lowercase();
+    let lower = chain(error).to_lowercase();
     let flag = profile
-        .map(|name| format!(" --profile {name}"))
+        .map(|name| format!(" --profile {}", crate::text::quote(name)))
         .unwrap_or_default();
-    let todo = if lower.contains("sso") || lower.contains("token") && lower.contains("expired") {
+    let todo = if let Some(words) = given_by {
+        let words: Vec<String> = words.iter().map(|word| crate::text::quote(word)).collect();
+        format!(
+            "the kubeconfig gets them from another program, so run this one in it: {} kubectl capt-spot preflight",
+            words.join(" ")
+        )
+    } else if lower.contains("sso") || lower.contains("token") && lower.contains("expired") {
         format!("the SSO session is not valid; log in: aws sso login{flag}")
     } else if profile.is_some() {
         format!("see whether it works: aws sts get-caller-identity{flag}")
@@ -581,8 +590,7 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
         }
         source = inner.source();
     }
-    let text = parts.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
-    text.chars().take(400).collect()
+    one_line(&parts.join(": "))
 }
 
 /// The innermost cause of an error: what the system said, without the layers that handed it on.
@@ -591,12 +599,14 @@ pub fn root(error: &(dyn StdError + 'static)) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    let text = innermost
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    text.chars().take(400).collect()
+    one_line(&innermost.to_string())
+}
+
+/// A library's text on one line, cut where it gets long, without a secret (a proxy's password).
+fn one_line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text: String = text.chars().take(400).collect();
+    crate::text::secrets::masked(&text)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{Check, Group, Judgement, always, lost_ground};
 use crate::cluster::clues::{host_of, region_of_eks_host};
 use crate::cluster::resolve::same_endpoint;
 use crate::facts::Facts;
-use crate::model::Observed;
+use crate::model::{Command, Observed};
 
 pub(crate) static ENDPOINT_MATCHES: Check = Check {
     id: "endpoint-matches",
@@ -61,6 +61,15 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
                 facts.target.cluster
             ),
         ),
+        (true, _) if facts.target.insecure => Judgement::warn(format!(
+            "the kubeconfig does not verify the certificate of {server} (insecure-skip-tls-verify): whoever is on the way can read \
+             and change everything"
+        ))
+        .headline("The kubeconfig does not verify the server's certificate")
+        .fix(
+            "Write the kubeconfig entry anew: it then has the cluster's certificate authority.",
+            [rewrite_entry(facts)],
+        ),
         (true, _) => Judgement::pass(format!("the server is the cluster's endpoint, {endpoint}")),
         (false, Some(true)) if facts.target.context == "in-cluster" => {
             Judgement::pass("in the cluster: its certificate authority is the cluster's")
@@ -97,28 +106,32 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
 }
 
 fn another(facts: &Facts, message: String) -> Judgement {
+    Judgement::fail(message)
+        .headline("The kubeconfig leads to another cluster")
+        .fix(
+            "Write the kubeconfig entry anew, then run this again.",
+            [rewrite_entry(facts)],
+        )
+}
+
+/// `aws eks update-kubeconfig` into the same file, under the same context's name.
+fn rewrite_entry(facts: &Facts) -> Command {
     let target = &facts.target;
     let mut words = vec!["eks", "update-kubeconfig", "--name", &target.cluster];
+    let scope = &target.scope;
     words.extend(
-        target
-            .scope
+        scope
             .context
             .iter()
             .flat_map(|context| ["--alias", context.as_str()]),
     );
     words.extend(
-        target
-            .scope
+        scope
             .kubeconfig
             .iter()
             .flat_map(|file| ["--kubeconfig", file.as_str()]),
     );
-    Judgement::fail(message)
-        .headline("The kubeconfig leads to another cluster")
-        .fix(
-            "Write the kubeconfig entry anew, then run this again.",
-            [target.aws(&words)],
-        )
+    target.aws(&words)
 }
 
 #[cfg(test)]
@@ -138,6 +151,7 @@ mod tests {
             &ENDPOINT_MATCHES,
             &[
                 ("good", |_| {}),
+                ("the certificate is not verified", |f| f.target.insecure = true),
                 ("good, with its certificate authority", |f| with_ca(f, Some("aa"))),
                 ("another certificate authority behind the endpoint", |f| {
                     with_ca(f, Some("bb"))

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::access::UsedBy;
 use clap::{Args, Subcommand, ValueEnum};
 use eks_aws_auth::AuthenticationMode;
 
@@ -28,17 +29,6 @@ pub struct Files {
     /// This authentication mode: CONFIG_MAP, API_AND_CONFIG_MAP or API
     #[arg(long, value_name = "MODE")]
     pub authentication_mode: Option<AuthenticationMode>,
-}
-
-/// Whose access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum UsedBy {
-    /// Nodes
-    Nodes,
-    /// Cluster administrators
-    Admins,
-    /// Fargate pods
-    Fargate,
 }
 
 /// `access list`

@@ -210,6 +210,10 @@ pub fn not_eks(context: &KubeContext) -> Option<String> {
         .as_deref()
         .and_then(host_of)
         .unwrap_or_default();
+    // Whatever the entries are called.
+    if region_of_eks_host(&host).is_some() {
+        return None;
+    }
     let command = context
         .user
         .exec

@@ -41,9 +41,12 @@ pub struct KnownExec {
     pub env: BTreeMap<String, String>,
     /// What the program cannot reproduce in process, when there is something: then the plugin runs as configured.
     pub not_reproducible: Option<String>,
+    /// The words of a program that gives the plugin its credentials: `aws-vault exec prod --`.
+    pub credentials_by: Option<Vec<String>>,
 }
 
 impl KnownExec {
+    #[cfg(test)]
     /// The AWS profile that the entry names, by flag or by AWS_PROFILE / AWS_DEFAULT_PROFILE.
     pub fn profile(&self) -> Option<&str> {
         self.profile_flag
@@ -91,16 +94,16 @@ const FOLLOWED: &[&str] = &[
     "AWS_EC2_METADATA_DISABLED",
 ];
 
-/// Reads an exec entry when it runs one of the two known plugins.
+/// Reads an exec entry when it runs one of the two known plugins, by itself or through what adds nothing but variables (`env`, a
+/// shell with one plain command).
 pub fn known(exec: &ExecConfig) -> Option<KnownExec> {
-    let command = exec.command.as_deref()?;
-    let args: Vec<&str> = exec.args.iter().flatten().map(String::as_str).collect();
-    let mut known = match base_name(command) {
-        "aws" | "aws2" => aws_cli(&args)?,
-        "aws-iam-authenticator" | "heptio-authenticator-aws" => iam_authenticator(&args)?,
-        _ => return None,
+    let Unwrapped {
+        mut known,
+        wrapper: Wrapper::None,
+    } = unwrap(exec)?
+    else {
+        return None;
     };
-    known.env = env_of(exec);
     if known.not_reproducible.is_none() {
         known.not_reproducible = known
             .env
@@ -123,19 +126,236 @@ pub fn known(exec: &ExecConfig) -> Option<KnownExec> {
 /// What another command's arguments tell of the cluster, when it wraps a known plugin
 /// (`aws-vault exec PROFILE -- aws eks get-token --cluster-name X`). It still runs as configured.
 pub fn wrapped(exec: &ExecConfig) -> Option<KnownExec> {
-    let args: Vec<&str> = exec.args.iter().flatten().map(String::as_str).collect();
-    // A shell's -c takes one string; its words are enough for a clue.
-    let words: Vec<&str> = args.iter().flat_map(|arg| arg.split_whitespace()).collect();
-    for (at, word) in words.iter().enumerate() {
-        let rest = &words[at + 1..];
-        let found = match base_name(word) {
-            "aws" | "aws2" => aws_cli(rest),
-            "aws-iam-authenticator" => iam_authenticator(rest),
-            _ => None,
-        };
-        if let Some(mut known) = found {
-            known.env = env_of(exec);
-            return Some(known);
+    let Unwrapped { mut known, wrapper } = unwrap(exec)?;
+    if let Wrapper::Credentials { command, profile } = wrapper {
+        // Where the profile alone has credentials they are used; else only the wrapper has them.
+        if let Some(profile) = profile {
+            known.env.entry("AWS_PROFILE".to_owned()).or_insert(profile);
+        }
+        known.credentials_by = Some(command);
+    }
+    Some(known)
+}
+
+/// A known plugin, and what stands around it.
+struct Unwrapped {
+    known: KnownExec,
+    wrapper: Wrapper,
+}
+
+enum Wrapper {
+    /// Nothing that changes what the plugin does.
+    None,
+    /// Something: the plugin alone would do something else.
+    Other,
+    /// A program that gives a command the credentials of a profile.
+    Credentials {
+        /// The words before the command: `aws-vault exec prod --`.
+        command: Vec<String>,
+        profile: Option<String>,
+    },
+}
+
+fn unwrap(exec: &ExecConfig) -> Option<Unwrapped> {
+    let command = exec.command.clone()?;
+    let args = exec.args.iter().flatten().cloned();
+    let mut words: Vec<String> = std::iter::once(command).chain(args).collect();
+    let mut env = env_of(exec);
+    let mut wrapper = Wrapper::None;
+    // A wrapper in a wrapper in a wrapper is as deep as anybody goes.
+    for _ in 0..8 {
+        let first = base_name(words.first()?).to_owned();
+        match first.as_str() {
+            "aws" | "aws2" | "aws-iam-authenticator" | "heptio-authenticator-aws" => {
+                let args: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+                let mut known = match first.as_str() {
+                    "aws" | "aws2" => aws_cli(&args)?,
+                    _ => iam_authenticator(&args)?,
+                };
+                known.env = env;
+                return Some(Unwrapped { known, wrapper });
+            }
+            "env" => {
+                let rest = words.split_off(1);
+                let mut rest = rest.into_iter().peekable();
+                while let Some(word) =
+                    rest.next_if(|word| word.starts_with('-') || assignment(word).is_some())
+                {
+                    match assignment(&word) {
+                        Some((name, value)) => drop(env.insert(name.to_owned(), value.to_owned())),
+                        // -i, -u NAME: less than what this process has.
+                        None => wrapper = Wrapper::Other,
+                    }
+                }
+                words = rest.collect();
+            }
+            "sh" | "bash" | "zsh" | "dash" | "ksh" => {
+                let script = words
+                    .iter()
+                    .skip_while(|word| {
+                        !(word.starts_with('-') && !word.starts_with("--") && word.ends_with('c'))
+                    })
+                    .nth(1)?;
+                let (inner, plain) = shell_command(script)?;
+                words = inner;
+                if !plain {
+                    wrapper = Wrapper::Other;
+                }
+                while let Some((name, value)) = words.first().and_then(|word| assignment(word)) {
+                    env.insert(name.to_owned(), value.to_owned());
+                    words.remove(0);
+                }
+            }
+            "exec" | "command" => drop(words.remove(0)),
+            program => {
+                let at = words.iter().skip(1).position(|word| word == "--");
+                let plugin =
+                    |word: &String| matches!(base_name(word), "aws" | "aws2" | "aws-iam-authenticator");
+                let found = match at.or_else(|| words.iter().skip(1).position(plugin)) {
+                    Some(at) if words[at + 1] == "--" => at + 2,
+                    Some(at) => at + 1,
+                    // Somebody's own shell: the command is one of its words.
+                    None => {
+                        words = words.iter().skip(1).find_map(|word| shell_command(word))?.0;
+                        wrapper = Wrapper::Other;
+                        continue;
+                    }
+                };
+                let profile = match program {
+                    "aws-vault" => plain_words(&words[1..found]).nth(1),
+                    "assume" | "assumego" | "granted" => plain_words(&words[1..found]).next(),
+                    "saml2aws" => flag_value(&words[1..found], &["--exec-profile", "-p", "--profile"]),
+                    _ => None,
+                }
+                .map(str::to_owned);
+                let gives = matches!(
+                    program,
+                    "aws-vault" | "assume" | "assumego" | "granted" | "saml2aws" | "aws-okta" | "leapp"
+                );
+                let rest = words.split_off(found);
+                wrapper = match gives {
+                    true => Wrapper::Credentials {
+                        command: words,
+                        profile,
+                    },
+                    false => Wrapper::Other,
+                };
+                words = rest;
+            }
+        }
+    }
+    None
+}
+
+/// The words that are no flags and no `--`.
+fn plain_words(words: &[String]) -> impl Iterator<Item = &str> {
+    words
+        .iter()
+        .map(String::as_str)
+        .filter(|word| !word.starts_with('-'))
+}
+
+fn flag_value<'a>(words: &'a [String], flags: &[&str]) -> Option<&'a str> {
+    words.iter().enumerate().find_map(|(at, word)| {
+        let (flag, inline) = split_flag(word)?;
+        let value = inline.or_else(|| words.get(at + 1).map(String::as_str));
+        value.filter(|_| flags.contains(&flag))
+    })
+}
+
+/// `NAME=VALUE`
+fn assignment(word: &str) -> Option<(&str, &str)> {
+    let (name, value) = word.split_once('=')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (!name.is_empty() && name.chars().all(plain)).then_some((name, value))
+}
+
+/// The words of the first command of a shell script that runs a known plugin, and whether the script is that command and nothing
+/// else: no pipe, no list, no expansion.
+fn shell_command(script: &str) -> Option<(Vec<String>, bool)> {
+    // shlex knows quotes and not operators: those that nothing quotes get room.
+    let mut spaced = String::with_capacity(script.len() + 8);
+    let mut quote = None;
+    let mut plain = true;
+    let mut chars = script.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '|' | ';' | '&' | '<' | '>' | '(' | ')' | '\n') => {
+                plain = false;
+                spaced.push_str(" \n| ");
+            }
+            (Some('\''), c) if c != '\'' => spaced.push(c),
+            (_, '\\') => {
+                spaced.push(c);
+                spaced.extend(chars.next());
+            }
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                spaced.push(c);
+            }
+            (Some(open), c) if open == c => {
+                quote = None;
+                spaced.push(c);
+            }
+            (_, '$' | '`') | (None, '*' | '?' | '~' | '#') => {
+                plain = false;
+                spaced.push(c);
+            }
+            (_, c) => spaced.push(c),
+        }
+    }
+    let words = shlex::split(&spaced)?;
+    let runs = |command: &&[String]| {
+        command
+            .iter()
+            .any(|word| matches!(base_name(word), "aws" | "aws2" | "aws-iam-authenticator"))
+    };
+    let command = words.split(|word| word == "|").find(runs)?.to_vec();
+    Some((command, plain))
+}
+
+/// The AWS CLI's flags that take no value and change nothing about the token.
+const SWITCHES: &[&str] = &[
+    "--debug",
+    "--no-paginate",
+    "--no-cli-pager",
+    "--cli-auto-prompt",
+    "--no-cli-auto-prompt",
+    "--version",
+];
+
+/// Its global flags with a value, or that change the token; a prefix that means only one of them means that one (argparse).
+const GLOBAL: &[&str] = &[
+    "--endpoint-url",
+    "--no-verify-ssl",
+    "--output",
+    "--query",
+    "--profile",
+    "--region",
+    "--color",
+    "--no-sign-request",
+    "--ca-bundle",
+    "--cli-read-timeout",
+    "--cli-connect-timeout",
+    "--cli-binary-format",
+];
+
+/// The flags of `get-token`; looked at where no global flag is meant.
+const GET_TOKEN: &[&str] = &["--cluster-name", "--cluster-id", "--role-arn"];
+
+/// The flag that a word means; `aws eks update-kubeconfig --role-arn` itself writes `--role`. None: none, or several.
+fn meant(flag: &str) -> Option<&'static str> {
+    for flags in [&[SWITCHES, GLOBAL].concat()[..], GET_TOKEN] {
+        if let Some(exact) = flags.iter().find(|known| **known == flag) {
+            return Some(exact);
+        }
+    }
+    for flags in [&[SWITCHES, GLOBAL].concat()[..], GET_TOKEN] {
+        let mut begin = flags.iter().filter(|known| known.starts_with(flag));
+        match (begin.next(), begin.next()) {
+            (None, _) => {}
+            (Some(one), None) => return Some(one),
+            (Some(_), Some(_)) => return None,
         }
     }
     None
@@ -143,26 +363,6 @@ pub fn wrapped(exec: &ExecConfig) -> Option<KnownExec> {
 
 /// `aws [global flags] eks get-token [flags]`
 fn aws_cli(args: &[&str]) -> Option<KnownExec> {
-    // Global flags of the AWS CLI that take no value.
-    const SWITCHES: &[&str] = &[
-        "--debug",
-        "--no-verify-ssl",
-        "--no-paginate",
-        "--no-sign-request",
-        "--no-cli-pager",
-        "--cli-auto-prompt",
-        "--no-cli-auto-prompt",
-        "--version",
-    ];
-    // Global flags with a value that change nothing about the token.
-    const IGNORED: &[&str] = &[
-        "--output",
-        "--query",
-        "--color",
-        "--cli-read-timeout",
-        "--cli-connect-timeout",
-        "--cli-binary-format",
-    ];
     let mut positional: Vec<&str> = Vec::new();
     let mut known = empty(Plugin::AwsCli);
     let mut words = Words::new(args);
@@ -171,20 +371,25 @@ fn aws_cli(args: &[&str]) -> Option<KnownExec> {
             positional.push(word);
             continue;
         };
-        if SWITCHES.contains(&flag) {
-            if flag == "--no-verify-ssl" || flag == "--no-sign-request" {
-                known.not_reproducible = Some(format!("it has the flag {flag}"));
+        let meant = meant(flag);
+        match meant {
+            Some(switch) if SWITCHES.contains(&switch) => continue,
+            Some(switch @ ("--no-verify-ssl" | "--no-sign-request")) => {
+                known.not_reproducible = Some(format!("it has the flag {switch}"));
+                continue;
             }
-            continue;
+            _ => {}
         }
         let value = words.value(inline);
-        match flag {
-            "--cluster-name" | "--cluster-id" => known.cluster = value,
-            "--region" => known.region = value,
-            "--profile" => known.profile_flag = value,
-            "--role-arn" => known.role_arn = value,
-            flag if IGNORED.contains(&flag) => {}
-            flag => known.not_reproducible = Some(format!("it has the flag {flag}")),
+        match meant {
+            Some("--cluster-name" | "--cluster-id") => known.cluster = value,
+            Some("--region") => known.region = value,
+            Some("--profile") => known.profile_flag = value,
+            Some("--role-arn") => known.role_arn = value,
+            Some("--endpoint-url" | "--ca-bundle") | None => {
+                known.not_reproducible = Some(format!("it has the flag {flag}"));
+            }
+            Some(_) => {}
         }
     }
     (positional.first() == Some(&"eks") && positional.get(1) == Some(&"get-token")).then_some(known)
@@ -232,6 +437,7 @@ fn empty(plugin: Plugin) -> KnownExec {
         session_name: None,
         env: BTreeMap::new(),
         not_reproducible: None,
+        credentials_by: None,
     }
 }
 
@@ -418,6 +624,220 @@ mod tests {
             assert_eq!(known.profile(), *profile, "{args:?}");
             assert_eq!(known.role_arn.as_deref(), *role, "{args:?}");
             assert_eq!(known.not_reproducible, None, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn flags_as_argparse_takes_them() {
+        let all = ["eks", "get-token", "--cluster-name", "demo"];
+        let arn = "arn:aws:iam::111122223333:role/Admin";
+        for (more, role, region, profile, odd) in [
+            (vec!["--role", arn], Some(arn), None, None, None),
+            (vec!["--ro", arn], Some(arn), None, None, None),
+            (vec!["--role-a=arn"], Some("arn"), None, None, None),
+            (
+                vec!["--reg", "eu-west-1", "--prof=p"],
+                None,
+                Some("eu-west-1"),
+                Some("p"),
+                None,
+            ),
+            (vec!["--out", "json", "--deb"], None, None, None, None),
+            // Several flags begin so: the CLI refuses it.
+            (vec!["--r", "x"], None, Some("x"), None, None),
+            (vec!["--cl", "x"], None, None, None, Some("it has the flag --cl")),
+            (
+                vec!["--cluster", "x"],
+                None,
+                None,
+                None,
+                Some("it has the flag --cluster"),
+            ),
+            (
+                vec!["--endpoint", "x"],
+                None,
+                None,
+                None,
+                Some("it has the flag --endpoint"),
+            ),
+            (
+                vec!["--no-sign"],
+                None,
+                None,
+                None,
+                Some("it has the flag --no-sign-request"),
+            ),
+            (vec!["--role"], None, None, None, None),
+            (
+                vec!["--nonsense"],
+                None,
+                None,
+                None,
+                Some("it has the flag --nonsense"),
+            ),
+        ] {
+            let args = [&all[..], &more].concat();
+            let known = known(&entry("aws", &args, &[])).expect("get-token");
+            let got = (
+                known.role_arn.as_deref(),
+                known.region(),
+                known.profile(),
+                known.not_reproducible.as_deref(),
+            );
+            assert_eq!(got, (role, region, profile, odd), "{more:?}");
+            assert_eq!(known.cluster.as_deref(), Some("demo"));
+        }
+    }
+
+    #[test]
+    fn what_adds_nothing_is_looked_through() {
+        for (command, args) in [
+            (
+                "env",
+                vec![
+                    "AWS_PROFILE=prod",
+                    "aws",
+                    "eks",
+                    "get-token",
+                    "--cluster-name",
+                    "demo",
+                ],
+            ),
+            (
+                "bash",
+                vec!["-c", "AWS_PROFILE=prod aws eks get-token --cluster-name 'demo'"],
+            ),
+            (
+                "/bin/sh",
+                vec![
+                    "-ec",
+                    "exec env AWS_PROFILE=\"prod\" aws eks get-token --cluster-name demo",
+                ],
+            ),
+        ] {
+            let known = known(&entry(command, &args, &[])).expect("known");
+            assert_eq!(
+                (
+                    known.cluster.as_deref(),
+                    known.profile(),
+                    known.not_reproducible.as_deref()
+                ),
+                (Some("demo"), Some("prod"), None),
+                "{command} {args:?}"
+            );
+        }
+        for (command, args) in [
+            (
+                "bash",
+                vec!["-c", "aws eks get-token --cluster-name demo --profile prod | cat"],
+            ),
+            (
+                "bash",
+                vec![
+                    "-c",
+                    "source ~/.env; aws --profile prod eks get-token --cluster-name demo>&1",
+                ],
+            ),
+            (
+                "bash",
+                vec![
+                    "-c",
+                    "aws eks get-token --profile prod --cluster-name demo --region $REGION",
+                ],
+            ),
+            (
+                "env",
+                vec![
+                    "-i",
+                    "AWS_PROFILE=prod",
+                    "aws",
+                    "eks",
+                    "get-token",
+                    "--cluster-name",
+                    "demo",
+                ],
+            ),
+            (
+                "my-wrapper",
+                vec![
+                    "aws",
+                    "eks",
+                    "get-token",
+                    "--cluster-name",
+                    "demo",
+                    "--profile",
+                    "prod",
+                ],
+            ),
+        ] {
+            let entry = entry(command, &args, &[]);
+            assert_eq!(known(&entry), None, "{command} {args:?}");
+            let wrapped = wrapped(&entry).expect("a clue");
+            assert_eq!(
+                (
+                    wrapped.cluster.as_deref(),
+                    wrapped.profile(),
+                    wrapped.credentials_by.as_deref()
+                ),
+                (Some("demo"), Some("prod"), None),
+                "{command} {args:?}"
+            );
+        }
+        for (command, args) in [
+            ("bash", vec!["-c"]),
+            ("bash", vec!["-c", "aws 'unclosed"]),
+            ("bash", vec!["script.sh"]),
+            ("env", vec![]),
+            ("env", vec!["A=b"]),
+            ("aws-vault", vec!["exec", "prod", "--"]),
+            ("", vec![]),
+        ] {
+            assert!(
+                wrapped(&entry(command, &args, &[])).is_none(),
+                "{command} {args:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn programs_that_give_credentials_are_named() {
+        const GET: [&str; 4] = ["eks", "get-token", "--cluster-name", "demo"];
+        for (command, args, profile, by) in [
+            (
+                "aws-vault",
+                vec!["exec", "prod", "--", "aws"],
+                Some("prod"),
+                "aws-vault exec prod --",
+            ),
+            (
+                "aws-vault",
+                vec!["exec", "--no-session", "prod", "--", "aws"],
+                Some("prod"),
+                "aws-vault exec --no-session prod --",
+            ),
+            (
+                "saml2aws",
+                vec!["exec", "--exec-profile", "prod", "--", "aws"],
+                Some("prod"),
+                "saml2aws exec --exec-profile prod --",
+            ),
+            (
+                "assume",
+                vec!["prod", "--exec", "--", "aws"],
+                Some("prod"),
+                "assume prod --exec --",
+            ),
+        ] {
+            let args = [&args[..], &GET].concat();
+            let known = wrapped(&entry(command, &args, &[])).expect("a clue");
+            assert_eq!(
+                (
+                    known.cluster.as_deref(),
+                    known.profile(),
+                    known.credentials_by.as_ref().map(|words| words.join(" "))
+                ),
+                (Some("demo"), profile, Some(by.to_owned()))
+            );
         }
     }
 

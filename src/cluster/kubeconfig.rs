@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use kube::config::{AuthInfo, Cluster, Kubeconfig, NamedAuthInfo};
 
 use super::TargetError;
+use crate::text::read_bounded;
+
+/// The largest kubeconfig that is read: some thousand contexts.
+const MOST: usize = 16 * 1024 * 1024;
 
 /// One context of the kubeconfig with what it names, looked up.
 #[derive(Debug, Clone)]
@@ -83,11 +87,12 @@ pub fn load(sources: &Sources) -> Result<Option<Kubeconfig>, TargetError> {
             path: path.display().to_string(),
             detail,
         };
-        let text = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-        if String::from_utf8_lossy(&text).trim().is_empty() {
+        let text = read_bounded(path, MOST).map_err(|error| bad(error.to_string()))?;
+        if text.trim().is_empty() {
             continue;
         }
-        let config = Kubeconfig::read_from(path).map_err(|error| bad(one_line(&error)))?;
+        let mut config = Kubeconfig::read_from(path).map_err(|error| bad(one_line(&error)))?;
+        plain_servers(&mut config);
         merged = Some(match merged {
             None => config,
             Some(before) => before.merge(config).map_err(|error| bad(one_line(&error)))?,
@@ -107,6 +112,30 @@ pub fn load(sources: &Sources) -> Result<Option<Kubeconfig>, TargetError> {
             })
         }
     }
+}
+
+/// Takes user information, query and fragment off the servers: no API server is named by them, and a secret may be in them.
+pub fn plain_servers(config: &mut Kubeconfig) {
+    let clusters = config
+        .clusters
+        .iter_mut()
+        .filter_map(|named| named.cluster.as_mut());
+    for server in clusters.filter_map(|cluster| cluster.server.as_mut()) {
+        *server = plain_server(server);
+    }
+}
+
+fn plain_server(server: &str) -> String {
+    let server = server.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = server.split_once("://") else {
+        return server.to_owned();
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// An error chain as one line; the YAML parser's picture of the place is cut down to its first line.
@@ -297,6 +326,21 @@ pub fn in_cluster_context() -> KubeContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_scheme_host_and_path() {
+        for (server, want) in [
+            ("https://a.example:443/k8s/c-1", "https://a.example:443/k8s/c-1"),
+            ("https://user:pa@ss@a.example/x?token=t#f", "https://a.example/x"),
+            ("https://a.example?token=t", "https://a.example"),
+            ("https://a.example/x@y", "https://a.example/x@y"),
+            ("https://[::1]:6443", "https://[::1]:6443"),
+            ("a.example?x", "a.example"),
+            ("", ""),
+        ] {
+            assert_eq!(plain_server(server), want);
+        }
+    }
 
     const TWO: &str = "\
 current-context: a

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures_util::stream::{self, StreamExt as _};
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::clues::{self, About, Clue, ClueSource, Clues, Flags};
@@ -175,10 +176,43 @@ async fn client_config(
             })
             .map_err(|error| aws::chain(&error)),
     };
-    match result {
+    match result.and_then(|config| proxied(config, context)) {
         Ok(config) => (Some(config), None),
         Err(error) => (None, Some(error)),
     }
+}
+
+/// The proxy on the way as kubectl has it: the cluster entry's whatever NO_PROXY says, else the environment's, where NO_PROXY lets the
+/// server pass and loopback always does. kube holds NO_PROXY against the proxy's own address.
+fn proxied(mut config: kube::Config, context: &KubeContext) -> Result<kube::Config, String> {
+    let variable = || {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        set("HTTPS_PROXY").or_else(|| set("https_proxy"))
+    };
+    let own = context.cluster.proxy_url.clone().filter(|url| !url.is_empty());
+    let host = config
+        .cluster_url
+        .host()
+        .unwrap_or_default()
+        .trim_matches(['[', ']']);
+    let loopback = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    let proxy = match own {
+        Some(own) => Some(own),
+        None if loopback || Matcher::from_env().intercept(&config.cluster_url).is_none() => None,
+        None => variable(),
+    };
+    config.proxy_url = proxy
+        .map(|proxy| {
+            let parsed = proxy.parse::<http::Uri>().ok();
+            parsed
+                .filter(|url| url.scheme().is_some())
+                .ok_or_else(|| format!("the proxy {} is not a URL", crate::text::secrets::masked(&proxy)))
+        })
+        .transpose()?;
+    Ok(config)
 }
 
 /// A target and what it takes to reach it.
@@ -198,6 +232,8 @@ pub struct Resolved {
     pub identity: Identity,
     /// Whose credentials the cluster's token uses: the exec entry's own.
     pub token_identity: Identity,
+    /// The kubeconfig is not the person's: it came from a Secret.
+    pub foreign: bool,
 }
 
 /// Resolves the context.
@@ -229,6 +265,7 @@ pub async fn resolve(
         Some(profile) => Identity {
             profile_flag: Some(profile.clone()),
             env: token_identity.env.clone(),
+            credentials_by: None,
         },
         None => token_identity.clone(),
     };
@@ -241,7 +278,7 @@ pub async fn resolve(
             source: ClueSource::Environment,
         });
     }
-    let server = server_of(&context);
+    let server = context.cluster.server.clone();
     let named = clues.believed(About::Cluster).is_some();
     if !named && !clues.eks_host {
         if let Some(why) = clues::not_eks(&context) {
@@ -324,6 +361,7 @@ pub async fn resolve(
         certificate_authority_sha256: ca_sha256(&context),
         scope: scope(request, &context),
         disagreements,
+        insecure: context.cluster.insecure_skip_tls_verify == Some(true),
         clues: clues.all,
     };
     Ok(Resolved {
@@ -334,6 +372,7 @@ pub async fn resolve(
         exec: clues.exec,
         identity,
         token_identity,
+        foreign: request.in_memory.is_some(),
     })
 }
 
@@ -341,6 +380,7 @@ fn exec_identity(exec: Option<&KnownExec>) -> Identity {
     exec.map(|exec| Identity {
         profile_flag: exec.profile_flag.clone(),
         env: exec.env.clone(),
+        credentials_by: exec.credentials_by.clone(),
     })
     .unwrap_or_default()
 }
@@ -362,15 +402,6 @@ pub(crate) async fn environment_region(identity: &Identity) -> Option<String> {
         .region()
         .await
         .map(|region| region.as_ref().to_owned())
-}
-
-/// The server's URL without user information, which could be a secret.
-fn server_of(context: &KubeContext) -> Option<String> {
-    let server = context.cluster.server.as_deref()?;
-    Some(match (server.split_once("://"), server.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-        _ => server.to_owned(),
-    })
 }
 
 /// How printed commands reach the target: by the context, and by whatever was given beside it.

@@ -39,6 +39,7 @@ pub async fn run(args: &Account, global: &Global) -> Result<Exit, CliError> {
         profile: global.profile.clone(),
         role_arn: None,
         certificate_authority_sha256: None,
+        insecure: false,
         scope: Default::default(),
         clues: Vec::new(),
         disagreements: Vec::new(),

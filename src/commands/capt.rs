@@ -196,9 +196,18 @@ pub async fn workload(
     management::vet(&context, options.use_exec)
         .map_err(|why| CliError::failed(format!("{secret} cannot be used: {why}")))?;
     let mut clues = clues::collect(&context, &request.flags, None);
+    let wants_token = management::wants_token(&context, options.use_exec, Timestamp::now());
+    let by_secret = clues.believed(About::Cluster).map(|clue| clue.value.clone());
+    // What the Secret says about a token that is made here counts only where the person said it, too.
+    let by_person = request
+        .flags
+        .cluster
+        .clone()
+        .or_else(|| by_secret.clone().filter(|cluster| cluster == name));
     let mut told = Vec::new();
     let mut unread = None;
-    if clues.believed(About::Cluster).is_none() || clues.believed(About::Region).is_none() {
+    if by_secret.is_none() || clues.believed(About::Region).is_none() || (wants_token && by_person.is_none())
+    {
         // Only now: most kubeconfigs tell, and this is one permission more.
         let planes = management::control_planes(&api, Some(namespace)).await;
         match &planes.observed {
@@ -214,16 +223,32 @@ pub async fn workload(
         }
         clues.all.extend(told.iter().cloned());
     }
-    if let (Some(end), Some(cluster), Some(region)) = (
-        management::expired_token(&context, Timestamp::now()),
-        clues.believed(About::Cluster),
-        clues.believed(About::Region),
-    ) {
-        management::renew_token(&mut config, &context, &cluster.value, &region.value);
-        calls.record(
-            &format!("token of {namespace}/{}", management::secret_name(name)),
-            format!("expired at {end}; one of the AWS credentials is used instead"),
-        );
+    if wants_token {
+        let by_control_plane = told.iter().find(|clue| clue.about == About::Cluster);
+        let cluster = by_person.or_else(|| by_control_plane.map(|clue| clue.value.clone()));
+        match (cluster, clues.believed(About::Region)) {
+            (Some(cluster), Some(region)) => {
+                let answer = match management::expired_token(&context, Timestamp::now()) {
+                    Some(end) => format!("expired at {end}; one of the AWS credentials is used instead"),
+                    None => "one of the AWS credentials is used, and no profile, role or environment of the Secret's".to_owned(),
+                };
+                let profile = request.flags.profile.as_deref();
+                management::own_token(&mut config, &context, &cluster, &region.value, profile);
+                calls.record(
+                    &format!("token of {namespace}/{}", management::secret_name(name)),
+                    answer,
+                );
+            }
+            (None, _) if by_secret.is_some() => {
+                let by_secret = by_secret.unwrap_or_default();
+                return Err(CliError::failed(format!(
+                    "{secret} cannot be used: only the Secret names the cluster \"{by_secret}\", and a token for a cluster is made where you, or the CAPTControlPlane, name it\n  fix: if that is the cluster, say --cluster-name {}",
+                    crate::text::quote(&by_secret)
+                )));
+            }
+            // Which cluster it is cannot be told: said where the context is resolved.
+            _ => {}
+        }
     }
     Ok(Request {
         in_memory: Some(InMemory {

@@ -25,7 +25,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
     };
     let ask = Ask::default();
     let work = commands::gather(global, &request, &ask);
-    let (facts, reach, calls) = ui.progress("reading AWS and the cluster", work).await?;
+    let (facts, session, calls) = ui.progress("reading AWS and the cluster", work).await?;
     if global.verbose > 0 {
         commands::print_calls(&facts);
     }
@@ -62,7 +62,7 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
             return Ok(Exit::Failed);
         }
     }
-    let created = create(&ui, &plan, &facts, &reach, &calls).await?;
+    let created = create(&ui, &plan, &facts, &session, &calls).await?;
     let word = match created.how {
         How::Created | How::AnswerLost => CreateRoleOutcome::Created,
         How::Meanwhile => CreateRoleOutcome::Exists,

@@ -29,7 +29,7 @@ use crate::cli::Global;
 use crate::cluster::kubeconfig::Overrides;
 use crate::cluster::resolve::Request;
 use crate::cluster::{self, clues};
-use crate::facts::{self, Ask, Facts, Options, Reach};
+use crate::facts::{self, Ask, Facts, Options};
 use crate::model::{Calls, Exit};
 use crate::report::{self, Page};
 use crate::terminal::{self, Ui};
@@ -207,7 +207,7 @@ pub async fn gather(
     global: &Global,
     request: &Request,
     ask: &Ask,
-) -> Result<(Facts, Reach, Calls), CliError> {
+) -> Result<(Facts, aws::Session, Calls), CliError> {
     let http = aws::http_client().map_err(CliError::failed)?;
     let calls = Calls::default();
     let options = options(global);
@@ -222,8 +222,8 @@ pub async fn gather(
             Some(given) => capt::not_resolved(given, &error),
             None => error.into(),
         })?;
-    let (facts, reach) = facts::gather(&resolved, ask, &http, &options, &calls).await;
-    Ok((facts, reach, calls))
+    let (facts, session) = facts::gather(&resolved, ask, &http, &options, &calls).await;
+    Ok((facts, session, calls))
 }
 
 /// Every call and its answer, for `-v`.

@@ -5,7 +5,7 @@ use crate::checks::Status;
 use crate::cli::Global;
 use crate::cluster::resolve::Request;
 use crate::commands::{self, CliError};
-use crate::facts::{Ask, Facts, Reach};
+use crate::facts::{Ask, Facts};
 use crate::model::Calls;
 use crate::report::{self, Report, Selection};
 use crate::spot_role::{self, Created, Plan, Todo};
@@ -46,7 +46,7 @@ impl Run<'_> {
     /// Reads and judges; then offers to create the missing role, where it is missing, could be created, and a person (or
     /// `--yes`) is there, and reads and judges again.
     pub(crate) async fn judge(&self) -> Result<Judged, CliError> {
-        let (facts, reach, calls) = self.read().await?;
+        let (facts, session, calls) = self.read().await?;
         let report = report::judge(&facts, self.selection);
         let plan = self.plan(&facts, &report)?;
         let Some(plan) = plan else {
@@ -69,7 +69,7 @@ impl Run<'_> {
                 });
             }
         }
-        let created = create(self.ui, &plan, &facts, &reach, &calls).await?;
+        let created = create(self.ui, &plan, &facts, &session, &calls).await?;
         terminal::note(&done(&created));
         terminal::note("");
         let (facts, _, _) = self.read().await?;
@@ -81,7 +81,7 @@ impl Run<'_> {
         })
     }
 
-    async fn read(&self) -> Result<(Facts, Reach, Calls), CliError> {
+    async fn read(&self) -> Result<(Facts, Session, Calls), CliError> {
         let work = commands::gather(self.global, self.request, self.ask);
         let read = self.ui.progress("reading AWS and the cluster", work).await?;
         if self.global.verbose > 0 {
@@ -118,12 +118,12 @@ pub(crate) async fn create(
     ui: &Ui,
     plan: &Plan,
     facts: &Facts,
-    reach: &Reach,
+    session: &Session,
     calls: &Calls,
 ) -> Result<Created, CliError> {
     let session = Session {
-        limits: reach.session.limits.restarted(),
-        ..reach.session.clone()
+        limits: session.limits.restarted(),
+        ..session.clone()
     };
     let work = spot_role::create(plan, facts, &session, calls);
     ui.progress("creating the role and waiting until IAM shows it", work)

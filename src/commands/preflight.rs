@@ -8,12 +8,13 @@ use crate::cli::{Global, Preflight};
 use crate::cluster::resolve::Request;
 use crate::commands::offer::{Judged, MayCreate, Run};
 use crate::commands::{self, CliError};
-use crate::facts::{Ask, FORMAT, Facts, PoolsFile};
+use crate::facts::redact::redact;
+use crate::facts::{Ask, PoolsFile, saved};
 use crate::karpenter::nodepools_file;
 use crate::model::Exit;
-use crate::report::{self, Report, Selection, Verdict, json};
+use crate::report::{self, Report, Selection, Verdict};
 use crate::terminal::{self, Ui};
-use crate::text::Output;
+use crate::text::{Output, read_bounded};
 
 /// How long to pause between two tries of `--wait`.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
     commands::known_names(&selection)?;
     let ui = Ui::new(global.color, global.verbose, args.no_input);
     if let Some(path) = &args.from {
-        let facts = load(path)?;
+        let facts = saved::load(path).map_err(CliError::failed)?;
         let mut report = report::judge(&facts, &selection);
         report.offline = Some(report::Offline {
             gathered_at: report::whole_seconds(facts.gathered_at),
@@ -99,7 +100,14 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
     };
     // After the report: a disk that is full must not cost it.
     if let Some(path) = &args.save {
-        save(&facts, path, args.redact)?;
+        match args.redact {
+            None => saved::save(&facts, path).map_err(CliError::failed)?,
+            Some(what) => {
+                let redacted = redact(&facts, what).map_err(CliError::failed)?;
+                saved::save(&redacted.facts, path).map_err(CliError::failed)?;
+                terminal::err(&redacted.said);
+            }
+        }
     }
     Ok(exit)
 }
@@ -122,22 +130,13 @@ pub(crate) fn ask(args: &Preflight, global: &Global) -> Result<Ask, CliError> {
 /// # Errors
 /// The file can't be read, or holds no manifests.
 pub(crate) fn pools_file(path: &Path) -> Result<PoolsFile, CliError> {
-    use std::io::Read as _;
-    let stdin = path == Path::new("-");
-    let name = if stdin {
+    let name = if path == Path::new("-") {
         "stdin".to_owned()
     } else {
         path.display().to_string()
     };
-    let mut text = String::new();
-    // One byte more than is read at all, so that a device without an end has one.
-    let most = nodepools_file::MAX_BYTES as u64 + 1;
-    let read = if stdin {
-        std::io::stdin().take(most).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
-    };
-    read.map_err(|error| CliError::failed(format!("reading the node pools from {name} failed: {error}")))?;
+    let text = read_bounded(path, nodepools_file::MAX_BYTES)
+        .map_err(|error| CliError::failed(format!("reading the node pools from {name} failed: {error}")))?;
     let manifests = nodepools_file::read(&text)
         .map_err(|error| CliError::failed(format!("{name} holds no usable manifests: {error}")))?;
     Ok(PoolsFile::new(name, manifests))
@@ -175,55 +174,34 @@ fn write_reports(report: &Report, args: &Preflight) -> Result<(), CliError> {
     commands::write_reports(&args.report, &[report.page(args.show_all)], report)
 }
 
-fn save(facts: &Facts, path: &Path, redact: bool) -> Result<(), CliError> {
-    let stop = |error: &dyn std::fmt::Display| {
-        CliError::failed(format!("saving the facts to {} failed: {error}", path.display()))
-    };
-    let facts = &Facts {
-        redacted: redact,
-        ..facts.clone()
-    };
-    let mut text = json::pretty(facts);
-    if redact {
-        text = crate::facts::redact::redact(&text).map_err(|error| stop(&error))?;
-    }
-    std::fs::write(path, text).map_err(|error| stop(&error))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+    use crate::facts::fixture::healthy;
+    use crate::facts::redact::Redact;
 
-fn load(path: &Path) -> Result<Facts, CliError> {
-    let stdin = path == Path::new("-");
-    let name = if stdin {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
-    };
-    let read = if stdin {
-        std::io::read_to_string(std::io::stdin())
-    } else {
-        std::fs::read_to_string(path)
-    };
-    let text =
-        read.map_err(|error| CliError::failed(format!("reading the facts from {name} failed: {error}")))?;
-    let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| {
-            CliError::failed(format!(
-                "{name} holds no saved facts: {error}\n  fix: such a file is written by kubectl capt-spot preflight --save FILE"
-            ))
-        })?;
-    match value.get("format").and_then(serde_json::Value::as_str) {
-        Some(FORMAT) => {}
-        Some(other) => {
-            return Err(CliError::failed(format!(
-                "{name} has the format {}, this program reads {FORMAT}",
-                crate::text::sanitize::line(other)
-            )));
-        }
-        None => {
-            return Err(CliError::failed(format!(
-                "{name} holds no saved facts: it names no format"
-            )));
+    fn statuses(facts: &Facts) -> Vec<(String, Status)> {
+        let report = report::judge(facts, &Selection::default());
+        let checks = report.checks.into_iter();
+        checks.map(|finding| (finding.id, finding.status)).collect()
+    }
+
+    #[test]
+    fn masked_facts_are_judged_the_same_and_say_so() {
+        let mut facts = healthy();
+        facts.target.server = "https://tunnel.corp.example:8443".to_owned();
+        for what in [Redact::Ids, Redact::Names] {
+            let masked = redact(&facts, what).expect("facts again");
+            assert_eq!(statuses(&facts), statuses(&masked.facts));
+            let text = serde_json::to_string(&masked.facts).expect("facts are JSON");
+            assert!(
+                !text.contains("111122223333") && !text.contains("corp.example"),
+                "{text}"
+            );
+            assert_eq!(text.contains("demo"), what == Redact::Ids, "{text}");
+            assert!(masked.facts.redacted);
+            insta::assert_snapshot!(format!("redacted_{what:?}"), masked.said);
         }
     }
-    serde_json::from_value(value)
-        .map_err(|error| CliError::failed(format!("{name} holds no usable facts: {error}")))
 }

@@ -93,6 +93,8 @@ async fn as_role(session: Session, role: &str, exec: Option<&KnownExec>) -> Sess
 #[derive(Clone, Copy)]
 struct Entry<'a> {
     context: &'a KubeContext,
+    /// It is not the person's own: it came from a Secret.
+    foreign: bool,
     config: Option<&'a ::kube::Config>,
     config_error: Option<&'a str>,
 }
@@ -142,7 +144,7 @@ impl Entry<'_> {
         calls: &Calls,
     ) -> Result<Api, Unknown> {
         let mut config = self.config()?;
-        if let Err(why) = may_have_token(self.context, eks) {
+        if let Err(why) = may_have_token(self.context, self.foreign, eks) {
             calls.record("the token for the cluster", format!("not sent: {}", why.detail));
             return Err(why);
         }
@@ -169,11 +171,16 @@ impl Entry<'_> {
 }
 
 /// Whether the context's server may have a token for this cluster.
-fn may_have_token(context: &KubeContext, cluster: &Fact<Cluster>) -> Result<(), Unknown> {
+fn may_have_token(context: &KubeContext, foreign: bool, cluster: &Fact<Cluster>) -> Result<(), Unknown> {
     let server = context.cluster.server.as_deref().unwrap_or_default();
     let host = host_of(server).unwrap_or_default();
     let verified = context.cluster.insecure_skip_tls_verify != Some(true);
     let refuse = |detail: String| Unknown::new(Why::NotAsked, detail);
+    if foreign && !verified {
+        return Err(refuse(format!(
+            "{host} gets no token: a kubeconfig that is not your own says not to verify its certificate (insecure-skip-tls-verify)"
+        )));
+    }
     let cluster = match &cluster.observed {
         Observed::Known(cluster) => cluster,
         Observed::Absent => {
@@ -225,6 +232,7 @@ fn token_cluster<'a>(exec: Option<&'a KnownExec>, options: &Options) -> Option<&
 fn entry(resolved: &Resolved) -> Entry<'_> {
     Entry {
         context: &resolved.context,
+        foreign: resolved.foreign,
         config: resolved.config.as_ref(),
         config_error: resolved.config_error.as_deref(),
     }
@@ -283,6 +291,7 @@ pub fn connect_as(
 pub async fn connect_plain(plain: &Plain, options: &Options, calls: &Calls) -> Result<Api, Unknown> {
     let entry = Entry {
         context: &plain.context,
+        foreign: false,
         config: plain.config.as_ref(),
         config_error: plain.config_error.as_deref(),
     };

@@ -102,6 +102,7 @@ pub fn healthy() -> Facts {
             profile: None,
             role_arn: None,
             certificate_authority_sha256: None,
+            insecure: false,
             scope: CommandScope {
                 context: Some("demo".to_owned()),
                 ..CommandScope::default()

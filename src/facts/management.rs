@@ -152,6 +152,7 @@ fn parse(secret: &Value) -> Result<(Kubeconfig, KubeContext), String> {
             }
         }
     }
+    kubeconfig::plain_servers(&mut config);
     let context = kubeconfig::context(&config, None).map_err(|error| {
         let text = error.to_string();
         let sentence = text.lines().next().unwrap_or_default();
@@ -306,14 +307,30 @@ pub fn expired_token(context: &KubeContext, now: Timestamp) -> Option<Timestamp>
     (end < now).then_some(end)
 }
 
-/// Has the kubeconfig's current user ask for a token of the caller's own AWS credentials instead of its old one.
-pub fn renew_token(config: &mut Kubeconfig, context: &KubeContext, cluster: &str, region: &str) {
+/// Has the kubeconfig's current user ask for a token of the person's own AWS credentials, of this profile where one is named, and of
+/// nothing that the Secret says.
+pub fn own_token(
+    config: &mut Kubeconfig,
+    context: &KubeContext,
+    cluster: &str,
+    region: &str,
+    profile: Option<&str>,
+) {
+    let mut args = vec![
+        "eks",
+        "get-token",
+        "--cluster-name",
+        cluster,
+        "--region",
+        region,
+        "--output",
+        "json",
+    ];
+    if let Some(profile) = profile {
+        args.extend(["--profile", profile]);
+    }
     let own = serde_json::json!({
-        "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1beta1",
-            "command": "aws",
-            "args": ["eks", "get-token", "--cluster-name", cluster, "--region", region, "--output", "json"],
-        }
+        "exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "aws", "args": args}
     });
     let Ok(own) = serde_json::from_value(own) else {
         return;
@@ -325,6 +342,11 @@ pub fn renew_token(config: &mut Kubeconfig, context: &KubeContext, cluster: &str
     if let Some(user) = user {
         user.auth_info = Some(own);
     }
+}
+
+/// Whether the user of this context wants a token that is made here.
+pub fn wants_token(context: &KubeContext, use_exec: bool, now: Timestamp) -> bool {
+    expired_token(context, now).is_some() || !use_exec && context.user.exec.is_some()
 }
 
 #[cfg(test)]
@@ -529,7 +551,7 @@ mod tests {
             "{server: 'https://a.example'}",
         )))
         .expect("a kubeconfig");
-        renew_token(&mut config, &context, "demo", "eu-west-1");
+        own_token(&mut config, &context, "demo", "eu-west-1", None);
         let context = kubeconfig::context(&config, None).expect("the context");
         let known = context
             .user

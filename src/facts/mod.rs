@@ -27,6 +27,7 @@ mod node_roles;
 mod pod_identity;
 pub mod quotas;
 pub mod redact;
+pub mod saved;
 mod spot_role;
 pub mod traces;
 
@@ -131,23 +132,14 @@ pub struct Options {
     pub use_exec: bool,
 }
 
-/// What stays open after gathering, for the one write.
-#[derive(Debug, Clone)]
-pub struct Reach {
-    /// The AWS session that the facts were read with.
-    pub session: Session,
-    /// A connection to the cluster, when one could be made.
-    pub api: Result<Api, Unknown>,
-}
-
-/// Reads everything, concurrently.
+/// Reads everything, concurrently. The session stays open for the one write.
 pub async fn gather(
     resolved: &Resolved,
     ask: &Ask,
     http: &SharedHttpClient,
     options: &Options,
     calls: &Calls,
-) -> (Facts, Reach) {
+) -> (Facts, Session) {
     let read = Reading::open(resolved, ask, http, options, calls).await;
     // Each is boxed: together they are more than a thread's stack has.
     let aws = async {
@@ -212,11 +204,7 @@ pub async fn gather(
         cluster_admins,
         calls: calls.sorted(),
     };
-    let reach = Reach {
-        api: read.api().await.clone(),
-        session: read.session,
-    };
-    (facts, reach)
+    (facts, read.session)
 }
 
 /// What questions are asked with, and what several of them wait for: that is read once, by whoever needs it first.

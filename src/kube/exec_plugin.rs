@@ -105,14 +105,11 @@ pub async fn run(exec: &ExecConfig, cluster: &Cluster, limits: Limits) -> Result
     credential(&output.stdout).map_err(|what| fail(format!("the kubeconfig's exec plugin {command} {what}")))
 }
 
+/// What a plugin says first, without what looks like a secret.
 fn first_line(text: &str) -> String {
-    text.lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
-        .unwrap_or_default()
-        .chars()
-        .take(200)
-        .collect()
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let line: String = line.unwrap_or_default().chars().take(200).collect();
+    crate::text::secrets::masked(&line)
 }
 
 /// Reads an `ExecCredential`. Pure; what the plugin printed never gets into the error.

@@ -35,8 +35,10 @@ pub struct Api {
     limits: Limits,
     calls: Calls,
     /// What each API group serves, asked once.
-    groups: Arc<Mutex<BTreeMap<String, Arc<OnceCell<Result<Group, Unknown>>>>>>,
+    groups: Arc<Mutex<BTreeMap<String, Arc<Asked>>>>,
 }
+
+type Asked = OnceCell<Result<Group, Unknown>>;
 
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

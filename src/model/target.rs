@@ -30,6 +30,9 @@ pub struct Target {
     /// SHA-256 of the kubeconfig's certificate authority data (public), to tell a tunnel's far end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_authority_sha256: Option<String>,
+    /// The kubeconfig says not to verify the server's certificate (`insecure-skip-tls-verify`).
+    #[serde(default)]
+    pub insecure: bool,
     /// How commands that are printed reach it.
     #[serde(default)]
     pub scope: CommandScope,

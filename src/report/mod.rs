@@ -553,7 +553,13 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
         } else {
             (check.judge)(facts)
         };
-        let finding = Finding::of(check, judgement);
+        let mut finding = Finding::of(check, judgement);
+        if facts.redacted
+            && let Some(remedy) = &mut finding.remedy
+        {
+            // With masked names a command would do something else than what it says.
+            remedy.commands.clear();
+        }
         summary.count(finding.status);
         let not_told = finding.status == Status::Unknown || finding.skip == Some(Skip::GroundLost);
         undecided |= not_told && (check.needed)(facts);
@@ -598,33 +604,5 @@ pub fn judge(facts: &Facts, selection: &Selection) -> Report {
         verdict,
         summary,
         checks,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::facts::fixture::healthy;
-
-    #[test]
-    fn masked_facts_are_judged_the_same() {
-        let facts = healthy();
-        let text = serde_json::to_string(&facts).expect("facts are JSON");
-        let masked: Facts = serde_json::from_str(&crate::facts::redact::redact(&text).expect("the patterns"))
-            .expect("facts again");
-        let of = |facts: &Facts| {
-            let report = judge(facts, &Selection::default());
-            report
-                .checks
-                .iter()
-                .map(|finding| (finding.id.clone(), finding.status))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of(&facts), of(&masked));
-        assert!(
-            !serde_json::to_string(&masked)
-                .expect("facts are JSON")
-                .contains("111122223333")
-        );
     }
 }

@@ -193,3 +193,25 @@ fn half_an_answer_is_unknown() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What one preflight asks, each for something that a check judges.
+#[test]
+fn a_preflight_asks_no_more_than_it_judges() {
+    let stage = Stage::healthy();
+    stage.preflight(&[]).expect(0);
+    let mut actions = stage.standin.actions();
+    actions.sort();
+    let mut counted: Vec<(String, usize)> = Vec::new();
+    for action in actions {
+        match counted.last_mut().filter(|(last, _)| *last == action) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((action, 1)),
+        }
+    }
+    let total: usize = counted.iter().map(|(_, count)| count).sum();
+    let lines: Vec<String> = counted
+        .iter()
+        .map(|(action, count)| format!("{count} {action}"))
+        .collect();
+    insta::assert_snapshot!(format!("{}\n{total} in all", lines.join("\n")));
+}

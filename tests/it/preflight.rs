@@ -375,8 +375,69 @@ fn masked_facts_hold_no_account_and_give_the_same_verdict() {
     let live = stage.preflight(&["--save", file, "--redact"]).expect(1);
     let saved = std::fs::read_to_string(file).expect("the facts");
     assert!(!saved.contains(scenario::ACCOUNT));
+    assert!(
+        live.stderr.starts_with("masked: 1 account ids, ") && live.stderr.contains("; left: names of roles"),
+        "{}",
+        live.stderr
+    );
     let offline = stage.preflight(&["--from", file]).expect(1);
     assert_eq!(live.json()["summary"], offline.json()["summary"]);
+    // It says what it is judged from, and a command with masked names is nothing to paste.
+    assert_eq!(offline.json()["offline"]["redacted"], true);
+    for check in offline.json()["checks"].as_array().expect("checks") {
+        assert!(
+            check["remedy"]["commands"].as_array().is_none_or(Vec::is_empty),
+            "{check}"
+        );
+    }
+    let text = stage.run(&["preflight", "--from", file]).expect(1).stdout;
+    assert!(text.contains("Offline: ") && text.contains("redacted."), "{text}");
+    stage.preflight(&["--save", file, "--redact=names"]).expect(1);
+    let saved = std::fs::read_to_string(file).expect("the facts");
+    assert!(
+        !saved.contains("demo") && !saved.contains("platform-admin"),
+        "{saved}"
+    );
+    let offline = stage.preflight(&["--from", file]).expect(1);
+    assert_eq!(live.json()["summary"], offline.json()["summary"]);
+}
+
+#[test]
+fn everything_ends_in_time() {
+    let stage = Stage::healthy();
+    // Each request would have an hour.
+    stage.standin.fault("eks:ListAccessEntries*", Fault::Hang);
+    stage.standin.fault("kubernetes:list nodepools*", Fault::Hang);
+    let ran = stage
+        .preflight(&["--request-timeout", "0", "--overall-timeout", "2s"])
+        .expect(3);
+    let message = ran.message("node-role-mapped");
+    assert!(message.contains("2 s (--overall-timeout)"), "{message}");
+    // What was read by then counts.
+    assert_eq!(ran.status("spot-role-exists"), "pass");
+    assert_eq!(ran.status("aws-auth-parses"), "pass");
+}
+
+#[test]
+fn files_are_read_to_a_bound() {
+    let stage = Stage::healthy();
+    for (args, says) in [
+        (
+            ["preflight", "--from", "/dev/zero"],
+            "reading the facts from /dev/zero failed: it is larger than 256 MiB",
+        ),
+        (
+            ["preflight", "--nodepools", "/dev/zero"],
+            "reading the node pools from /dev/zero failed: it is larger than 16 MiB",
+        ),
+        (
+            ["preflight", "--kubeconfig", "/dev/zero"],
+            "the kubeconfig /dev/zero cannot be used: it is larger than 16 MiB",
+        ),
+    ] {
+        let ran = stage.run(&args).expect(1);
+        assert!(ran.stderr.contains(says), "{args:?}: {}", ran.stderr);
+    }
 }
 
 #[test]

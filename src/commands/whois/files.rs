@@ -212,6 +212,7 @@ pub(in crate::commands) fn target(cluster: &str, region: &str) -> Target {
         profile: None,
         role_arn: None,
         certificate_authority_sha256: None,
+        insecure: false,
         scope: crate::model::CommandScope::default(),
         clues: Vec::new(),
         disagreements: Vec::new(),
