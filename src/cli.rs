@@ -311,7 +311,8 @@ pub struct CreateRole {
     kubectl capt-spot account --region eu-west-1\n  \
     kubectl capt-spot account --profile prod -o json\n\n\
     For those who create the cluster next, or use Spot without Karpenter. Asks AWS with the credentials at hand; no kubeconfig \
-    is read. Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
+    is read.\n\n\
+    Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
 pub struct Account {
     /// A warning counts as a failure
     #[arg(long)]
