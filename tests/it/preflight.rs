@@ -350,7 +350,7 @@ fn saved_facts_are_judged_the_same_without_any_network() {
                 _ => ran
                     .stdout
                     .lines()
-                    .filter(|line| !line.contains("Offline: "))
+                    .filter(|line| !line.is_empty() && !line.contains("Offline: "))
                     .collect::<Vec<_>>()
                     .join("\n"),
             };

@@ -121,7 +121,15 @@ const DARK: Theme = Theme {
 /// What a terminal shows of the output, as a picture.
 fn picture(output: &str, theme: &Theme) -> String {
     const LINE: usize = 20;
-    let columns = 84;
+    // Commands are not wrapped.
+    let escapes = regex_lite::Regex::new("\u{1b}\\[[0-9;]*m").expect("a pattern");
+    let bare = escapes.replace_all(output, "");
+    let columns = bare
+        .lines()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(80);
     let width = columns * 8 + 40;
     let height = (output.lines().count() + 1) * LINE + 40;
     let mut svg = format!(
