@@ -6,7 +6,7 @@
 //!
 //! Sources: `pkg/apis/*` of kubernetes-sigs/karpenter and aws/karpenter-provider-aws at the versions named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -285,6 +285,9 @@ pub struct NodePool {
     pub used: BTreeMap<String, String>,
     /// `spec.weight`: pools with a higher one are tried first.
     pub weight: Option<i64>,
+    /// Taints that stand there twice, as `KEY=EFFECT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeated_taints: Vec<String>,
     /// `spec.replicas`: a static pool, which keeps that many nodes whatever the Pods ask for (Karpenter 1.8 and later).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i64>,
@@ -292,6 +295,23 @@ pub struct NodePool {
     pub conditions: Vec<Condition>,
     /// The pool is being deleted and launches nothing any more.
     pub deleting: bool,
+}
+
+/// The taints of `taints` and of `startupTaints` that stand in their list twice: Karpenter refuses such a pool.
+fn repeated_taints(spec: &At<'_>) -> Result<Vec<String>, BrokenObject> {
+    let mut repeated = Vec::new();
+    for list in ["taints", "startupTaints"] {
+        let mut seen = BTreeSet::new();
+        for taint in spec.field(list)?.elements()? {
+            let key = taint.field("key")?.string()?.unwrap_or_default();
+            let effect = taint.field("effect")?.string()?.unwrap_or_default();
+            let taint = format!("{key}={effect}");
+            if !seen.insert(taint.clone()) {
+                repeated.push(taint);
+            }
+        }
+    }
+    Ok(repeated)
 }
 
 impl NodePool {
@@ -348,6 +368,7 @@ impl NodePool {
             limits: item.at(&["spec", "limits"])?.string_map()?,
             used: item.at(&["status", "resources"])?.string_map()?,
             weight: item.at(&["spec", "weight"])?.integer()?,
+            repeated_taints: repeated_taints(&spec)?,
             replicas: item.at(&["spec", "replicas"])?.integer()?,
             conditions: conditions(item)?,
             deleting: item.at(&["metadata", "deletionTimestamp"])?.is_present(),
@@ -377,6 +398,7 @@ impl NodePool {
             limits: spec.field("limits")?.field("resources")?.string_map()?,
             used: item.at(&["status", "resources"])?.string_map()?,
             weight: spec.field("weight")?.integer()?,
+            repeated_taints: repeated_taints(&spec)?,
             replicas: None,
             conditions: conditions(item)?,
             deleting: item.at(&["metadata", "deletionTimestamp"])?.is_present(),

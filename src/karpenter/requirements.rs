@@ -361,13 +361,19 @@ pub fn refusals(pool: &NodePool) -> Vec<String> {
         if let Some(value) = requirement.values.iter().find(|value| !is_label_value(value)) {
             refused.push(format!("{}: {:?} is not a label value", place(), clip(value)));
         }
+        if requirement.operator == "In" && !requirement.values.is_empty() && counted(pool, requirement) == 0 {
+            refused.push(format!(
+                "{}: none of the values is one that Karpenter knows",
+                place()
+            ));
+        }
         match requirement.min_values {
             Some(least) if !(1..=50).contains(&least) => {
                 refused.push(format!("{}: minValues is {least}, not between 1 and 50", place()));
             }
             Some(least)
                 if requirement.operator == "In"
-                    && requirement.values.len() < usize::try_from(least).unwrap_or(0) =>
+                    && counted(pool, requirement) < usize::try_from(least).unwrap_or(0) =>
             {
                 refused.push(format!(
                     "{}: minValues is {least}, and there are fewer values",
@@ -399,6 +405,12 @@ pub fn refusals(pool: &NodePool) -> Vec<String> {
     {
         refused.push("spec.template.spec.nodeClassRef needs a group, a kind and a name".to_owned());
     }
+    if let Some(weight) = pool.weight.filter(|weight| !(1..=100).contains(weight)) {
+        refused.push(format!("spec.weight is {weight}, not between 1 and 100"));
+    }
+    for taint in &pool.repeated_taints {
+        refused.push(format!("the taint {} stands there twice", clip(taint)));
+    }
     if pool.replicas.is_some() {
         if pool.weight.is_some() {
             refused.push("spec.weight: a static pool has none".to_owned());
@@ -408,6 +420,20 @@ pub fn refusals(pool: &NodePool) -> Vec<String> {
         }
     }
     refused
+}
+
+/// How many values of a requirement count towards its minValues: of labels whose values Karpenter knows, only those.
+fn counted(pool: &NodePool, requirement: &Requirement) -> usize {
+    let known = CapacityType::known(pool.api);
+    let counts = |value: &&String| match requirement.key.as_str() {
+        CAPACITY_TYPE_LABEL => known.iter().any(|capacity| capacity.as_str() == *value),
+        "karpenter.k8s.aws/instance-tenancy" => ["default", "dedicated"].contains(&value.as_str()),
+        "karpenter.k8s.aws/capacity-reservation-type" => {
+            ["default", "capacity-block"].contains(&value.as_str())
+        }
+        _ => true,
+    };
+    requirement.values.iter().filter(counts).count()
 }
 
 /// Why a label may not be given to nodes or asked for. Labels of Karpenter's AWS provider are more with every version, so only

@@ -326,12 +326,16 @@ fn an_api_server_that_cannot_be_used_is_unknown_with_the_reason() {
     let other_ca = ApiServer::start(&bed).ca().to_owned();
     let user = json!({ "token": server.token(User::Admin) });
     shell.write_kubeconfig(&kubeconfig(&name, server.url(), &other_ca, &user));
-    unknown(3, &[], "certificate authority does not match the server");
+    unknown(
+        1,
+        &["endpoint-matches"],
+        "certificate authority does not match the server",
+    );
 
     shell.write_kubeconfig(&kubeconfig(&name, server.url(), "no certificate", &user));
     unknown(
-        3,
-        &[],
+        1,
+        &["endpoint-matches"],
         "the kubeconfig's certificate authority does not match the server",
     );
 

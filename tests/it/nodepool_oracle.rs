@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use capt_spot::karpenter::objects::NodePool;
-use capt_spot::karpenter::requirements::{admitted, faults, spot_verdict};
+use capt_spot::karpenter::requirements::{admitted, faults, refusals, spot_verdict_in};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -171,11 +171,25 @@ fn disagreement(pool: &Value, answer: &Answer) -> Option<String> {
         Err(_) if !answer.refused.is_empty() => return None,
         Err(broken) => return Some(format!("Karpenter takes it, and it can't be read here: {broken}")),
     };
-    let can = faults(&ours).is_empty() && spot_verdict(&ours).can_launch_spot();
+    let verdict = spot_verdict_in(&ours, "eu-west-1");
+    let refused = refusals(&ours);
+    let can = faults(&ours).is_empty() && refused.is_empty() && verdict.can_launch_spot();
+    // Which instance types and zones there are is not known here: a pool that Karpenter takes and that none of the oracle's few
+    // types fits, or only the one without Spot, is not compared.
+    let of_types = answer.refused.is_empty()
+        && answer.invalid.is_empty()
+        && answer
+            .launches
+            .values()
+            .flatten()
+            .all(|one| one.starts_with("hpc"));
+    if can && of_types {
+        return None;
+    }
     if can != answer.launches_spot() {
         return Some(format!(
-            "Spot here: {can} ({}); Karpenter: {answer:?}",
-            spot_verdict(&ours).why()
+            "Spot here: {can} ({}; {refused:?}); Karpenter: {answer:?}",
+            verdict.why()
         ));
     }
     if answer.refused.is_empty() && answer.invalid.is_empty() {
