@@ -19,6 +19,9 @@ POOLS ?= 1000000
 # What could not be run and why, one line each; the tests add theirs.
 NOT_RUN := target/testbed/not-run.txt
 
+# The linter of workflows, from the test bed.
+ZIZMOR := target/testbed/venv/bin/zizmor
+
 # The API server's Go build takes longest, so it starts first, and the Rust build runs beside it.
 test:
 	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)
@@ -51,6 +54,8 @@ endef
 lint:
 	@mkdir -p $(dir $(NOT_RUN))
 	$(call lint-by,fmt,--all --check,rustfmt)
+	@if [ -x $(ZIZMOR) ]; then $(ZIZMOR) --offline --quiet .github; fi
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; fi
 	$(call lint-by,clippy,--workspace --all-targets --locked --quiet -- -D warnings,clippy)
 
 run-tests:

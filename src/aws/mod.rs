@@ -310,11 +310,12 @@ fn no_credentials(
 ) -> Unknown {
     use aws_credential_types::provider::error::CredentialsError;
     // What the SDK's layers say of each other helps nobody: the innermost cause, or that there are none.
+    const NONE: &str =
+        "none in the environment, the default profile, web identity, the container or the instance";
     let text = match (error, profile) {
-        (CredentialsError::CredentialsNotLoaded(_), None) => {
-            "none in the environment, the default profile, web identity, the container or the instance"
-                .to_owned()
-        }
+        (CredentialsError::CredentialsNotLoaded(_), None) => NONE.to_owned(),
+        // The instance's metadata service is the last that is asked, and on most machines it is not there.
+        (_, None) if chain(error).contains("IMDS") => NONE.to_owned(),
         (CredentialsError::CredentialsNotLoaded(_), Some(profile)) => {
             format!("the profile \"{profile}\" has none")
         }
@@ -612,6 +613,15 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_without_a_metadata_service_has_no_credentials() {
+        use aws_credential_types::provider::error::CredentialsError;
+        let refused = CredentialsError::provider_error("request forbidden: IMDS is disabled");
+        let said = no_credentials(&refused, None, None).to_string();
+        assert!(!said.contains("IMDS"), "{said}");
+        assert!(said.contains("none in the environment"), "{said}");
+    }
 
     #[test]
     fn the_connection_s_clock_never_ends_together_with_the_request_s() {

@@ -316,7 +316,7 @@ impl Told {
                     Some(grant) => judgement
                         .evidence("denied", grant.action())
                         .evidence("grant", grant.statement())
-                        .remedy(grant_remedy(grant), grant_commands(grant)),
+                        .fix(grant_remedy(grant), grant_commands(grant)),
                     None => judgement,
                 }
             }

@@ -170,7 +170,7 @@ impl Judgement {
             judgement = judgement
                 .evidence("denied", grant.action())
                 .evidence("grant", grant.statement())
-                .remedy(
+                .fix(
                     super::permission::grant_remedy(grant),
                     super::permission::grant_commands(grant),
                 );
@@ -214,20 +214,6 @@ impl Judgement {
         self.remedy.get_or_insert_default().snippets.push(Snippet {
             language,
             text: text.into(),
-        });
-        self
-    }
-
-    /// As [`Self::fix`], of strings: on its way out.
-    pub fn remedy<C: Into<String>>(
-        mut self,
-        text: impl Into<String>,
-        commands: impl IntoIterator<Item = C>,
-    ) -> Self {
-        self.remedy = Some(Remedy {
-            text: text.into(),
-            commands: commands.into_iter().map(Into::into).collect(),
-            snippets: Vec::new(),
         });
         self
     }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::Grant;
+use crate::model::{Command, Grant};
 use eks_aws_auth::VALIDATION_WEBHOOK;
 
 /// One IAM permission: action, and the resources it is needed on. `PARTITION`, `REGION`, `ACCOUNT` and `CLUSTER` are
@@ -341,9 +341,10 @@ pub fn grant_remedy(grant: &Grant) -> String {
 }
 
 /// The command that prints what to ask for.
-pub fn grant_commands(grant: &Grant) -> Vec<String> {
-    match grant {
-        Grant::Iam { .. } => vec!["kubectl capt-spot policy read".to_owned()],
-        Grant::Rbac { .. } => vec!["kubectl capt-spot policy rbac".to_owned()],
-    }
+pub fn grant_commands(grant: &Grant) -> Vec<Command> {
+    let policy = match grant {
+        Grant::Iam { .. } => "read",
+        Grant::Rbac { .. } => "rbac",
+    };
+    vec![Command::local(&["kubectl", "capt-spot", "policy", policy])]
 }
