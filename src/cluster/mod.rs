@@ -48,7 +48,7 @@ pub enum TargetError {
     },
     /// The context names a cluster or user that the files do not have.
     #[error(
-        "the context \"{context}\" names the {kind} \"{name}\", which the kubeconfig does not have\n  fix: write the entry anew (aws eks update-kubeconfig --name CLUSTER --region REGION) or mend the file"
+        "the context \"{context}\" names the {kind} \"{name}\", which the kubeconfig does not have\n  fix: write the entry anew (aws eks update-kubeconfig --name CLUSTER --region REGION) or correct the file"
     )]
     Dangling {
         /// The context.

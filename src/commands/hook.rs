@@ -146,7 +146,7 @@ fn service_account(args: &Hook, namespace: &str) -> Result<Value, CliError> {
             matches!(parts.as_slice(), ["arn", _, "iam", "", _, resource] if resource.starts_with("role/"));
         if !is_role && !role.contains("{{") {
             return Err(CliError::usage(format!(
-                "--role-arn {role} is no role's ARN\n  fix: arn:aws:iam::111122223333:role/NAME"
+                "--role-arn {role} is not a role's ARN\n  fix: arn:aws:iam::111122223333:role/NAME"
             )));
         }
         plain("--role-arn", role)?;
@@ -364,10 +364,10 @@ mod tests {
             (&["--image", "a b"], "--image has a value"),
             (&["--image", ""], "--image has a value"),
             (&["--cluster-name", "a\nb"], "--cluster-name has a value"),
-            (&["--role-arn", "KarpenterRole"], "is no role's ARN"),
+            (&["--role-arn", "KarpenterRole"], "is not a role's ARN"),
             (
                 &["--role-arn", "arn:aws:iam::111122223333:user/x"],
-                "is no role's ARN",
+                "is not a role's ARN",
             ),
             (&["--deadline", "0"], "0 is not in 1..=86400"),
         ] {

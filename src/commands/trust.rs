@@ -461,7 +461,7 @@ mod tests {
         assert_eq!(who.principal.unwrap().kind(), "role");
         for (args, part) in [
             (&[][..], "<ROLE|--filename <FILE>>"),
-            (&["a", "--principal", "111122223333"], "is no ARN"),
+            (&["a", "--principal", "111122223333"], "is not an ARN"),
             (
                 &["a", "--principal", "arn:aws:iam::111122223333:group/a"],
                 "a group only carries policies",

@@ -118,7 +118,7 @@ async fn own_role(read: &Reading<'_>, who: Who<'_>) -> Observed<Role> {
         Who::Nobody => Observed::Unknown(Unknown::not_asked("it is not there yet")),
         Who::Named(who) => match who.role_name() {
             Some(name) => of_account(read, Some(&who.arn().account), name).await,
-            None => Observed::Unknown(Unknown::not_asked("it is no role")),
+            None => Observed::Unknown(Unknown::not_asked("it is not a role")),
         },
     }
 }

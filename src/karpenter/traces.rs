@@ -829,7 +829,7 @@ impl NodeFold {
     }
 
     /// Whether the cluster has no node but Fargate's, where no DaemonSet runs. `None`: there is no node at all, so that
-    /// can't be told.
+    /// is unknown.
     pub fn is_fargate_only(&self) -> Option<bool> {
         (self.seen > 0).then_some(self.fargate == self.seen)
     }

@@ -178,7 +178,7 @@ impl Judgement {
         judgement
     }
 
-    /// It can't be told, for a reason of its own.
+    /// Unknown, for a reason of its own.
     pub fn undecided(message: impl Into<String>) -> Self {
         Self::new(Status::Unknown, message)
     }

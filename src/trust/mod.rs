@@ -145,7 +145,7 @@ pub enum Reason {
     Organization,
     /// Unknown: R could not be read.
     RoleUnread,
-    /// Unknown: R's trust policy is no policy document.
+    /// Unknown: R's trust policy is not a policy document.
     TrustUnreadable,
     /// Unknown: a Deny of the trust policy may apply.
     DenyUnclear,

@@ -366,13 +366,13 @@ fn wrong_usage_is_said_before_anything_is_read() {
     let stage = Stage::new(world());
     for (args, part) in [
         (&["trust"][..], "<ROLE|--filename <FILE>>"),
-        (&["trust", "a b"], "is no role name"),
+        (&["trust", "a b"], "is not a role name"),
         (
             &["trust", "arn:aws:iam::111122223333:user/eve"],
             "is not the ARN of a role",
         ),
         (&["trust", "arn:aws:iam::…:role/x"], "twelve digits"),
-        (&["trust", "x", "--principal", "eve"], "is no ARN"),
+        (&["trust", "x", "--principal", "eve"], "is not an ARN"),
         (&["trust", "x", "-o", "sarif"], "text, json or yaml"),
     ] {
         let ran = stage.run(args).expect(2);

@@ -91,7 +91,7 @@ pub enum Mistake {
     RolePath,
     /// A permission set's role with its path (terraform-aws-modules/terraform-aws-eks#2292).
     SsoRolePath,
-    /// The ARN of an instance profile, of a session, or of something else that is no role
+    /// The ARN of an instance profile, of a session, or of something else that is not a role
     /// (terraform-aws-modules/terraform-aws-eks#2781).
     NotARole,
     /// A username that is empty, wrong for a node, or with a placeholder that is none (awslabs/amazon-eks-ami#1821).

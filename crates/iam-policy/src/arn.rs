@@ -228,11 +228,11 @@ impl From<RoleName> for String {
     }
 }
 
-/// Why a text is no ARN, account id or role name.
+/// Why a text is not an ARN, account id or role name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArnError {
     /// Not six parts with `arn` in front.
-    #[error("{0} is no ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME")]
+    #[error("{0} is not an ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME")]
     Shape(String),
     /// A partition that does not exist.
     #[error(
@@ -240,7 +240,7 @@ pub enum ArnError {
     )]
     Partition(String),
     /// Something else than twelve digits.
-    #[error("{0} is no AWS account id: twelve digits")]
+    #[error("{0} is not an AWS account id: twelve digits")]
     Account(String),
     /// A character that no part of an ARN has.
     #[error("{0} has a character that no ARN has (a space, a line end or a control character)")]
@@ -252,7 +252,7 @@ pub enum ArnError {
     #[error("{0} is not the ARN of a role")]
     NotARole(String),
     /// Not the name of a role.
-    #[error("{0} is no role name: 1 to 64 letters, digits and +=,.@_-")]
+    #[error("{0} is not a role name: 1 to 64 letters, digits and +=,.@_-")]
     RoleName(String),
     /// Neither a user, a role, a session nor an account's root.
     #[error("{0} is nobody who can call AWS: {1}")]
@@ -536,7 +536,7 @@ pub fn assumed_role_name(arn: &str) -> Option<String> {
     arn.role_name().map(str::to_owned)
 }
 
-/// The name without path of a role given as a name, a name with a path, or an ARN. Lenient: what is no role's name comes
+/// The name without path of a role given as a name, a name with a path, or an ARN. Lenient: what is not a role's name comes
 /// back as its last part; [`RoleName::from_given`] says why it is none.
 pub fn role_name(given: &str) -> String {
     if let Ok(name) = RoleName::from_given(given) {
@@ -567,24 +567,24 @@ mod tests {
         for (text, want) in [
             (
                 "",
-                "\"\" is no ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME",
+                "\"\" is not an ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME",
             ),
             (
                 "arn:aws:iam::111122223333:",
-                "\"arn:aws:iam::111122223333:\" is no ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME",
+                "\"arn:aws:iam::111122223333:\" is not an ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME",
             ),
             (
                 "role/demo",
-                "\"role/demo\" is no ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME",
+                "\"role/demo\" is not an ARN: an ARN looks like arn:aws:iam::111122223333:role/NAME",
             ),
             (
                 "arn:aws:iam::1111:role/demo",
-                "\"1111\" is no AWS account id: twelve digits",
+                "\"1111\" is not an AWS account id: twelve digits",
             ),
             // What CDK's README prints.
             (
                 "arn:aws:iam::…:role/demo",
-                "\"…\" is no AWS account id: twelve digits",
+                "\"…\" is not an AWS account id: twelve digits",
             ),
             (
                 "arn:amazon:iam::111122223333:role/demo",

@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 use crate::arn::shown;
 use crate::principal::is_unique_id;
 
-/// IAM's own limits are far below (10,240 characters without white space); a longer text is no policy document.
+/// IAM's own limits are far below (10,240 characters without white space); a longer text is not a policy document.
 pub const LONGEST_DOCUMENT: usize = 256 * 1024;
 
-/// Why a text is no policy document.
+/// Why a text is not a policy document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// Nothing but white space.
@@ -805,7 +805,7 @@ fn rest(text: &str) -> &str {
 }
 
 /// `ArnLike`: each of the six parts is matched by itself, so that a star does not reach across a colon. None when the
-/// pattern has fewer than six parts: then it is no ARN, and nothing is said about how IAM takes it.
+/// pattern has fewer than six parts: then it is not an ARN, and nothing is said about how IAM takes it.
 pub fn arn_glob(pattern: &str, arn: &str) -> Option<bool> {
     let patterns: Vec<&str> = pattern.splitn(6, ':').collect();
     if patterns.len() < 6 {
