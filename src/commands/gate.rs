@@ -23,7 +23,7 @@ use crate::text::style::Style;
 /// Runs it. Nothing is ever asked or created.
 ///
 /// # Errors
-/// Standard input can't be judged, or the target can't be told. Nothing was passed on then.
+/// Standard input cannot be judged, or the target is unknown. Nothing was passed on then.
 pub async fn run(args: &Gate, global: &Global) -> Result<Exit, CliError> {
     let failed = |stop: CliError| CliError {
         exit: Exit::Failed,

@@ -363,7 +363,7 @@ pub fn usage(verb: Verb, called_as: &str) -> String {
 /// `global` is what stood before the verb.
 ///
 /// # Errors
-/// Wrong usage, no helm, a chart that does not render, a target that can't be told.
+/// Wrong usage, no helm, a chart that does not render, an unknown target.
 pub fn run(verb: Verb, words: &[OsString], global: &Global, called_as: &str) -> Result<Exit, CliError> {
     if let Ok(line) = parse(words, &FlagTable::new(verb))
         && line.view.help

@@ -12,7 +12,7 @@ pub struct HelmEnv {
     pub bin: Option<OsString>,
     /// `HELM_PLUGIN_DIR`.
     pub plugin_dir: Option<PathBuf>,
-    /// `HELM_NAMESPACE`. Under helm it is always set, so it can't be told whether the user chose it.
+    /// `HELM_NAMESPACE`. Under helm it is always set, so nothing says whether the user chose it.
     pub namespace: Option<String>,
     /// `HELM_KUBECONTEXT`; empty means the current context and is `None` here.
     pub kube_context: Option<String>,
