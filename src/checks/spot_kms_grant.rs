@@ -1,7 +1,11 @@
 //! Whether the Spot role may use the KMS keys of the volumes.
 
-use iam_policy::document::{Effect, PolicyDocument, Principal, Who};
+use iam_policy::arn::{Arn, Partition, PrincipalArn};
+use iam_policy::condition::ContextValue;
+use iam_policy::document::PolicyDocument;
+use iam_policy::evaluate::{OwnSide, Request, evaluate};
 use iam_policy::kleene::Tri;
+use iam_policy::principal::{Class, Identity, Requester};
 use serde_json::json;
 
 use super::karpenter::{SpotDemand, spot_demand};
@@ -9,7 +13,7 @@ use super::parts::together;
 use super::{Check, Group, Judgement, lost_ground, never};
 use crate::facts::Facts;
 use crate::facts::kms::{KeyState, KmsKey};
-use crate::model::{Command, Observed, SPOT_ROLE};
+use crate::model::{Command, Observed, Role, SPOT_ROLE};
 
 pub(crate) static CHECK: Check = Check {
     id: "spot-kms-grant",
@@ -46,7 +50,7 @@ fn judge(facts: &Facts) -> Judgement {
         return Judgement::skip(format!("no node class in use names a KMS key; {NOT_SEEN}"));
     }
     let role = match &facts.spot_role.observed {
-        Observed::Known(role) => role.arn.as_str(),
+        Observed::Known(role) => role,
         Observed::Absent => return Judgement::skip("the role does not exist: see spot-role-exists"),
         Observed::Unknown(unknown) => {
             return Judgement::unknown(&format!("the role {SPOT_ROLE}"), unknown)
@@ -66,7 +70,7 @@ fn judge(facts: &Facts) -> Judgement {
     )
 }
 
-fn of_key(facts: &Facts, key: &KmsKey, role: &str) -> Judgement {
+fn of_key(facts: &Facts, key: &KmsKey, role: &Role) -> Judgement {
     let named = format!("the key {} of node class {}", key.given, key.classes.join(", "));
     let judgement = match &key.key.observed {
         Observed::Unknown(unknown) => {
@@ -102,19 +106,22 @@ fn of_key(facts: &Facts, key: &KmsKey, role: &str) -> Judgement {
     judgement.from(&key.key).from(&key.policy).from(&key.grants)
 }
 
-fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &str, named: &str) -> Judgement {
+fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &Role, named: &str) -> Judgement {
     let by_grant = key.grants.known().map(|grants| {
         ESSENTIAL.iter().all(|operation| {
             grants
                 .iter()
-                .any(|grant| grant.grantee == role && grant.operations.iter().any(|one| one == operation))
+                .any(|grant| grant.grantee == role.arn && grant.operations.iter().any(|one| one == operation))
         })
     });
     if by_grant == Some(true) {
         return Judgement::pass(format!("{SPOT_ROLE} has a grant on {named}"));
     }
-    let by_policy = key.policy.known().map(|policy| allowed_by_policy(policy, role));
-    if by_policy == Some(Tri::True) {
+    let by_policy = key
+        .policy
+        .known()
+        .map(|policy| ByPolicy::judge(policy, &state.arn, role));
+    if by_policy.as_ref().is_some_and(|policy| policy.may == Tri::True) {
         return Judgement::pass(format!("the policy of {named} allows {SPOT_ROLE}"));
     }
     let grant = facts.target.aws(
@@ -124,25 +131,34 @@ fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &str, named: &s
             "--key-id",
             &state.arn,
             "--grantee-principal",
-            role,
+            &role.arn,
             "--operations",
         ]
         .into_iter()
         .chain(OPERATIONS)
         .collect::<Vec<_>>(),
     );
-    let elsewhere = account_of(&state.arn) != account_of(role);
+    let elsewhere = account_of(&state.arn) != account_of(&role.arn);
     const FIX: &str = "Give the Spot role a grant on the key; a statement in the key's policy does the same.";
     const HEADLINE: &str =
         "The Spot role may not use the KMS key of the volumes: Spot instances terminate at once";
     match (by_grant, by_policy) {
-        (Some(false), Some(Tri::False)) => Judgement::fail(format!(
-            "neither a grant nor the policy of {named} lets {SPOT_ROLE} use it: the instance starts and is terminated at once (Client.InternalError)"
-        ))
-        .headline(HEADLINE)
-        .fix(FIX, [grant]),
-        (Some(false), Some(_)) => Judgement::undecided(format!(
-            "{SPOT_ROLE} has no grant on {named}, and whether its policy allows the role depends on more than is known here"
+        (Some(false), Some(policy)) if policy.may == Tri::False => {
+            let delegated = match policy.delegates {
+                true => {
+                    ". The key's policy leaves its use to the account's IAM policies, and the Spot role's own has nothing for KMS"
+                }
+                false => "",
+            };
+            Judgement::fail(format!(
+                "neither a grant nor the policy of {named} lets {SPOT_ROLE} use it: the instance starts and is terminated at once (Client.InternalError){delegated}"
+            ))
+            .headline(HEADLINE)
+            .fix(FIX, [grant])
+        }
+        (Some(false), Some(policy)) => Judgement::undecided(format!(
+            "{SPOT_ROLE} has no grant on {named}, and unknown whether its policy allows the role: {}",
+            policy.open.join("; ")
         ))
         .headline("It is not known whether the Spot role may use a KMS key")
         .fix(FIX, [grant]),
@@ -152,11 +168,16 @@ fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &str, named: &s
                 Some(unknown) => Judgement::unknown(&format!("who may use {named}"), unknown),
                 None => Judgement::undecided(format!("who may use {named} could not be read")),
             };
-            let judgement = judgement.headline("It could not be read whether the Spot role may use a KMS key");
+            let judgement =
+                judgement.headline("It could not be read whether the Spot role may use a KMS key");
             match elsewhere {
                 // KMS shows a key's policy to its own account only, so no permission here lifts that.
                 true => {
-                    let message = format!("{}; the key is in account {}", judgement.message, account_of(&state.arn));
+                    let message = format!(
+                        "{}; the key is in account {}",
+                        judgement.message,
+                        account_of(&state.arn)
+                    );
                     Judgement { message, ..judgement }.fix(
                         "The key's own account sees its policy. If the Spot role has no access yet, that account lets this one use the key, and this one makes the grant.",
                         [grant],
@@ -168,47 +189,81 @@ fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &str, named: &s
     }
 }
 
-/// Whether a key's policy names the role itself. The account as principal leaves it to the role's own policies, and the
-/// service-linked role's have nothing for KMS.
-fn allowed_by_policy(policy: &str, role: &str) -> Tri {
-    let Ok(document) = PolicyDocument::parse(policy) else {
-        return Tri::Unknown;
-    };
-    let names_it = |who: &Who| match who {
-        Who::Principal(principals) => principals.iter().any(|one| match one {
-            Principal::Anyone => true,
-            Principal::Aws(arn) => arn == role,
-            _ => false,
-        }),
-        Who::NotPrincipal(_) | Who::Unsaid => true,
-    };
-    let about = |effect: Option<Effect>, action: &str| -> Tri {
-        let of_statement = document
-            .statements
-            .iter()
-            .filter(|one| one.effect == effect)
-            .map(|one| {
-                let covers = one.actions.has_action(&format!("kms:{action}")).unwrap_or(true);
-                match (covers && names_it(&one.who), one.conditions.is_empty()) {
-                    (false, _) => Tri::False,
-                    (true, true) => Tri::True,
-                    // AWS's own example limits CreateGrant to AWS resources, which EC2 is.
-                    (true, false)
-                        if one
-                            .conditions
-                            .iter()
-                            .all(|one| one.key.eq_ignore_ascii_case("kms:GrantIsForAWSResource")) =>
-                    {
-                        Tri::True
-                    }
-                    (true, false) => Tri::Unknown,
-                }
-            });
-        Tri::any(of_statement)
-    };
-    Tri::all(
-        ESSENTIAL.map(|action| about(Some(Effect::Allow), action).and(!about(Some(Effect::Deny), action))),
-    )
+/// What a key's policy says of the role.
+struct ByPolicy {
+    may: Tri,
+    /// It leaves the use of the key to the IAM policies of the role's account.
+    delegates: bool,
+    /// What would have to be known.
+    open: Vec<String>,
+}
+
+impl ByPolicy {
+    fn unknown(why: impl ToString) -> Self {
+        Self {
+            may: Tri::Unknown,
+            delegates: false,
+            open: vec![why.to_string()],
+        }
+    }
+
+    /// The service-linked role's own policy has nothing for KMS, so that what is left to the account does not help it.
+    fn judge(policy: &str, key: &str, role: &Role) -> Self {
+        const OWN: OwnSide = OwnSide::Silent {
+            boundary_limits: false,
+        };
+        let document = match PolicyDocument::parse(policy) {
+            Ok(document) => document,
+            Err(error) => return Self::unknown(error),
+        };
+        let (key, arn) = match (key.parse::<Arn>(), role.arn.parse::<PrincipalArn>()) {
+            (Ok(key), Ok(arn)) => (key, arn),
+            (Err(error), _) | (_, Err(error)) => return Self::unknown(error),
+        };
+        let account = arn.arn().account.clone();
+        let requester = Requester::from(Identity {
+            role_arn: Some(arn.arn().clone()),
+            id: Some(role.id.clone()),
+            ..Identity::from(arn)
+        });
+        let mut all = Self {
+            may: Tri::True,
+            delegates: false,
+            open: Vec::new(),
+        };
+        for operation in ESSENTIAL {
+            let request = Request {
+                requester: &requester,
+                action: &format!("kms:{operation}"),
+                resource: &key,
+                context: &|name| through_ec2(name, operation, &account, &key),
+            };
+            let decision = evaluate(&document, &request);
+            let may = decision.with_own_side(&OWN, account == key.account);
+            all.may = all.may.and(may);
+            all.delegates |= decision.verdict == Tri::True && decision.class() == Some(Class::Account);
+            if may == Tri::Unknown {
+                all.open.extend(decision.unknown());
+            }
+        }
+        all.open.dedup();
+        all
+    }
+}
+
+/// What a use of the key by EC2 on the role's behalf carries (KMS developer guide, "Condition keys for AWS KMS").
+fn through_ec2(name: &str, operation: &str, account: &str, key: &Arn) -> Option<ContextValue> {
+    Some(match name {
+        "kms:calleraccount" => ContextValue::one(account),
+        // How the service is called in China is not documented.
+        "kms:viaservice" if key.partition == Partition::AwsCn => ContextValue::Present,
+        "kms:viaservice" => ContextValue::one(format!("ec2.{}.amazonaws.com", key.region)),
+        "kms:grantisforawsresource" if operation == "CreateGrant" => ContextValue::one("true"),
+        "kms:grantisforawsresource" => ContextValue::Absent,
+        "aws:sourceip" | "aws:viaawsservice" | "aws:calledvia" | "aws:calledviafirst"
+        | "aws:calledvialast" => ContextValue::Unknown,
+        _ => return None,
+    })
 }
 
 fn account_of(arn: &str) -> &str {
@@ -268,6 +323,16 @@ mod tests {
         json!([{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "kms:*", "Resource": "*"}])
     }
 
+    /// What the key of aws/ebs has, for this service.
+    fn everyone(service: &str) -> Value {
+        json!([{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*",
+            "Condition": {"StringEquals": {"kms:CallerAccount": "111122223333", "kms:ViaService": service}}}])
+    }
+
+    fn named_if(action: &str, condition: Value) -> Value {
+        json!({"Effect": "Allow", "Principal": {"AWS": spot_role().arn}, "Action": action, "Resource": "*", "Condition": condition})
+    }
+
     fn first(facts: &mut Facts) -> &mut KmsKey {
         &mut facts.launching.kms_keys[0]
     }
@@ -300,13 +365,74 @@ mod tests {
                  "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}}}]),
                     &[]
                 )),
-                ("by its policy, under a condition", |f| key(
+                ("its policy allows everyone of the account", |f| key(
                     f,
                     "Enabled",
                     json!([
                 {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*", "Condition": {"StringEquals": {"kms:CallerAccount": "111122223333"}}}]),
                     &[]
                 )),
+                ("everyone of the account, through EC2", |f| key(
+                    f,
+                    "Enabled",
+                    everyone("ec2.eu-west-1.amazonaws.com"),
+                    &[]
+                )),
+                ("everyone of the account, through RDS", |f| key(
+                    f,
+                    "Enabled",
+                    everyone("rds.eu-west-1.amazonaws.com"),
+                    &[]
+                )),
+                ("under a condition that the request decides", |f| key(
+                    f,
+                    "Enabled",
+                    json!([named_if(
+                        "kms:*",
+                        json!({"StringEquals": {"kms:EncryptionContext:aws:ebs:id": "vol-1"}})
+                    )]),
+                    &[]
+                )),
+                ("grants for AWS resources alone", |f| key(
+                    f,
+                    "Enabled",
+                    json!([named_if(
+                        "kms:*",
+                        json!({"Bool": {"kms:GrantIsForAWSResource": "true"}})
+                    )]),
+                    &[]
+                )),
+                ("root and a Deny", |f| key(
+                    f,
+                    "Enabled",
+                    json!([root()[0], named_if("kms:*", json!({})),
+                    {"Effect": "Deny", "Principal": {"AWS": "111122223333"}, "Action": "kms:CreateGrant", "Resource": "*"}]),
+                    &[]
+                )),
+                ("a Deny unless through EC2", |f| key(
+                    f,
+                    "Enabled",
+                    json!([named_if("kms:*", json!({})),
+                    {"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*",
+                     "Condition": {"StringNotLike": {"kms:ViaService": "ec2.*.amazonaws.com"}}}]),
+                    &[]
+                )),
+                ("the role of another partition", |f| key(
+                    f,
+                    "Enabled",
+                    json!([
+                    {"Effect": "Allow", "Principal": {"AWS": spot_role().arn.replace("arn:aws:", "arn:aws-cn:")},
+                     "Action": "kms:*", "Resource": "*"}]),
+                    &[]
+                )),
+                ("a repeated key", |f| {
+                    key(f, "Enabled", json!([named_if("kms:*", json!({}))]), &[]);
+                    let policy = first(f).policy.known().cloned().unwrap_or_default();
+                    first(f).policy = known(
+                        "kms:GetKeyPolicy",
+                        policy.replace("\"Effect\"", "\"Effect\":\"Deny\",\"Effect\""),
+                    );
+                }),
                 ("disabled", |f| key(f, "Disabled", root(), &[])),
                 ("about to be deleted", |f| key(f, "PendingDeletion", root(), &[])),
                 ("AWS's own", |f| {

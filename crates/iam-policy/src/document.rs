@@ -15,6 +15,7 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::arn::shown;
+use crate::kleene::Tri;
 use crate::principal::is_unique_id;
 
 /// IAM's own limits are far below (10,240 characters without white space); a longer text is not a policy document.
@@ -188,6 +189,20 @@ impl Names {
             Self::These(patterns) => Some(any(patterns)),
             Self::AllBut(patterns) => Some(!any(patterns)),
             Self::Unsaid => None,
+        }
+    }
+
+    /// Whether a resource is among them; `variables`: whether `${...}` is one. Unknown when the statement doesn't say.
+    pub fn has_resource(&self, arn: &str, variables: bool) -> Tri {
+        let matches = |pattern: &String| match pattern.as_str() {
+            "*" => Tri::True,
+            open if variables && open.contains("${") => Tri::Unknown,
+            pattern => arn_glob(pattern, arn).map_or(Tri::Unknown, Tri::from),
+        };
+        match self {
+            Self::These(patterns) => Tri::any(patterns.iter().map(matches)),
+            Self::AllBut(patterns) => !Tri::any(patterns.iter().map(matches)),
+            Self::Unsaid => Tri::Unknown,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::condition::ContextValue;
 use crate::document::PolicyDocument;
 use crate::evaluate::{ASSUME_ROLE, Admitted, Decision, OwnSide, Request, WEB_IDENTITY, admitted, evaluate};
 use crate::kleene::Tri::{self, False, True, Unknown};
-use crate::principal::{Identity, Requester};
+use crate::principal::{Class, Identity, Requester};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/kubectl";
 const USER: &str = "arn:aws:iam::111122223333:user/eve";
@@ -358,6 +358,87 @@ fn both_sides_in_one_account_and_across_accounts() {
         let policy = document(statement("Allow", named.clone(), json!({})));
         let found = ask(&policy, &known(who), ASSUME_ROLE).with_own_side(&own, who != OTHER);
         assert_eq!(found, want, "{named} {who} {own:?}");
+    }
+}
+
+/// The policy of a KMS key, for a role whose own policies say nothing of KMS: what the document leaves to the account's
+/// policies is not enough.
+#[test]
+fn a_resource_policy_says_how_it_allows() {
+    let key: Arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd"
+        .parse()
+        .expect("an ARN");
+    let silent = OwnSide::Silent {
+        boundary_limits: false,
+    };
+    let one = |effect: &str, principal: Value, more: Value| {
+        let mut all = json!({"Action": "kms:*", "Resource": "*"});
+        if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
+            all.extend(more);
+        }
+        statement(effect, principal, all)
+    };
+    let allow = |principal: Value, more: Value| one("Allow", principal, more);
+    let (root, role) = (allow(aws(ROOT), json!({})), allow(aws(ADMIN), json!({})));
+    for (statements, want, class) in [
+        (root.clone(), False, Some(Class::Account)),
+        (role.clone(), True, Some(Class::Role)),
+        (json!([root, role]), True, Some(Class::Role)),
+        (allow(json!("*"), json!({})), True, Some(Class::Anyone)),
+        (allow(aws(OTHER), json!({})), False, None),
+        (
+            allow(aws("arn:aws-cn:iam::111122223333:role/admin"), json!({})),
+            False,
+            None,
+        ),
+        (
+            allow(aws(ADMIN), json!({"Resource": key.to_string()})),
+            True,
+            Some(Class::Role),
+        ),
+        (
+            allow(aws(ADMIN), json!({"Resource": "arn:aws:kms:*:*:key/other*"})),
+            False,
+            None,
+        ),
+        // KMS refuses a statement without a Resource.
+        (
+            json!({"Effect": "Allow", "Principal": aws(ADMIN), "Action": "kms:*"}),
+            Unknown,
+            None,
+        ),
+        (allow(aws(ADMIN), json!({"Resource": "key"})), Unknown, None),
+        (
+            allow(
+                aws(ADMIN),
+                json!({"Resource": "arn:aws:kms:${aws:RequestedRegion}:*:key/*"}),
+            ),
+            Unknown,
+            None,
+        ),
+        (
+            json!([role, one("Deny", aws(ROOT), json!({"Action": "kms:Decrypt"}))]),
+            False,
+            Some(Class::Role),
+        ),
+        (
+            json!([role, one("Deny", aws(ADMIN), json!({"Resource": "arn:aws:kms:*:*:key/other"}))]),
+            True,
+            Some(Class::Role),
+        ),
+    ] {
+        let policy = document(statements.clone());
+        let request = Request {
+            requester: &known(ADMIN),
+            action: "kms:Decrypt",
+            resource: &key,
+            context: &|_| None,
+        };
+        let decision = evaluate(&policy, &request);
+        assert_eq!(decision.with_own_side(&silent, true), want, "{statements}");
+        assert_eq!(decision.class(), class, "{statements}");
+        // Across accounts the role's own policies must allow it too.
+        assert_ne!(decision.with_own_side(&silent, false), True, "{statements}");
     }
 }
 
