@@ -102,13 +102,14 @@ fn not_serving(facts: &Facts, status: &str) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::testing::whole;
-    use crate::facts::fixture::{absent, denied, known_cluster};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{absent, denied, healthy, known_cluster};
 
     #[test]
     fn each_way_it_can_be() {
-        let said = whole(
-            &CLUSTER_FOUND,
+        let said = told_of(
+            healthy,
+            CLUSTER_FOUND.judge,
             &[
                 ("good", |_| {}),
                 ("updating", |f| known_cluster(f).status = "UPDATING".into()),

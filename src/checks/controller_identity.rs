@@ -1354,8 +1354,8 @@ fn pod_identity_statement() -> Value {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Damage;
     use super::*;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::controller::{AgentPods, ControllerPods};
     use crate::facts::fixture::{absent, controller_role, denied, healthy, known, node, with_karpenter};
     use crate::facts::install::{Chart, PlannedController};
@@ -1656,7 +1656,7 @@ mod tests {
 
     #[test]
     fn each_cause_by_itself() {
-        insta::assert_snapshot!(super::super::told_of(with_karpenter, controller_identity, CASES));
+        insta::assert_snapshot!(told_of(with_karpenter, controller_identity, CASES));
     }
 
     #[test]

@@ -285,9 +285,9 @@ fn any_of(resource: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_karpenter, with_pools};
     use crate::karpenter::traces::ClaimFold;
 
     fn refuse(facts: &mut Facts, which: fn(&Permitted) -> bool, how: fn(&mut Permitted)) {
@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn roles_that_may_and_may_not() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("may do all", |_| {}),

@@ -240,9 +240,9 @@ fn nowhere_to_run(facts: &Facts, namespace: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{absent, denied, healthy, known, node_pool, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{absent, denied, healthy, known, node_pool, with_karpenter, with_pools};
     use crate::facts::karpenter::List;
     use crate::facts::launching::Waiting;
     use crate::karpenter::traces::NodeFold;
@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn controllers_in_every_state() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("runs", |_| {}),

@@ -429,15 +429,15 @@ pub(super) fn judged(facts: &Facts) -> Result<(Mappings<'_>, Vec<Judged<'_>>), B
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::checks::{
-        Check, aws_auth_hygiene::AWS_AUTH_HYGIENE, aws_auth_parses::AWS_AUTH_PARSES,
+        aws_auth_hygiene::AWS_AUTH_HYGIENE, aws_auth_parses::AWS_AUTH_PARSES,
         fargate_role_mapped::FARGATE_ROLE_MAPPED, node_role_current::NODE_ROLE_CURRENT,
         node_role_known::NODE_ROLE_KNOWN, node_role_mapped::NODE_ROLE_MAPPED,
     };
     use crate::facts::compute::FargateProfile;
     use crate::facts::fixture::{absent, denied, healthy, known, role, unreachable};
     use eks_aws_auth::EntryType;
-    use std::fmt::Write as _;
 
     const NODE: &str = "arn:aws:iam::111122223333:role/demo-node";
     const DNS: &str = "system:node:{{EC2PrivateDNSName}}";
@@ -492,42 +492,11 @@ mod tests {
         facts.compute.fargate_profiles = known("eks:ListFargateProfiles", vec![profile]);
     }
 
-    type Cause = (&'static str, fn(&mut Facts));
-
-    /// What a person reads, for each cause.
-    fn told(check: &Check, causes: &[Cause]) -> String {
-        let mut out = String::new();
-        for (cause, damage) in causes {
-            let mut facts = healthy();
-            damage(&mut facts);
-            let judgement = (check.judge)(&facts);
-            let _ = writeln!(
-                out,
-                "# {cause}\n{}: {}",
-                judgement.status.word(),
-                judgement.message
-            );
-            if let Some(headline) = judgement.headline {
-                let _ = writeln!(out, "headline: {headline}");
-            }
-            if let Some(remedy) = judgement.remedy {
-                let _ = writeln!(out, "fix: {}", remedy.text);
-                for command in remedy.commands {
-                    let _ = writeln!(out, "  $ {command}");
-                }
-                for snippet in remedy.snippets {
-                    let _ = writeln!(out, "{}", snippet.text);
-                }
-            }
-            out.push('\n');
-        }
-        out
-    }
-
     #[test]
     fn aws_auth_parses() {
-        insta::assert_snapshot!(told(
-            &AWS_AUTH_PARSES,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            AWS_AUTH_PARSES.judge,
             &[
                 ("good", |_| {}),
                 ("not YAML", |f| map(
@@ -555,8 +524,9 @@ mod tests {
 
     #[test]
     fn node_role_known() {
-        insta::assert_snapshot!(told(
-            &NODE_ROLE_KNOWN,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            NODE_ROLE_KNOWN.judge,
             &[
                 ("good", |_| {}),
                 ("nothing names one", |f| f.node_roles = known("x", vec![])),
@@ -575,8 +545,9 @@ mod tests {
 
     #[test]
     fn node_role_mapped() {
-        insta::assert_snapshot!(told(
-            &NODE_ROLE_MAPPED,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            NODE_ROLE_MAPPED.judge,
             &[
                 ("good", |_| {}),
                 ("not mapped", |f| map(f, "mapRoles", "[]")),
@@ -625,8 +596,9 @@ mod tests {
 
     #[test]
     fn node_role_current() {
-        insta::assert_snapshot!(told(
-            &NODE_ROLE_CURRENT,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            NODE_ROLE_CURRENT.judge,
             &[
                 ("good", |_| {}),
                 ("created again behind its entry", |f| {
@@ -642,8 +614,9 @@ mod tests {
 
     #[test]
     fn fargate_role_mapped() {
-        insta::assert_snapshot!(told(
-            &FARGATE_ROLE_MAPPED,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            FARGATE_ROLE_MAPPED.judge,
             &[
                 ("no profile", |_| {}),
                 ("not mapped, and Karpenter may be in it", fargate),
@@ -663,8 +636,9 @@ mod tests {
 
     #[test]
     fn aws_auth_hygiene() {
-        insta::assert_snapshot!(told(
-            &AWS_AUTH_HYGIENE,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            AWS_AUTH_HYGIENE.judge,
             &[
                 ("good", |_| {}),
                 ("others' mistakes", |f| {

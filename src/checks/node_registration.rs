@@ -257,10 +257,10 @@ fn with_evidence(
 mod tests {
     use serde_json::Value;
 
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::fixture::{
-        absent, at, claim, denied, healthy, known, node_pool, with_conditions, with_pools,
+        absent, at, claim, denied, healthy, known, node_pool, with_conditions, with_karpenter, with_pools,
     };
 
     fn claims(facts: &mut Facts, items: &[Value]) {
@@ -311,7 +311,8 @@ mod tests {
 
     #[test]
     fn instances_that_join_and_that_do_not() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("joined", |_| {}),

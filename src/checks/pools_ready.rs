@@ -323,10 +323,10 @@ fn class_kind(group: &str, kind: &str) -> String {
 mod tests {
     use serde_json::Value;
 
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::fixture::{
-        denied, healthy, node_class, node_pool, with_classes, with_conditions, with_pools,
+        denied, healthy, node_class, node_pool, with_classes, with_conditions, with_karpenter, with_pools,
     };
     use crate::karpenter::objects::{NodeClass, NodeClassKind};
     use crate::model::Observed;
@@ -350,7 +350,8 @@ mod tests {
 
     #[test]
     fn what_karpenter_says() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("ready", |_| {}),

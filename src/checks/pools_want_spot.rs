@@ -269,10 +269,12 @@ fn with_evidence(judgement: Judgement, paths: &LaunchPaths<'_>) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::PoolsFile;
-    use crate::facts::fixture::{absent, capacity_type, denied, healthy, node_pool, with_pools};
+    use crate::facts::fixture::{
+        absent, capacity_type, denied, healthy, node_pool, with_karpenter, with_pools,
+    };
     use crate::karpenter::nodepools_file;
 
     fn file(facts: &mut Facts, text: &str) {
@@ -290,7 +292,8 @@ mod tests {
 
     #[test]
     fn pools_of_every_kind() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("nothing restricts it", |_| {}),

@@ -568,10 +568,11 @@ fn with_evidence(facts: &Facts, mut judgement: Judgement, traces: &Traces) -> Ju
 mod tests {
     use serde_json::Value;
 
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::fixture::{
-        absent, at, capacity_type, claim, denied, event, healthy, known, node_pool, spot_role, with_pools,
+        absent, at, capacity_type, claim, denied, event, healthy, known, node_pool, spot_role,
+        with_karpenter, with_pools,
     };
     use crate::karpenter::traces::{ClaimFold, LogFold};
 
@@ -616,7 +617,8 @@ mod tests {
 
     #[test]
     fn the_missing_role() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("two Events of one claim, and the claim that came instead", |f| {
@@ -677,7 +679,8 @@ mod tests {
 
     #[test]
     fn every_other_cause() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("nothing", |_| {}),

@@ -286,9 +286,11 @@ fn edits(facts: &Facts, key: &KmsKey) -> Vec<Command> {
 mod tests {
     use serde_json::Value;
 
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{absent, capacity_type, denied, known, node_pool, spot_role, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{
+        absent, capacity_type, denied, known, node_pool, spot_role, with_karpenter, with_pools,
+    };
     use crate::facts::kms::KeyGrant;
 
     const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
@@ -339,7 +341,8 @@ mod tests {
 
     #[test]
     fn keys_of_every_kind() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("none", |_| {}),

@@ -160,9 +160,11 @@ fn without_quota(families: &[String], alone: bool) -> Option<Judgement> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{absent, capacity_type, denied, healthy, node_pool, quota, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{
+        absent, capacity_type, denied, healthy, node_pool, quota, with_karpenter, with_pools,
+    };
     use crate::facts::quotas::QuotaFact;
 
     fn families(facts: &mut Facts, families: &[&str]) {
@@ -174,7 +176,8 @@ mod tests {
     #[test]
     fn quotas_of_every_size() {
         use SpotQuota::{GAndVt, Standard};
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("enough", |_| {}),

@@ -202,8 +202,8 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::Damage;
     use super::*;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::fixture::{absent, capacity_type, denied, healthy, known, node_pool, role, with_pools};
 
     fn simulation(principal: &str, decision: SimulatedDecision) -> Simulation {
@@ -289,6 +289,6 @@ pub(super) mod tests {
                 f.caller_may_create = absent("iam:SimulatePrincipalPolicy");
             }),
         ];
-        insta::assert_snapshot!(super::super::told_of(healthy, spot_role_creatable, cases));
+        insta::assert_snapshot!(told_of(healthy, spot_role_creatable, cases));
     }
 }

@@ -134,6 +134,7 @@ pub fn healthy() -> Facts {
             },
         ),
         access_entries: absent("eks:ListAccessEntries demo"),
+        entry_policies_unread: BTreeMap::new(),
         spot_role: known("iam:GetRole AWSServiceRoleForEC2Spot", spot_role()),
         spot_role_policies: known(
             "iam:ListAttachedRolePolicies AWSServiceRoleForEC2Spot",

@@ -89,6 +89,9 @@ pub struct Facts {
     pub cluster: Fact<Cluster>,
     /// Its access entries. Absent: the cluster has none, in mode CONFIG_MAP.
     pub access_entries: Fact<Vec<AccessEntry>>,
+    /// Why the policies of an access entry could not be read, by its principal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entry_policies_unread: BTreeMap<String, Unknown>,
     /// The service-linked role for EC2 Spot.
     pub spot_role: Fact<Role>,
     /// The policies attached to it.
@@ -146,7 +149,7 @@ pub async fn gather(
         join!(
             spot_role::policies(&read).boxed_local(),
             spot_role::may_create(&read).boxed_local(),
-            read.access_entries().boxed_local(),
+            read.entries_and_policies().boxed_local(),
             compute::read(&read).boxed_local(),
             node_roles::read(&read).boxed_local(),
             quotas::of_pools(&read).boxed_local(),
@@ -187,7 +190,8 @@ pub async fn gather(
         caller_role: read.caller_role().await,
         caller_may_create,
         cluster: read.cluster().await.clone(),
-        access_entries: access_entries.clone(),
+        access_entries: access_entries.entries.clone(),
+        entry_policies_unread: access_entries.policies_unread.clone(),
         spot_role: read.spot_role().await.clone(),
         spot_role_policies,
         kubernetes_user,
@@ -221,7 +225,7 @@ struct Reading<'a> {
     api: OnceCell<Result<Api, Unknown>>,
     caller: OnceCell<Fact<Caller>>,
     cluster: OnceCell<Fact<Cluster>>,
-    access_entries: OnceCell<Fact<Vec<AccessEntry>>>,
+    access_entries: OnceCell<access_entries::Entries>,
     aws_auth: OnceCell<Fact<aws_auth::AwsAuth>>,
     pools: OnceCell<karpenter::Pools>,
     claims: OnceCell<Fact<ClaimFold>>,
@@ -304,13 +308,18 @@ impl<'a> Reading<'a> {
             .await
     }
 
-    async fn access_entries(&self) -> &Fact<Vec<AccessEntry>> {
+    async fn entries_and_policies(&self) -> &access_entries::Entries {
         let read = || async {
             let entries = access_entries::read(&self.session, &self.target.cluster);
-            let (entries, cluster) = join!(entries, self.cluster());
-            access_entries::agreed(entries, cluster)
+            let (mut read, cluster) = join!(entries, self.cluster());
+            read.entries = access_entries::agreed(read.entries, cluster);
+            read
         };
         self.access_entries.get_or_init(|| read().boxed_local()).await
+    }
+
+    async fn access_entries(&self) -> &Fact<Vec<AccessEntry>> {
+        &self.entries_and_policies().await.entries
     }
 
     async fn aws_auth(&self) -> &Fact<aws_auth::AwsAuth> {

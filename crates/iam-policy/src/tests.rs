@@ -422,7 +422,14 @@ fn a_resource_policy_says_how_it_allows() {
             Some(Class::Role),
         ),
         (
-            json!([role, one("Deny", aws(ADMIN), json!({"Resource": "arn:aws:kms:*:*:key/other"}))]),
+            json!([
+                role,
+                one(
+                    "Deny",
+                    aws(ADMIN),
+                    json!({"Resource": "arn:aws:kms:*:*:key/other"})
+                )
+            ]),
             True,
             Some(Class::Role),
         ),
