@@ -2,7 +2,7 @@
 
 use super::{Judgement, Status};
 
-fn severity(status: Status) -> u8 {
+pub(super) fn severity(status: Status) -> u8 {
     match status {
         Status::Fail => 0,
         Status::Unknown => 1,
@@ -36,7 +36,11 @@ pub(super) fn together(mut parts: Vec<Judgement>) -> Judgement {
                 into.commands.push(command);
             }
         }
-        into.snippets.extend(fix.snippets);
+        for snippet in fix.snippets {
+            if !into.snippets.contains(&snippet) {
+                into.snippets.push(snippet);
+            }
+        }
     }
     all
 }
