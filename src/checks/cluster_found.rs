@@ -3,7 +3,7 @@
 use super::same_account::account_mismatch;
 use super::{Check, Group, Judgement, always};
 use crate::facts::Facts;
-use crate::model::Observed;
+use crate::model::{Observed, argv};
 
 /// A status in which the API server answers.
 pub(super) fn serves(status: &str) -> bool {
@@ -87,14 +87,10 @@ fn not_serving(facts: &Facts, status: &str) -> Judgement {
         ),
         _ => failed.fix(
             "See what EKS says about it.",
-            [target.aws(&[
-                "eks",
-                "describe-cluster",
-                "--name",
-                name,
-                "--query",
-                "cluster.health",
-            ])],
+            [target.aws(&argv(
+                "eks describe-cluster --name {} --query cluster.health",
+                &[name],
+            ))],
         ),
     }
 }

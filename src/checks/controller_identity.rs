@@ -13,7 +13,7 @@ use crate::facts::Facts;
 use crate::facts::controller::{AGENT, Subject};
 use crate::facts::eks::Cluster;
 use crate::karpenter::identity::{Association, Mechanism};
-use crate::model::{Command, Fact, Language, Observed, Target, Unknown};
+use crate::model::{Command, Fact, Language, Observed, Target, Unknown, argv};
 use iam_policy::arn::Arn;
 use iam_policy::condition::ContextValue;
 use iam_policy::document::{Condition, PolicyDocument, Who, with_statement};
@@ -326,32 +326,14 @@ impl<'a> Judge<'a> {
 
     fn create_service_account(&self, role_name: &str) -> Command {
         let policy = self.arn(&format!("policy/KarpenterControllerPolicy-{}", self.cluster.name));
-        self.target.eksctl(&[
-            "create",
-            "iamserviceaccount",
-            "--cluster",
-            &self.cluster.name,
-            "--namespace",
-            self.subject.namespace,
-            "--name",
-            self.subject.service_account,
-            "--role-name",
-            role_name,
-            "--attach-policy-arn",
-            &policy,
-            "--role-only",
-            "--approve",
-        ])
+        self.target.eksctl(&argv("create iamserviceaccount --cluster {} --namespace {} --name {} --role-name {} --attach-policy-arn {} --role-only --approve", &[&self.cluster.name, self.subject.namespace, self.subject.service_account, role_name, &policy]))
     }
 
     fn associate_provider(&self) -> Command {
-        self.target.eksctl(&[
-            "utils",
-            "associate-iam-oidc-provider",
-            "--cluster",
-            &self.cluster.name,
-            "--approve",
-        ])
+        self.target.eksctl(&argv(
+            "utils associate-iam-oidc-provider --cluster {} --approve",
+            &[&self.cluster.name],
+        ))
     }
 
     /// The IRSA role and, where it is missing, the provider.
@@ -441,13 +423,10 @@ impl<'a> Judge<'a> {
         let missing = !made && self.facts.controller.account(&self.subject).is_absent();
         if missing {
             let account = self.account();
-            let command = self.target.kubectl(&[
-                "-n",
-                self.subject.namespace,
-                "create",
-                "serviceaccount",
-                self.subject.service_account,
-            ]);
+            let command = self.target.kubectl(&argv(
+                "-n {} create serviceaccount {}",
+                &[self.subject.namespace, self.subject.service_account],
+            ));
             let message =
                 format!("the controller's service account {account} does not exist, so its pods can't start");
             let fix = "Install the chart with serviceAccount.create=true, or create the service account.";
@@ -692,14 +671,10 @@ impl<'a> Judge<'a> {
         if audiences.contains(&audience) {
             return;
         }
-        let command = self.target.aws(&[
-            "iam",
-            "add-client-id-to-open-id-connect-provider",
-            "--open-id-connect-provider-arn",
-            provider,
-            "--client-id",
-            &audience,
-        ]);
+        let command = self.target.aws(&argv(
+            "iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {}",
+            &[provider, &audience],
+        ));
         let taken = match audiences {
             [] => "no audience".to_owned(),
             some => some.join(", "),

@@ -27,7 +27,6 @@ pub(crate) static FARGATE_ROLE_MAPPED: Check = Check {
 pub(super) struct Judged<'f> {
     profiles: Vec<&'f FargateProfile>,
     asked: NodeRole<'f>,
-    /// The mapping.
     pub(super) verdict: NodeVerdict,
 }
 

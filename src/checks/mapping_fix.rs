@@ -7,13 +7,11 @@ use iam_policy::arn::Arn;
 
 use super::Judgement;
 use super::node_verdict::{NodeFault, NodeKind, NodeRole, misspelled};
-use crate::model::Language;
-use crate::model::{Command, Target};
+use crate::model::{Command, Language, Target, argv};
 
 /// What a principal should be to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// A node of that kind.
     Node(NodeKind),
     /// A person or program that may look at everything but Secrets.
     Viewer,
@@ -155,18 +153,11 @@ pub(crate) fn mapping_fix(target: &Target, mode: AuthenticationMode, arn: &str, 
     };
     let associate = |policy: &str| {
         let policy = format!("arn:{}:eks::aws:cluster-access-policy/{policy}", target.partition);
-        target.aws(&[
-            "eks",
-            "associate-access-policy",
-            "--cluster-name",
-            cluster,
-            "--principal-arn",
-            arn,
-            "--policy-arn",
-            &policy,
-            "--access-scope",
-            "type=cluster",
-        ])
+        target.aws(&argv(
+            "eks associate-access-policy --cluster-name {} --principal-arn {} --policy-arn {} \
+             --access-scope type=cluster",
+            &[cluster, arn, &policy],
+        ))
     };
     let by_entry = match want {
         Want::Node(kind) => vec![create(&["--type", kind.entry_type().as_str()])],
@@ -195,15 +186,10 @@ pub(crate) fn mapping_fix(target: &Target, mode: AuthenticationMode, arn: &str, 
             let mut commands = vec![target.eksctl(&words)];
             if want == Want::Viewer {
                 let binding = format!("view-{}", username.to_ascii_lowercase());
-                commands.push(target.kubectl(&[
-                    "create",
-                    "clusterrolebinding",
-                    &binding,
-                    "--clusterrole",
-                    "view",
-                    "--user",
-                    username,
-                ]));
+                commands.push(target.kubectl(&argv(
+                    "create clusterrolebinding {} --clusterrole view --user {}",
+                    &[&binding, username],
+                )));
             }
             Fix {
                 text: format!("Add the entry below to {key} of aws-auth{done_by}."),
@@ -227,14 +213,10 @@ pub(crate) fn mapping_fix(target: &Target, mode: AuthenticationMode, arn: &str, 
 
 /// Deletes an access entry and creates it again, so that it is bound to the role that has the name now, or has another type.
 pub(crate) fn recreate(target: &Target, bound: &str, arn: &str, want: Want) -> Vec<Command> {
-    let delete = target.aws(&[
-        "eks",
-        "delete-access-entry",
-        "--cluster-name",
-        &target.cluster,
-        "--principal-arn",
-        bound,
-    ]);
+    let delete = target.aws(&argv(
+        "eks delete-access-entry --cluster-name {} --principal-arn {}",
+        &[&target.cluster, bound],
+    ));
     let create = mapping_fix(target, AuthenticationMode::Api, arn, want).commands;
     std::iter::once(delete).chain(create).collect()
 }
@@ -269,12 +251,10 @@ pub(super) fn node_fix(
                 "Give the node class a role of account {account} in partition {}, and map that.",
                 target.partition
             ),
-            [target.kubectl(&[
-                "get",
-                "ec2nodeclasses",
-                "-o",
-                "custom-columns=NAME:.metadata.name,ROLE:.spec.role",
-            ])],
+            [target.kubectl(&argv(
+                "get ec2nodeclasses -o custom-columns=NAME:.metadata.name,ROLE:.spec.role",
+                &[],
+            ))],
         );
     }
     let want = Want::Node(role.kind);
@@ -317,14 +297,10 @@ pub(super) fn node_fix(
         })
     {
         let change = |verb: &str, role: &str| {
-            target.aws(&[
-                "iam",
-                verb,
-                "--instance-profile-name",
-                profile,
-                "--role-name",
-                name_of(role),
-            ])
+            target.aws(&argv(
+                "iam {} --instance-profile-name {} --role-name {}",
+                &[verb, profile, name_of(role)],
+            ))
         };
         return Fix::of(
             "Name the profile's role in the node class; or put the named role into the profile, once it is mapped too.",

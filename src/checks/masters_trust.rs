@@ -12,7 +12,7 @@ use crate::facts::cluster_admins::{
     policies_unread,
 };
 use crate::model::permission::{grant_commands, grant_remedy};
-use crate::model::{Command, Grant, Observed, Role, Unknown};
+use crate::model::{Command, Grant, Observed, Role, Unknown, argv};
 use eks_aws_auth::{AccessEntry, Cluster, Existence};
 use iam_policy::arn::Arn;
 use iam_policy::condition::ContextValue;
@@ -322,14 +322,10 @@ fn unmap(facts: &Facts, admin: &MappedAdmin) -> Command {
     let target = &facts.target;
     match admin.by {
         AdminBy::AwsAuth { .. } => target.kubectl(&["edit", "configmap", "aws-auth", "-n", "kube-system"]),
-        AdminBy::AccessEntry => target.aws(&[
-            "eks",
-            "delete-access-entry",
-            "--cluster-name",
-            &target.cluster,
-            "--principal-arn",
-            &admin.arn.to_string(),
-        ]),
+        AdminBy::AccessEntry => target.aws(&argv(
+            "eks delete-access-entry --cluster-name {} --principal-arn {}",
+            &[&target.cluster, &admin.arn.to_string()],
+        )),
     }
 }
 

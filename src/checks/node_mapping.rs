@@ -233,7 +233,6 @@ pub(super) struct Judged<'f> {
 }
 
 impl RoleInUse<'_> {
-    /// What was judged.
     fn asked(&self) -> NodeRole<'_> {
         let known = self.held.or(self.found.and_then(Observed::known));
         NodeRole {

@@ -9,7 +9,6 @@ use eks_aws_auth::{
 };
 use serde::Serialize;
 
-/// What runs under the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeKind {
     /// EC2 instances with Linux or Bottlerocket.
@@ -70,7 +69,6 @@ const DNS_NAME: &str = "ip-10-0-0-1.internal";
 pub(crate) struct NodeRole<'a> {
     /// The role's ARN. With its path if IAM told it: an access entry needs it, aws-auth must not have it.
     pub(crate) arn: &'a str,
-    /// What runs under it.
     pub(crate) kind: NodeKind,
     /// Whether IAM has the role, and since when.
     pub(crate) existence: Existence,
@@ -85,9 +83,7 @@ pub(crate) struct NodeRole<'a> {
 /// A role that a node class names, while its instance profile holds another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NamedRole<'a> {
-    /// The role's ARN.
     pub(crate) arn: &'a str,
-    /// The instance profile's name.
     pub(crate) profile: &'a str,
 }
 
@@ -126,72 +122,40 @@ pub(crate) enum NodeFault {
     /// Nothing maps the role.
     NotMapped,
     /// The mapping exists, but its text is lost with the whole of `mapRoles`.
-    Lost {
-        /// Line of the mistake.
-        line: Option<usize>,
-    },
+    Lost { line: Option<usize> },
     /// It is refused.
     Denied,
     /// Which mapping counts depends on chance.
     Ambiguous,
     /// The username is not a node's.
-    WrongUsername {
-        /// As written.
-        found: String,
-        /// As it should be.
-        wanted: String,
-    },
+    WrongUsername { found: String, wanted: String },
     /// Groups are missing.
     MissingGroups {
-        /// As mapped.
         found: Vec<String>,
-        /// The missing ones.
         missing: Vec<String>,
     },
     /// The access entry has the wrong type, which cannot be changed.
-    WrongEntryType {
-        /// Its type.
-        found: String,
-        /// The right one.
-        wanted: String,
-    },
+    WrongEntryType { found: String, wanted: String },
     /// A wrong access entry hides a line of aws-auth.
-    HidesAwsAuth {
-        /// The line.
-        line: Option<usize>,
-    },
+    HidesAwsAuth { line: Option<usize> },
     /// The access entry is bound to an earlier role of that name.
     StaleEntry,
     /// IAM does not know the role.
     RoleDeleted,
     /// The role is in another partition than the cluster.
-    OtherPartition {
-        /// The role's.
-        role: String,
-        /// The cluster's.
-        cluster: String,
-    },
+    OtherPartition { role: String, cluster: String },
     /// The role is in another account than the cluster.
-    OtherAccount {
-        /// The role's.
-        role: String,
-        /// The cluster's.
-        cluster: String,
-    },
+    OtherAccount { role: String, cluster: String },
     /// The ARN is not a role's.
     NotARole,
     /// The instance profile has another role than the node class names, and that is the one nodes run under.
     OtherProfileRole {
         /// The role that the node class names.
         named: String,
-        /// The instance profile.
         profile: String,
     },
     /// Managed node groups share the role: EKS keeps its mapping up for them, and takes it away with them.
-    SharedWithNodeGroup {
-        /// Their names.
-        node_groups: Vec<String>,
-    },
+    SharedWithNodeGroup { node_groups: Vec<String> },
     /// The nodes would be administrators.
     Masters,
     /// Access entries or aws-auth could not be read.
@@ -241,7 +205,6 @@ impl Part<'_> {
             .any(|fault| matches!(fault, NodeFault::Lost { .. }))
     }
 
-    /// Whether nothing maps the role.
     pub(crate) fn is_not_mapped(&self) -> bool {
         self.faults.contains(&&NodeFault::NotMapped)
     }
@@ -313,7 +276,6 @@ impl NodeVerdict {
         }
     }
 
-    /// All of it.
     pub(crate) fn whole(&self) -> Part<'_> {
         self.part(|_| true, self.mapped.as_deref())
     }

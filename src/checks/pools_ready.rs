@@ -7,7 +7,7 @@ use super::{Check, Group, Judgement, lost_cluster};
 use crate::facts::Facts;
 use crate::karpenter::launch_paths::{ClassLink, LaunchPath, Obstacle, Readiness, Source};
 use crate::karpenter::objects::{Api, ConditionStatus};
-use crate::model::{Command, Unknown};
+use crate::model::{Command, Unknown, argv};
 
 pub(crate) static CHECK: Check = Check {
     id: "pools-ready",
@@ -290,13 +290,10 @@ fn fix(facts: &Facts, path: &LaunchPath<'_>, against: &[Obstacle<'_>]) -> (&'sta
             ),
             "ValidationSucceeded" => (
                 "Give the controller's role what is refused (see controller-may-launch). After a change of IAM policies, an annotation makes Karpenter try again.",
-                [target.kubectl(&[
-                    "annotate",
-                    "ec2nodeclass",
-                    class,
-                    &format!("revalidate={}", facts.gathered_at.as_second()),
-                    "--overwrite",
-                ])]
+                [target.kubectl(&argv(
+                    "annotate ec2nodeclass {} {} --overwrite",
+                    &[class, &format!("revalidate={}", facts.gathered_at.as_second())],
+                ))]
                 .into_iter()
                 .chain(class_words("describe"))
                 .collect(),

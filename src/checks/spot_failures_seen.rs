@@ -12,7 +12,7 @@ use crate::facts::Facts;
 use crate::karpenter::instances::SpotQuota;
 use crate::karpenter::requirements::{CapacityType, SpotVerdict};
 use crate::karpenter::traces::{Cause, PoolClaims, Told, Trace, TraceSource, Traces, pool_traces};
-use crate::model::{Command, Observed, Unknown};
+use crate::model::{Command, Observed, Unknown, argv};
 
 /// How long after the role was made a refusal still tells of the time before: IAM is eventually consistent, and Karpenter
 /// leaves Spot alone for three minutes after a refusal.
@@ -44,7 +44,6 @@ pub(super) fn when(at: Timestamp, now: Timestamp) -> String {
     format!("{at:.0} ({} ago)", span(now.duration_since(at)))
 }
 
-/// The traces of all sources.
 fn all_traces(facts: &Facts) -> Traces {
     let mut all = Traces::default();
     let sources = [
@@ -154,29 +153,19 @@ fn of_the_role(facts: &Facts, told: &Told) -> Judgement {
 }
 
 fn warnings(facts: &Facts) -> Command {
-    facts.target.kubectl(&[
-        "get",
-        "events",
-        "-A",
-        "--field-selector",
-        "type=Warning",
-        "--sort-by",
-        ".lastTimestamp",
-    ])
+    facts.target.kubectl(&argv(
+        "get events -A --field-selector type=Warning --sort-by .lastTimestamp",
+        &[],
+    ))
 }
 
 /// The controller's log, or the claim where there is no controller.
 fn log_of_controller(facts: &Facts, trace: Option<&Trace>) -> Option<Command> {
     match (facts.controller.running(), trace) {
-        (Some(running), _) => Some(facts.target.kubectl(&[
-            "logs",
-            &format!("deployment/{}", running.name),
-            "-c",
-            "controller",
-            "--tail=200",
-            "-n",
-            &running.namespace,
-        ])),
+        (Some(running), _) => Some(facts.target.kubectl(&argv(
+            "logs {} -c controller --tail=200 -n {}",
+            &[&format!("deployment/{}", running.name), &running.namespace],
+        ))),
         (None, Some(trace)) => Some(
             facts
                 .target
@@ -331,16 +320,7 @@ fn of_cause(facts: &Facts, cause: Cause, told: &Told) -> Judgement {
             .iter()
             .find_map(|trace| encoded_message(&trace.message))
             .map(|encoded| {
-                facts.target.aws(&[
-                    "sts",
-                    "decode-authorization-message",
-                    "--encoded-message",
-                    encoded,
-                    "--query",
-                    "DecodedMessage",
-                    "--output",
-                    "text",
-                ])
+                facts.target.aws(&argv("sts decode-authorization-message --encoded-message {} --query DecodedMessage --output text", &[encoded]))
             })
             .into_iter()
             .chain(log_of_controller(facts, newest))

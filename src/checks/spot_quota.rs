@@ -8,7 +8,7 @@ use super::{Check, Group, Judgement, lost_ground, never};
 use crate::facts::Facts;
 use crate::karpenter::instances::{SpotQuota, spot_needs, spot_needs_of};
 use crate::karpenter::requirements::SpotVerdict;
-use crate::model::{Command, Observed};
+use crate::model::{Command, Observed, argv};
 
 pub(crate) static CHECK: Check = Check {
     id: "spot-quota",
@@ -25,16 +25,10 @@ fn desired(least: u32) -> u32 {
 
 /// The command that asks for a higher quota.
 pub(super) fn request(facts: &Facts, quota: SpotQuota, vcpus: u32) -> Command {
-    facts.target.aws(&[
-        "service-quotas",
-        "request-service-quota-increase",
-        "--service-code",
-        "ec2",
-        "--quota-code",
-        quota.code(),
-        "--desired-value",
-        &vcpus.to_string(),
-    ])
+    facts.target.aws(&argv(
+        "service-quotas request-service-quota-increase --service-code ec2 --quota-code {} --desired-value {}",
+        &[quota.code(), &vcpus.to_string()],
+    ))
 }
 
 fn judge(facts: &Facts) -> Judgement {

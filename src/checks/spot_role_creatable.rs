@@ -20,7 +20,6 @@ pub static SPOT_ROLE_CREATABLE: Check = Check {
 const BLIND_SPOTS: &str =
     "it does not see session policies, VPC endpoint policies and conditional service control policies";
 
-/// What the simulator's answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum May {
     Yes,

@@ -6,7 +6,6 @@ use crate::facts::Facts;
 use crate::facts::fixture::healthy;
 use crate::model::Judgement;
 
-/// Something done to a world.
 pub(crate) type Damage = fn(&mut Facts);
 
 /// A check's whole finding in each of these worlds, as a reviewer reads it.

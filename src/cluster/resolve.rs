@@ -47,9 +47,7 @@ pub struct CaptCluster {
 /// A kubeconfig that came from elsewhere than a file.
 #[derive(Debug, Clone)]
 pub struct InMemory {
-    /// It.
     pub kubeconfig: Kubeconfig,
-    /// The context in it.
     pub context: String,
     /// The words with which this program finds it again.
     pub own: Vec<String>,
@@ -64,7 +62,6 @@ pub struct InMemory {
 /// A context as it stands, whatever kind of cluster it is: what it takes to talk to its API server.
 #[derive(Debug, Clone)]
 pub struct Plain {
-    /// The context.
     pub context: KubeContext,
     /// kube's own reading of the context; authentication not yet filled in.
     pub config: Option<kube::Config>,
@@ -83,11 +80,8 @@ pub struct Plain {
 /// What a context alone says, without a question to anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The context.
     pub context: String,
-    /// The EKS cluster.
     pub cluster: String,
-    /// Its region.
     pub region: String,
 }
 
@@ -218,9 +212,7 @@ fn proxied(mut config: kube::Config, context: &KubeContext) -> Result<kube::Conf
 /// A target and what it takes to reach it.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The plain values.
     pub target: Target,
-    /// The context.
     pub context: KubeContext,
     /// kube's own reading of the context, with certificates and proxy; authentication not yet filled in.
     pub config: Option<kube::Config>,

@@ -57,7 +57,6 @@ pub fn call() -> String {
     CONFIG_MAP.named("aws-auth")
 }
 
-/// Reads the ConfigMap.
 pub async fn read(api: &Api) -> Fact<AwsAuth> {
     api.get(&CONFIG_MAP, "aws-auth", parse).await
 }

@@ -65,7 +65,6 @@ impl std::fmt::Display for AdminBy {
 pub(crate) struct MappedAdmin {
     /// As it is mapped: in aws-auth without its path.
     pub arn: Arn,
-    /// By what.
     pub by: AdminBy,
     /// Why its access entry is bound to an earlier role of that name, where it is.
     pub stale: Option<String>,
@@ -148,9 +147,7 @@ pub const MOST: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterAdmin {
-    /// As it is mapped.
     pub arn: String,
-    /// The role in IAM.
     pub role: Fact<Role>,
     /// What the caller's own policies say about assuming it; asked only where the answer depends on it.
     pub may_assume: Fact<crate::model::Simulation>,

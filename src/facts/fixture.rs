@@ -16,7 +16,6 @@ pub const ACCOUNT: &str = "111122223333";
 /// IAM's trust policy of the service-linked role.
 pub const SPOT_TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"spot.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
 
-/// A known fact.
 pub fn known<T>(call: &str, value: T) -> Fact<T> {
     Fact::new(call, Observed::Known(value))
 }
@@ -41,12 +40,10 @@ pub fn unreachable<T>(call: &str) -> Fact<T> {
     )
 }
 
-/// An absent fact.
 pub fn absent<T>(call: &str) -> Fact<T> {
     Fact::new(call, Observed::Absent)
 }
 
-/// An ordinary role.
 pub fn role(name: &str) -> crate::model::Role {
     crate::model::Role {
         name: name.to_owned(),
@@ -59,7 +56,6 @@ pub fn role(name: &str) -> crate::model::Role {
     }
 }
 
-/// The service-linked role.
 pub fn spot_role() -> crate::model::Role {
     crate::model::Role {
         path: crate::model::SPOT_ROLE_PATH.to_owned(),
@@ -123,14 +119,11 @@ pub fn healthy() -> Facts {
                 version: Some("1.34".to_owned()),
                 platform_version: Some("eks.12".to_owned()),
                 authentication_mode: AuthenticationMode::ConfigMap,
-                authentication_mode_stated: true,
                 oidc_issuer: Some("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC".to_owned()),
                 certificate_authority_sha256: None,
                 auto_mode: false,
                 role_arn: None,
-                auto_mode_node_role: None,
                 created: Some(Timestamp::UNIX_EPOCH),
-                public_endpoint: Some(true),
             },
         ),
         access_entries: absent("eks:ListAccessEntries demo"),
@@ -252,7 +245,6 @@ pub fn capacity_type(values: &[&str]) -> serde_json::Value {
     serde_json::json!([{"key": "karpenter.sh/capacity-type", "operator": "In", "values": values}])
 }
 
-/// Puts node pools there.
 pub fn with_pools(facts: &mut Facts, pools: Vec<NodePool>) {
     facts.pools.node_pools = known(
         "list nodepools.karpenter.sh",
@@ -285,7 +277,6 @@ pub fn node_class() -> NodeClass {
     NodeClass::from_json(&item, NodeClassKind::Ec2NodeClass).expect("a good class")
 }
 
-/// Puts node classes there.
 pub fn with_classes(facts: &mut Facts, classes: Vec<NodeClass>) {
     facts.pools.node_classes = known(
         "list ec2nodeclasses.karpenter.k8s.aws",
@@ -413,7 +404,6 @@ pub fn claim(name: &str, conditions: serde_json::Value) -> serde_json::Value {
     })
 }
 
-/// A Node of a pool.
 pub fn node(pool: &str, capacity_type: &str) -> serde_json::Value {
     serde_json::json!({"metadata": {"name": "n", "labels":
         {"karpenter.sh/nodepool": pool, "karpenter.sh/capacity-type": capacity_type}}})

@@ -20,7 +20,6 @@ pub struct Permitted {
     pub action: String,
     /// An ARN, or `*`.
     pub resource: String,
-    /// The decision.
     pub decision: SimulatedDecision,
     /// Whether the organization's policies allow it, when the simulator looked at them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -62,7 +62,6 @@ pub const FORMAT: &str = "capt-spot/facts/v1";
 /// How many roles or instance profiles are read at a time: IAM's read rate is shared by the whole account.
 const AT_ONCE: usize = 16;
 
-/// Everything that was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
@@ -70,14 +69,11 @@ pub struct Facts {
     pub format: String,
     /// The program's version that gathered them.
     pub version: String,
-    /// When.
     pub gathered_at: Timestamp,
     /// `--redact`: identifying values are masked.
     #[serde(default)]
     pub redacted: bool,
-    /// What was asked for.
     pub ask: Ask,
-    /// The target.
     pub target: Target,
     /// Who the AWS credentials are.
     pub caller: Fact<Caller>,
@@ -85,7 +81,6 @@ pub struct Facts {
     pub caller_role: Fact<Role>,
     /// Whether the caller may create the spot role; asked only when it is missing.
     pub caller_may_create: Fact<Simulation>,
-    /// The cluster.
     pub cluster: Fact<Cluster>,
     /// Its access entries. Absent: the cluster has none, in mode CONFIG_MAP.
     pub access_entries: Fact<Vec<AccessEntry>>,
@@ -94,7 +89,6 @@ pub struct Facts {
     pub entry_policies_unread: BTreeMap<String, Unknown>,
     /// The service-linked role for EC2 Spot.
     pub spot_role: Fact<Role>,
-    /// The policies attached to it.
     pub spot_role_policies: Fact<Vec<String>>,
     /// Who the cluster takes the caller for.
     pub kubernetes_user: Fact<access::KubernetesUser>,
@@ -108,9 +102,7 @@ pub struct Facts {
     pub pools: karpenter::Pools,
     /// The roles of Karpenter's nodes. Known and empty: nobody names one and IAM has none of the usual names.
     pub node_roles: Fact<Vec<NodeRole>>,
-    /// Karpenter's controller and its identity.
     pub controller: controller::Controller,
-    /// What failed launches left behind.
     pub traces: traces::Traces,
     /// What else tells whether Karpenter can launch.
     #[serde(default)]
@@ -122,14 +114,11 @@ pub struct Facts {
     /// The roles that administer the cluster, as far as the mappings could be read. Facts of earlier versions have none.
     #[serde(default, alias = "rulers")]
     pub cluster_admins: Vec<cluster_admins::ClusterAdmin>,
-    /// Every call that was made.
     pub calls: Vec<Call>,
 }
 
-/// How to gather.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The bounds of time.
     pub limits: Limits,
     /// `--use-exec`: run the exec plugin even where the token could be made here.
     pub use_exec: bool,
@@ -218,7 +207,6 @@ struct Reading<'a> {
     ask: &'a Ask,
     options: &'a Options,
     now: Timestamp,
-    /// Reads AWS.
     session: Session,
     /// Whose identity the cluster's token has.
     token_session: Session,
@@ -232,7 +220,6 @@ struct Reading<'a> {
     /// The Pods of the controller that runs.
     controller_pods: OnceCell<Fact<Vec<launching::ControllerPod>>>,
     deployments: OnceCell<Fact<karpenter::List<Deployment>>>,
-    /// Roles by name.
     roles: Mutex<BTreeMap<String, Arc<OnceCell<Fact<Role>>>>>,
 }
 

@@ -587,7 +587,6 @@ metadata: {name: other}
             Some("1.5.0")
         );
         assert_eq!(deployment.settings.cluster_name.as_deref(), Some("demo"));
-        assert_eq!(deployment.settings.isolated_vpc, Some(true));
         assert_eq!(
             (deployment.service_account.as_str(), deployment.replicas),
             ("karpenter", 2)

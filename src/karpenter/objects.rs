@@ -635,8 +635,6 @@ pub struct NodeClaim {
     pub created: Option<Timestamp>,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
-    /// It is being deleted.
-    pub deleting: bool,
 }
 
 impl NodeClaim {
@@ -659,7 +657,6 @@ impl NodeClaim {
             provider_id: item.at(&["status", "providerID"])?.non_empty()?,
             created: item.at(&["metadata", "creationTimestamp"])?.time()?,
             conditions: conditions(item)?,
-            deleting: item.at(&["metadata", "deletionTimestamp"])?.is_present(),
         })
     }
 
@@ -671,56 +668,11 @@ impl NodeClaim {
     }
 }
 
-/// What runs a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ComputeType {
-    /// An EC2 instance: a managed node group, a self-managed one or Karpenter. DaemonSets run here.
-    Ec2,
-    /// A Fargate pod's own node. DaemonSets do not run here.
-    Fargate,
-    /// An instance of EKS Auto Mode.
-    Auto,
-    /// A machine outside AWS (EKS Hybrid Nodes).
-    Hybrid,
-    /// EKS says something this program does not know.
-    Other,
-}
-
-/// A Node, as far as Karpenter's doings show in its labels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct KarpenterNode {
-    /// `metadata.name`.
-    pub name: String,
-    /// What runs it, from the label `eks.amazonaws.com/compute-type`.
-    pub compute: ComputeType,
-    /// `spot`, `on-demand` or `reserved`, on Karpenter's nodes.
-    pub capacity_type: Option<String>,
-    /// The pool that made it, on Karpenter's nodes.
-    pub node_pool: Option<String>,
-}
-
-impl KarpenterNode {
-    /// Reads one item.
-    pub fn from_json(item: &Value) -> Result<Self, BrokenObject> {
-        let item = Item::new("Node", item);
-        let pool = item
-            .label(NODEPOOL_LABEL)
-            .or_else(|| item.label(PROVISIONER_LABEL));
-        Ok(Self {
-            name: item.name()?,
-            compute: match item.label(EKS_COMPUTE_TYPE_LABEL) {
-                None | Some("" | "ec2") => ComputeType::Ec2,
-                Some("fargate") => ComputeType::Fargate,
-                Some("auto") => ComputeType::Auto,
-                Some("hybrid") => ComputeType::Hybrid,
-                Some(_) => ComputeType::Other,
-            },
-            capacity_type: item.label(CAPACITY_TYPE_LABEL).map(str::to_owned),
-            node_pool: pool.map(str::to_owned),
-        })
-    }
+/// What EKS says runs a Node, from the label `eks.amazonaws.com/compute-type`; empty: a plain EC2 instance.
+pub(crate) fn compute_type(node: &Value) -> Result<&str, BrokenObject> {
+    let item = Item::new("Node", node);
+    item.name()?;
+    Ok(item.label(EKS_COMPUTE_TYPE_LABEL).unwrap_or_default())
 }
 
 /// The object that an Event is about.
@@ -751,8 +703,6 @@ pub struct Event {
     pub first_seen: Option<Timestamp>,
     /// When it was last seen.
     pub last_seen: Option<Timestamp>,
-    /// How many times, at least 1.
-    pub count: u64,
 }
 
 impl Event {
@@ -787,11 +737,6 @@ impl Event {
             event_time,
             created,
         ];
-        let count = [
-            top.field("count")?.integer()?,
-            top.field("deprecatedCount")?.integer()?,
-            series.field("count")?.integer()?,
-        ];
         Ok(Self {
             namespace: text(item.at(&["metadata", "namespace"])?)?,
             about: ObjectRef {
@@ -803,13 +748,6 @@ impl Event {
             message,
             first_seen: first.into_iter().flatten().next(),
             last_seen: last.into_iter().flatten().max(),
-            count: count
-                .into_iter()
-                .flatten()
-                .filter_map(|n| u64::try_from(n).ok())
-                .max()
-                .unwrap_or(1)
-                .max(1),
         })
     }
 }
@@ -852,16 +790,6 @@ impl KarpenterVersion {
         let (_, last) = image.rsplit_once('/').unwrap_or(("", image));
         Self::parse(last.rsplit_once(':')?.1)
     }
-
-    /// Since 1.5.0 a missing service-linked role leaves no condition: the NodeClaim is deleted at once and mixed pools
-    /// silently get on-demand capacity (aws/karpenter-provider-aws PR 7998).
-    pub fn hides_missing_spot_role(self) -> bool {
-        self >= Self {
-            major: 1,
-            minor: 5,
-            patch: 0,
-        }
-    }
 }
 
 /// The environment of the controller, as far as the Deployment spells it out. A value taken from a Secret or ConfigMap
@@ -871,14 +799,8 @@ impl KarpenterVersion {
 pub struct ControllerSettings {
     /// `CLUSTER_NAME`: the EKS cluster it works on.
     pub cluster_name: Option<String>,
-    /// `CLUSTER_ENDPOINT`.
-    pub cluster_endpoint: Option<String>,
     /// `INTERRUPTION_QUEUE`: without it, spot interruptions come unannounced.
     pub interruption_queue: Option<String>,
-    /// `ISOLATED_VPC`: no calls to IAM and the pricing API.
-    pub isolated_vpc: Option<bool>,
-    /// `EKS_CONTROL_PLANE`.
-    pub eks_control_plane: Option<bool>,
     /// `FEATURE_GATES`, as written.
     pub feature_gates: Option<String>,
     /// `AWS_ROLE_ARN`, where somebody set it by hand.
@@ -946,12 +868,7 @@ impl Deployment {
                 let value = variable.field("value")?.non_empty()?;
                 match variable.field("name")?.string()?.as_deref() {
                     Some("CLUSTER_NAME") => settings.cluster_name = value,
-                    Some("CLUSTER_ENDPOINT") => settings.cluster_endpoint = value,
                     Some("INTERRUPTION_QUEUE") => settings.interruption_queue = value,
-                    Some("ISOLATED_VPC") => settings.isolated_vpc = value.as_deref().and_then(go_bool),
-                    Some("EKS_CONTROL_PLANE") => {
-                        settings.eks_control_plane = value.as_deref().and_then(go_bool)
-                    }
                     Some("FEATURE_GATES") => settings.feature_gates = value,
                     Some("AWS_ROLE_ARN") => settings.aws_role_arn = value,
                     Some(name @ ("AWS_ACCESS_KEY_ID" | "AWS_PROFILE")) => {
@@ -986,15 +903,6 @@ impl Deployment {
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
         })
-    }
-}
-
-/// Go's `strconv.ParseBool`, which reads Karpenter's flags.
-fn go_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 
@@ -1254,12 +1162,6 @@ mod tests {
         for (image, expected) in cases {
             assert_eq!(KarpenterVersion::from_image(image), expected, "{image}");
         }
-        let hides: Vec<bool> = ["1.4.9", "1.5.0", "1.14.1", "0.37.0"]
-            .iter()
-            .filter_map(|text| KarpenterVersion::parse(text))
-            .map(KarpenterVersion::hides_missing_spot_role)
-            .collect();
-        assert_eq!(hides, [false, true, true, false]);
     }
 
     #[test]
@@ -1272,7 +1174,6 @@ mod tests {
                 {"name": "controller", "image": "controller@sha256:00", "env": [
                     {"name": "CLUSTER_NAME", "value": "demo"},
                     {"name": "INTERRUPTION_QUEUE", "value": ""},
-                    {"name": "EKS_CONTROL_PLANE", "value": "T"},
                     {"name": "AWS_SECRET_ACCESS_KEY", "value": "hush"},
                     {"name": "AWS_ROLE_ARN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}]}}},
             "status": {"readyReplicas": 1}
@@ -1297,7 +1198,6 @@ mod tests {
             deployment.settings,
             ControllerSettings {
                 cluster_name: Some("demo".into()),
-                eks_control_plane: Some(true),
                 ..ControllerSettings::default()
             }
         );

@@ -19,8 +19,7 @@ use serde_json::Value;
 
 use super::json::BrokenObject;
 use super::objects::{
-    ComputeType, Condition, ConditionStatus, Event, KarpenterNode, NodeClaim, NodePool, ObjectRef,
-    keep_message,
+    Condition, ConditionStatus, Event, NodeClaim, NodePool, ObjectRef, compute_type, keep_message,
 };
 use super::requirements::ValueSet;
 
@@ -338,8 +337,6 @@ pub struct EventFold {
     pub seen: u64,
     /// When the one that was repeated longest ago was last seen: how far back this view reaches.
     pub oldest: Option<Timestamp>,
-    /// When the newest was last seen.
-    pub newest: Option<Timestamp>,
     /// What they tell of.
     pub traces: Traces,
     /// Items that were no Events.
@@ -360,7 +357,6 @@ impl EventFold {
         self.seen += 1;
         if let Some(at) = event.last_seen.or(event.first_seen) {
             self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
-            self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
         }
         // Anything may say "Unauthorized": only about Karpenter's own objects does a text tell of a launch. What EC2 says about the
         // role and the quota is its own word wherever it stands.
@@ -799,10 +795,6 @@ pub struct NodeFold {
     pub ec2: u64,
     /// Fargate.
     pub fargate: u64,
-    /// EKS Auto Mode.
-    pub auto_mode: u64,
-    /// Hybrid nodes.
-    pub hybrid: u64,
     /// Items that were no Nodes.
     pub broken: Broken,
 }
@@ -810,21 +802,16 @@ pub struct NodeFold {
 impl NodeFold {
     /// Reads one item of a list of Nodes.
     pub fn add_json(&mut self, item: &Value) {
-        match KarpenterNode::from_json(item) {
-            Ok(node) => self.add(&node),
+        match compute_type(item) {
+            Ok(kind) => {
+                self.seen += 1;
+                match kind {
+                    "" | "ec2" => self.ec2 += 1,
+                    "fargate" => self.fargate += 1,
+                    _ => {}
+                }
+            }
             Err(broken) => self.broken.add(broken),
-        }
-    }
-
-    /// Takes one Node.
-    pub fn add(&mut self, node: &KarpenterNode) {
-        self.seen += 1;
-        match node.compute {
-            ComputeType::Ec2 => self.ec2 += 1,
-            ComputeType::Fargate => self.fargate += 1,
-            ComputeType::Auto => self.auto_mode += 1,
-            ComputeType::Hybrid => self.hybrid += 1,
-            ComputeType::Other => {}
         }
     }
 
@@ -989,10 +976,7 @@ mod tests {
         }));
         fold.add_json(&json!({"metadata": {"name": "e"}, "message": 5}));
         assert_eq!(fold.seen, 6);
-        assert_eq!(
-            (fold.oldest, fold.newest),
-            (Some(at("2025-06-01T09:40:00Z")), Some(at("2025-06-01T10:30:00Z")))
-        );
+        assert_eq!(fold.oldest, Some(at("2025-06-01T09:40:00Z")));
         assert_eq!(
             counts(&fold.traces),
             [(Cause::SpotRoleMissing, 2), (Cause::NoCapacity, 1)]

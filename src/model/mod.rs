@@ -12,7 +12,7 @@ mod target;
 
 pub use call::{Call, Calls};
 pub use cluster::{Caller, Cluster};
-pub use command::{Command, CommandScope};
+pub use command::{Command, CommandScope, argv};
 pub use exit::Exit;
 pub use finding::*;
 pub use observed::*;
