@@ -483,442 +483,197 @@ impl<'a> Words<'a> {
 mod tests {
     use super::*;
 
-    fn entry(command: &str, args: &[&str], env: &[(&str, &str)]) -> ExecConfig {
+    const GET: &str = "aws eks get-token --cluster-name demo";
+
+    /// The entry that runs this command line; each of `env` is `NAME=VALUE`.
+    fn entry(line: &str, env: &[&str]) -> ExecConfig {
+        let mut words = shlex::split(line).expect("a command line").into_iter();
+        let env = env.iter().filter_map(|one| one.split_once('='));
         let json = serde_json::json!({
             "apiVersion": "client.authentication.k8s.io/v1beta1",
-            "command": command,
-            "args": args,
-            "env": env.iter().map(|(name, value)| serde_json::json!({"name": name, "value": value})).collect::<Vec<_>>(),
+            "command": words.next().unwrap_or_default(),
+            "args": words.collect::<Vec<_>>(),
+            "env": env.map(|(name, value)| serde_json::json!({"name": name, "value": value})).collect::<Vec<_>>(),
         });
         serde_json::from_value(json).expect("an exec entry")
     }
 
+    /// `CLUSTER region=.. profile=.. role=.. by=.. odd=..`, as far as each is there.
+    fn told(known: &KnownExec) -> String {
+        let by = known.credentials_by.as_ref().map(|words| words.join(" "));
+        let rest = [
+            ("region", known.region()),
+            ("profile", known.profile()),
+            ("role", known.role_arn.as_deref()),
+            ("by", by.as_deref()),
+            ("odd", known.not_reproducible.as_deref()),
+        ];
+        let mut out = known.cluster.clone().unwrap_or_default();
+        for (name, value) in rest {
+            out.extend(value.map(|value| format!(" {name}={value}")));
+        }
+        out
+    }
+
     #[test]
     fn every_spelling_of_the_known_plugins() {
-        type Row = (
-            &'static str,
-            &'static [&'static str],
-            Option<&'static str>,
-            Option<&'static str>,
-            Option<&'static str>,
-            Option<&'static str>,
-        );
-        let rows: &[Row] = &[
+        for (line, want) in [
+            (GET, "demo"),
+            ("aws eks get-token --cluster-name=demo", "demo"),
             (
-                "aws",
-                &["eks", "get-token", "--cluster-name", "demo"],
-                Some("demo"),
-                None,
-                None,
-                None,
+                "/usr/local/bin/aws --region eu-west-1 eks get-token --cluster-name demo --output json",
+                "demo region=eu-west-1",
             ),
             (
-                "aws",
-                &["eks", "get-token", "--cluster-name=demo"],
-                Some("demo"),
-                None,
-                None,
-                None,
+                "aws.exe --profile=prod eks get-token --cluster-name demo --role-arn=arn:aws:iam::111122223333:role/Admin",
+                "demo profile=prod role=arn:aws:iam::111122223333:role/Admin",
             ),
+            ("aws eks get-token --cluster-id d3adb33f", "d3adb33f"),
+            ("aws-iam-authenticator token -i demo", "demo"),
+            ("aws-iam-authenticator token -idemo", "demo"),
+            ("aws-iam-authenticator token -i=demo", "demo"),
             (
-                "/usr/local/bin/aws",
-                &[
-                    "--region",
-                    "eu-west-1",
-                    "eks",
-                    "get-token",
-                    "--cluster-name",
-                    "demo",
-                    "--output",
-                    "json",
-                ],
-                Some("demo"),
-                Some("eu-west-1"),
-                None,
-                None,
+                "aws-iam-authenticator token --cluster-id=demo --region=eu-west-1",
+                "demo region=eu-west-1",
             ),
+            ("aws-iam-authenticator token -i demo -r r", "demo role=r"),
             (
-                "aws.exe",
-                &[
-                    "--profile=prod",
-                    "eks",
-                    "get-token",
-                    "--cluster-name",
-                    "demo",
-                    "--role-arn=arn:aws:iam::111122223333:role/Admin",
-                ],
-                Some("demo"),
-                None,
-                Some("prod"),
-                Some("arn:aws:iam::111122223333:role/Admin"),
+                "aws-iam-authenticator token --cluster-id demo --token-only --role r",
+                "demo role=r",
             ),
-            (
-                "aws",
-                &["eks", "get-token", "--cluster-id", "d3adb33f"],
-                Some("d3adb33f"),
-                None,
-                None,
-                None,
-            ),
-            (
-                "aws-iam-authenticator",
-                &["token", "-i", "demo"],
-                Some("demo"),
-                None,
-                None,
-                None,
-            ),
-            (
-                "aws-iam-authenticator",
-                &["token", "-idemo"],
-                Some("demo"),
-                None,
-                None,
-                None,
-            ),
-            (
-                "aws-iam-authenticator",
-                &["token", "-i=demo"],
-                Some("demo"),
-                None,
-                None,
-                None,
-            ),
-            (
-                "aws-iam-authenticator",
-                &["token", "--cluster-id=demo", "--region=eu-west-1"],
-                Some("demo"),
-                Some("eu-west-1"),
-                None,
-                None,
-            ),
-            (
-                "aws-iam-authenticator",
-                &[
-                    "token",
-                    "-i",
-                    "demo",
-                    "-r",
-                    "arn:aws:iam::111122223333:role/Admin",
-                ],
-                Some("demo"),
-                None,
-                None,
-                Some("arn:aws:iam::111122223333:role/Admin"),
-            ),
-            (
-                "aws-iam-authenticator",
-                &["token", "--cluster-id", "demo", "--token-only", "--role", "r"],
-                Some("demo"),
-                None,
-                None,
-                Some("r"),
-            ),
-        ];
-        for (command, args, cluster, region, profile, role) in rows {
-            let known = known(&entry(command, args, &[])).unwrap_or_else(|| panic!("{command} {args:?}"));
-            assert_eq!(known.cluster.as_deref(), *cluster, "{args:?}");
-            assert_eq!(known.region(), *region, "{args:?}");
-            assert_eq!(known.profile(), *profile, "{args:?}");
-            assert_eq!(known.role_arn.as_deref(), *role, "{args:?}");
-            assert_eq!(known.not_reproducible, None, "{args:?}");
+        ] {
+            let known = known(&entry(line, &[])).unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(told(&known), want, "{line}");
         }
     }
 
     #[test]
     fn flags_as_argparse_takes_them() {
-        let all = ["eks", "get-token", "--cluster-name", "demo"];
-        let arn = "arn:aws:iam::111122223333:role/Admin";
-        for (more, role, region, profile, odd) in [
-            (vec!["--role", arn], Some(arn), None, None, None),
-            (vec!["--ro", arn], Some(arn), None, None, None),
-            (vec!["--role-a=arn"], Some("arn"), None, None, None),
-            (
-                vec!["--reg", "eu-west-1", "--prof=p"],
-                None,
-                Some("eu-west-1"),
-                Some("p"),
-                None,
-            ),
-            (vec!["--out", "json", "--deb"], None, None, None, None),
+        for (more, want) in [
+            ("--role r", "demo role=r"),
+            ("--ro r", "demo role=r"),
+            ("--role-a=arn", "demo role=arn"),
+            ("--reg eu-west-1 --prof=p", "demo region=eu-west-1 profile=p"),
+            ("--out json --deb", "demo"),
+            ("--r x", "demo region=x"),
             // Several flags begin so: the CLI refuses it.
-            (vec!["--r", "x"], None, Some("x"), None, None),
-            (vec!["--cl", "x"], None, None, None, Some("it has the flag --cl")),
-            (
-                vec!["--cluster", "x"],
-                None,
-                None,
-                None,
-                Some("it has the flag --cluster"),
-            ),
-            (
-                vec!["--endpoint", "x"],
-                None,
-                None,
-                None,
-                Some("it has the flag --endpoint"),
-            ),
-            (
-                vec!["--no-sign"],
-                None,
-                None,
-                None,
-                Some("it has the flag --no-sign-request"),
-            ),
-            (vec!["--role"], None, None, None, None),
-            (
-                vec!["--nonsense"],
-                None,
-                None,
-                None,
-                Some("it has the flag --nonsense"),
-            ),
+            ("--cl x", "demo odd=it has the flag --cl"),
+            ("--cluster x", "demo odd=it has the flag --cluster"),
+            ("--endpoint x", "demo odd=it has the flag --endpoint"),
+            ("--no-sign", "demo odd=it has the flag --no-sign-request"),
+            ("--role", "demo"),
+            ("--nonsense", "demo odd=it has the flag --nonsense"),
         ] {
-            let args = [&all[..], &more].concat();
-            let known = known(&entry("aws", &args, &[])).expect("get-token");
-            let got = (
-                known.role_arn.as_deref(),
-                known.region(),
-                known.profile(),
-                known.not_reproducible.as_deref(),
-            );
-            assert_eq!(got, (role, region, profile, odd), "{more:?}");
-            assert_eq!(known.cluster.as_deref(), Some("demo"));
+            let known = known(&entry(&format!("{GET} {more}"), &[])).expect("get-token");
+            assert_eq!(told(&known), want, "{more}");
         }
     }
 
     #[test]
     fn what_adds_nothing_is_looked_through() {
-        for (command, args) in [
-            (
-                "env",
-                vec![
-                    "AWS_PROFILE=prod",
-                    "aws",
-                    "eks",
-                    "get-token",
-                    "--cluster-name",
-                    "demo",
-                ],
-            ),
-            (
-                "bash",
-                vec!["-c", "AWS_PROFILE=prod aws eks get-token --cluster-name 'demo'"],
-            ),
-            (
-                "/bin/sh",
-                vec![
-                    "-ec",
-                    "exec env AWS_PROFILE=\"prod\" aws eks get-token --cluster-name demo",
-                ],
-            ),
+        for line in [
+            "env AWS_PROFILE=prod aws eks get-token --cluster-name demo",
+            r#"bash -c "AWS_PROFILE=prod aws eks get-token --cluster-name 'demo'""#,
+            r#"/bin/sh -ec 'exec env AWS_PROFILE="prod" aws eks get-token --cluster-name demo'"#,
         ] {
-            let known = known(&entry(command, &args, &[])).expect("known");
-            assert_eq!(
-                (
-                    known.cluster.as_deref(),
-                    known.profile(),
-                    known.not_reproducible.as_deref()
-                ),
-                (Some("demo"), Some("prod"), None),
-                "{command} {args:?}"
-            );
-        }
-        for (command, args) in [
-            (
-                "bash",
-                vec!["-c", "aws eks get-token --cluster-name demo --profile prod | cat"],
-            ),
-            (
-                "bash",
-                vec![
-                    "-c",
-                    "source ~/.env; aws --profile prod eks get-token --cluster-name demo>&1",
-                ],
-            ),
-            (
-                "bash",
-                vec![
-                    "-c",
-                    "aws eks get-token --profile prod --cluster-name demo --region $REGION",
-                ],
-            ),
-            (
-                "env",
-                vec![
-                    "-i",
-                    "AWS_PROFILE=prod",
-                    "aws",
-                    "eks",
-                    "get-token",
-                    "--cluster-name",
-                    "demo",
-                ],
-            ),
-            (
-                "my-wrapper",
-                vec![
-                    "aws",
-                    "eks",
-                    "get-token",
-                    "--cluster-name",
-                    "demo",
-                    "--profile",
-                    "prod",
-                ],
-            ),
-        ] {
-            let entry = entry(command, &args, &[]);
-            assert_eq!(known(&entry), None, "{command} {args:?}");
-            let wrapped = wrapped(&entry).expect("a clue");
-            assert_eq!(
-                (
-                    wrapped.cluster.as_deref(),
-                    wrapped.profile(),
-                    wrapped.credentials_by.as_deref()
-                ),
-                (Some("demo"), Some("prod"), None),
-                "{command} {args:?}"
-            );
-        }
-        for (command, args) in [
-            ("bash", vec!["-c"]),
-            ("bash", vec!["-c", "aws 'unclosed"]),
-            ("bash", vec!["script.sh"]),
-            ("env", vec![]),
-            ("env", vec!["A=b"]),
-            ("aws-vault", vec!["exec", "prod", "--"]),
-            ("", vec![]),
-        ] {
-            assert!(
-                wrapped(&entry(command, &args, &[])).is_none(),
-                "{command} {args:?}"
-            );
+            let known = known(&entry(line, &[])).expect("known");
+            assert_eq!(told(&known), "demo profile=prod", "{line}");
         }
     }
 
+    /// The token is the plugin's own then; what its arguments tell of the cluster is a clue all the same.
     #[test]
-    fn programs_that_give_credentials_are_named() {
-        const GET: [&str; 4] = ["eks", "get-token", "--cluster-name", "demo"];
-        for (command, args, profile, by) in [
+    fn a_wrapper_still_tells_the_cluster() {
+        for (line, want) in [
             (
-                "aws-vault",
-                vec!["exec", "prod", "--", "aws"],
-                Some("prod"),
-                "aws-vault exec prod --",
+                "bash -c 'aws eks get-token --cluster-name demo --profile prod | cat'",
+                "demo profile=prod",
             ),
             (
-                "aws-vault",
-                vec!["exec", "--no-session", "prod", "--", "aws"],
-                Some("prod"),
-                "aws-vault exec --no-session prod --",
+                "bash -c 'source ~/.env; aws --profile prod eks get-token --cluster-name demo>&1'",
+                "demo profile=prod",
             ),
             (
-                "saml2aws",
-                vec!["exec", "--exec-profile", "prod", "--", "aws"],
-                Some("prod"),
-                "saml2aws exec --exec-profile prod --",
+                "bash -c 'aws eks get-token --profile prod --cluster-name demo --role-arn $ROLE'",
+                "demo profile=prod role=$ROLE",
             ),
             (
-                "assume",
-                vec!["prod", "--exec", "--", "aws"],
-                Some("prod"),
-                "assume prod --exec --",
+                "env -i AWS_PROFILE=prod aws eks get-token --cluster-name demo",
+                "demo profile=prod",
+            ),
+            (
+                "my-wrapper aws eks get-token --cluster-name demo --profile prod",
+                "demo profile=prod",
+            ),
+            (
+                "wrapper exec prod -- aws eks get-token --cluster-name demo --region eu-west-1",
+                "demo region=eu-west-1",
+            ),
+            (
+                "wrapper -c 'aws eks get-token --cluster-name demo --region eu-west-1'",
+                "demo region=eu-west-1",
+            ),
+            (
+                "aws-vault exec prod -- aws eks get-token --cluster-name demo",
+                "demo profile=prod by=aws-vault exec prod --",
+            ),
+            (
+                "aws-vault exec --no-session prod -- aws eks get-token --cluster-name demo",
+                "demo profile=prod by=aws-vault exec --no-session prod --",
+            ),
+            (
+                "saml2aws exec --exec-profile prod -- aws eks get-token --cluster-name demo",
+                "demo profile=prod by=saml2aws exec --exec-profile prod --",
+            ),
+            (
+                "assume prod --exec -- aws eks get-token --cluster-name demo",
+                "demo profile=prod by=assume prod --exec --",
             ),
         ] {
-            let args = [&args[..], &GET].concat();
-            let known = wrapped(&entry(command, &args, &[])).expect("a clue");
-            assert_eq!(
-                (
-                    known.cluster.as_deref(),
-                    known.profile(),
-                    known.credentials_by.as_ref().map(|words| words.join(" "))
-                ),
-                (Some("demo"), profile, Some(by.to_owned()))
-            );
+            let entry = entry(line, &[]);
+            assert_eq!(known(&entry), None, "{line}");
+            assert_eq!(told(&wrapped(&entry).expect("a clue")), want, "{line}");
         }
     }
 
     #[test]
     fn other_commands_are_not_taken_for_them() {
-        for (command, args) in [
-            ("aws", vec!["sts", "get-caller-identity"]),
-            ("aws", vec![]),
-            ("gke-gcloud-auth-plugin", vec![]),
-            ("aws-iam-authenticator", vec!["verify", "-i", "demo"]),
-            (
-                "aws-vault",
-                vec![
-                    "exec",
-                    "prod",
-                    "--",
-                    "aws",
-                    "eks",
-                    "get-token",
-                    "--cluster-name",
-                    "demo",
-                ],
-            ),
+        for line in [
+            "aws sts get-caller-identity",
+            "aws",
+            "gke-gcloud-auth-plugin",
+            "aws-iam-authenticator verify -i demo",
+            "bash -c",
+            r#"bash -c "aws 'unclosed""#,
+            "bash script.sh",
+            "env",
+            "env A=b",
+            "aws-vault exec prod --",
+            "''",
         ] {
-            assert_eq!(known(&entry(command, &args, &[])), None, "{command} {args:?}");
-        }
-    }
-
-    #[test]
-    fn a_wrapper_still_tells_the_cluster() {
-        for args in [
-            vec![
-                "exec",
-                "prod",
-                "--",
-                "aws",
-                "eks",
-                "get-token",
-                "--cluster-name",
-                "demo",
-                "--region",
-                "eu-west-1",
-            ],
-            vec!["-c", "aws eks get-token --cluster-name demo --region eu-west-1"],
-        ] {
-            let known = wrapped(&entry("wrapper", &args, &[])).expect("a clue");
-            assert_eq!(
-                (known.cluster.as_deref(), known.region()),
-                (Some("demo"), Some("eu-west-1")),
-                "{args:?}"
-            );
+            let entry = entry(line, &[]);
+            assert_eq!(known(&entry), None, "{line}");
+            assert!(wrapped(&entry).is_none(), "{line}");
         }
     }
 
     #[test]
     fn the_flag_beats_the_environment_and_the_unknown_is_left_to_the_plugin() {
-        let known_one = known(&entry(
-            "aws",
-            &["eks", "get-token", "--cluster-name", "demo", "--profile", "a"],
-            &[("AWS_PROFILE", "b")],
-        ));
-        assert_eq!(
-            known_one.and_then(|k| k.profile().map(str::to_owned)).as_deref(),
-            Some("a")
-        );
-        let by_env = known(&entry(
-            "aws",
-            &["eks", "get-token", "--cluster-name", "demo"],
-            &[("AWS_PROFILE", "b"), ("AWS_REGION", "eu-west-1")],
-        ))
-        .expect("known");
-        assert_eq!(
-            (by_env.profile(), by_env.region()),
-            (Some("b"), Some("eu-west-1"))
-        );
-        let odd = known(&entry(
-            "aws",
-            &["eks", "get-token", "--cluster-name", "demo"],
-            &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/x")],
-        ));
-        assert_eq!(
-            odd.and_then(|k| k.not_reproducible).as_deref(),
-            Some("its environment sets AWS_WEB_IDENTITY_TOKEN_FILE")
-        );
+        for (more, env, want) in [
+            ("--profile a", &["AWS_PROFILE=b"][..], "demo profile=a"),
+            (
+                "",
+                &["AWS_PROFILE=b", "AWS_REGION=eu-west-1"],
+                "demo region=eu-west-1 profile=b",
+            ),
+            (
+                "",
+                &["AWS_WEB_IDENTITY_TOKEN_FILE=/x"],
+                "demo odd=its environment sets AWS_WEB_IDENTITY_TOKEN_FILE",
+            ),
+        ] {
+            let known = known(&entry(&format!("{GET} {more}"), env)).expect("known");
+            assert_eq!(told(&known), want);
+        }
     }
 }
