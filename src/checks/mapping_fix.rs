@@ -6,7 +6,7 @@ use eks_aws_auth::{
 use iam_policy::arn::Arn;
 
 use super::Judgement;
-use super::node_verdict::{NodeFault, NodeKind, NodeRole, misspelled};
+use super::node_verdict::{NodeFault, NodeKind, NodeVerdict, misspelled};
 use crate::model::{Command, Language, Target, argv};
 
 /// What a principal should be to the cluster.
@@ -234,10 +234,10 @@ pub(super) fn node_fix(
     target: &Target,
     account: &str,
     cluster: &Cluster<'_>,
-    role: &NodeRole<'_>,
+    verdict: &NodeVerdict,
     faults: &[&NodeFault],
-    decision: &Decision,
 ) -> Fix {
+    let role = &verdict.role;
     let has = |wanted: fn(&NodeFault) -> bool| faults.iter().any(|fault| wanted(fault));
     let only = |wanted: fn(&NodeFault) -> bool| faults.iter().all(|fault| wanted(fault));
     if has(|fault| {
@@ -258,10 +258,10 @@ pub(super) fn node_fix(
         );
     }
     let want = Want::Node(role.kind);
-    let bound = entry_of(cluster.entries.unwrap_or_default(), role.arn);
+    let bound = entry_of(cluster.entries.unwrap_or_default(), &role.arn);
     // IAM's own word on the ARN, with the path that it has now; else what the entry says.
     let current = |entry: &AccessEntry| match role.existence {
-        Existence::Since(_) => role.arn.to_owned(),
+        Existence::Since(_) => role.arn.clone(),
         Existence::Unknown | Existence::Deleted => entry.principal_arn.clone(),
     };
     if has(|fault| matches!(fault, NodeFault::RoleDeleted)) {
@@ -274,7 +274,7 @@ pub(super) fn node_fix(
             None => Fix::of(
                 "Create the role again, or name one that exists. The line in aws-auth goes by the name, so whatever role is created \
                  under it can join.",
-                [target.aws(&["iam", "get-role", "--role-name", name_of(role.arn)])],
+                [target.aws(&["iam", "get-role", "--role-name", name_of(&role.arn)])],
             ),
         };
     }
@@ -305,12 +305,12 @@ pub(super) fn node_fix(
         return Fix::of(
             "Name the profile's role in the node class; or put the named role into the profile, once it is mapped too.",
             [
-                change("remove-role-from-instance-profile", role.arn),
+                change("remove-role-from-instance-profile", &role.arn),
                 change("add-role-to-instance-profile", named),
             ],
         );
     }
-    let mut fix = mapping_fix(target, cluster.mode, role.arn, want);
+    let mut fix = mapping_fix(target, cluster.mode, &role.arn, want);
     if let (Some(problem), true) = (
         misspelled(cluster).next(),
         faults.contains(&&NodeFault::NotMapped),
@@ -332,7 +332,7 @@ pub(super) fn node_fix(
             ),
             recreate(target, &entry.principal_arn, &current(entry), want),
         );
-    } else if let Some(line) = meant(decision) {
+    } else if let Some(line) = meant(&verdict.decision) {
         fix.text = format!("Replace the entry at line {line} of mapRoles by the one below");
         match cluster.mode {
             AuthenticationMode::ApiAndConfigMap => {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::node_mapping::{existence, mappings, mode_not_known};
+use super::node_mapping::{mappings, mode_not_known};
+use super::node_verdict::existence;
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::facts::Facts;
 use crate::facts::cluster_admins::{

@@ -11,7 +11,7 @@ use super::{Judgement, lost_cluster};
 use crate::facts::{self, Facts};
 use crate::karpenter::objects::NodeOs;
 use crate::model::{Fact, Observed, Unknown};
-use eks_aws_auth::{AccessEntry, AuthenticationMode, AwsAuth, Cluster, Existence, MapKey, Problem, Settings};
+use eks_aws_auth::{AccessEntry, AuthenticationMode, AwsAuth, Cluster, MapKey, Problem, Settings};
 
 /// What an absent ConfigMap is to the authenticator.
 static NO_AWS_AUTH: LazyLock<AwsAuth> = LazyLock::new(AwsAuth::default);
@@ -104,15 +104,6 @@ pub(crate) fn account(facts: &Facts) -> &str {
 /// Partition and account of the cluster.
 pub(super) fn home(facts: &Facts) -> (&str, &str) {
     (&facts.target.partition, account(facts))
-}
-
-/// What IAM says of a role, for the evaluator.
-pub(crate) fn existence(role: &Observed<crate::model::Role>) -> Existence {
-    match role {
-        Observed::Known(role) => role.created.map_or(Existence::Unknown, Existence::Since),
-        Observed::Absent => Existence::Deleted,
-        Observed::Unknown(_) => Existence::Unknown,
-    }
 }
 
 /// Something wrong with aws-auth in a sentence: the place, the line as it stands there, what is lost by it.
@@ -219,11 +210,6 @@ pub(super) struct RoleInUse<'f> {
     pub(super) found: Option<&'f Observed<crate::model::Role>>,
     /// The role in the profile, where it is another one than is named.
     pub(super) held: Option<&'f crate::model::Role>,
-    arn: String,
-    pub(super) kind: NodeKind,
-    shared: Vec<String>,
-    /// The role that the node class names, and the profile that holds this one.
-    named: Option<(String, String)>,
 }
 
 /// The same with the verdict on its mapping.
@@ -233,29 +219,6 @@ pub(super) struct Judged<'f> {
 }
 
 impl RoleInUse<'_> {
-    fn asked(&self) -> NodeRole<'_> {
-        let known = self.held.or(self.found.and_then(Observed::known));
-        NodeRole {
-            existence: self.existence(),
-            id: known.map(|role| role.id.as_str()).filter(|id| !id.is_empty()),
-            node_groups: &self.shared,
-            named: self
-                .named
-                .as_ref()
-                .map(|(arn, profile)| NamedRole { arn, profile }),
-            ..NodeRole::new(&self.arn, self.kind)
-        }
-    }
-
-    /// What IAM says of the role that nodes run under.
-    pub(super) fn existence(&self) -> Existence {
-        match (self.held, self.found) {
-            (Some(held), _) => held.created.map_or(Existence::Unknown, Existence::Since),
-            (None, Some(found)) => existence(found),
-            (None, None) => Existence::Unknown,
-        }
-    }
-
     /// Whether IAM cannot be asked about it.
     pub(super) fn is_foreign(&self) -> bool {
         self.found.is_none() && self.held.is_none()
@@ -265,19 +228,25 @@ impl RoleInUse<'_> {
 impl Judged<'_> {
     /// What to do about a side of the verdict, with the role's name.
     pub(super) fn fix(&self, facts: &Facts, mappings: &Mappings<'_>, part: &Part<'_>) -> Option<(&str, Fix)> {
-        let decision = &self.verdict.decision;
-        let fix = || {
-            node_fix(
-                &facts.target,
-                account(facts),
-                &mappings.cluster(),
-                &self.of.asked(),
-                &part.faults,
-                decision,
+        let bad = matches!(part.standing, Standing::Flawed | Standing::Broken);
+        bad.then(|| {
+            (
+                self.of.name.as_str(),
+                fix_of(facts, mappings, &self.verdict, part),
             )
-        };
-        matches!(part.standing, Standing::Flawed | Standing::Broken).then(|| (self.of.name.as_str(), fix()))
+        })
     }
+}
+
+/// What to do about a side of a verdict.
+pub(super) fn fix_of(facts: &Facts, mappings: &Mappings<'_>, verdict: &NodeVerdict, part: &Part<'_>) -> Fix {
+    node_fix(
+        &facts.target,
+        account(facts),
+        &mappings.cluster(),
+        verdict,
+        &part.faults,
+    )
 }
 
 /// Whether the role that was given is another account's or partition's: these credentials' IAM knows nothing of it.
@@ -313,7 +282,11 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
         NodeOs::Windows => NodeKind::Windows,
         NodeOs::Linux | NodeOs::Unknown => NodeKind::Linux,
     };
-    let mut in_use: Vec<RoleInUse<'f>> = Vec::new();
+    let judge = |of: RoleInUse<'f>, asked: NodeRole| Judged {
+        verdict: judge_node_role(&mappings.cluster(), home(facts), asked),
+        of,
+    };
+    let mut all: Vec<Judged<'f>> = Vec::new();
     for role in roles.iter().filter(|role| !role.name.is_empty()) {
         let kind = kind_of(role);
         // What Windows nodes need is all that Linux nodes need, and more.
@@ -351,35 +324,37 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
             }
         }
         if as_named {
-            in_use.push(RoleInUse {
+            let of = RoleInUse {
                 role,
                 name: role.name.clone(),
                 found: (!foreign).then_some(&role.role.observed),
                 held: None,
-                shared: shared(&arn),
-                arn: arn.clone(),
-                kind,
-                named: None,
-            });
+            };
+            let asked = NodeRole {
+                node_groups: shared(&arn),
+                ..NodeRole::new(&arn, kind).read(of.found)
+            };
+            all.push(judge(of, asked));
         }
         for (held, profile) in others {
-            in_use.push(RoleInUse {
+            let asked = NodeRole {
+                node_groups: shared(&held.arn),
+                named: Some(NamedRole {
+                    arn: arn.clone(),
+                    profile: profile.to_owned(),
+                }),
+                ..NodeRole::new(&held.arn, kind).read(Some(&Observed::Known(held.clone())))
+            };
+            let of = RoleInUse {
                 role,
                 name: held.name.clone(),
                 found: None,
                 held: Some(held),
-                shared: shared(&held.arn),
-                arn: held.arn.clone(),
-                kind,
-                named: Some((arn.clone(), profile.to_owned())),
-            });
+            };
+            all.push(judge(of, asked));
         }
     }
-    let judge = |of: RoleInUse<'f>| Judged {
-        verdict: judge_node_role(&mappings.cluster(), home(facts), &of.asked()),
-        of,
-    };
-    in_use.into_iter().map(judge).collect()
+    all
 }
 
 /// The worst of the roles' parts, for the headline.

@@ -8,6 +8,9 @@ use eks_aws_auth::{
     PassedOverBecause, Problem, Severity, Source, SourceKind, decide,
 };
 use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::model::{Observed, Role};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeKind {
@@ -66,38 +69,59 @@ const DNS_NAME: &str = "ip-10-0-0-1.internal";
 
 /// A role that nodes run under, with what is known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NodeRole<'a> {
-    /// The role's ARN. With its path if IAM told it: an access entry needs it, aws-auth must not have it.
-    pub(crate) arn: &'a str,
+pub(crate) struct NodeRole {
+    /// With its path if IAM told it: an access entry needs it, aws-auth must not have it.
+    pub(crate) arn: String,
     pub(crate) kind: NodeKind,
     /// Whether IAM has the role, and since when.
     pub(crate) existence: Existence,
     /// The role's unique id (`AROA...`).
-    pub(crate) id: Option<&'a str>,
+    pub(crate) id: Option<String>,
     /// Managed node groups with the same role.
-    pub(crate) node_groups: &'a [String],
+    pub(crate) node_groups: Vec<String>,
     /// What the node class names instead, if its instance profile holds this role and not the one that it names.
-    pub(crate) named: Option<NamedRole<'a>>,
+    pub(crate) named: Option<NamedRole>,
 }
 
 /// A role that a node class names, while its instance profile holds another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NamedRole<'a> {
-    pub(crate) arn: &'a str,
-    pub(crate) profile: &'a str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedRole {
+    pub(crate) arn: String,
+    pub(crate) profile: String,
 }
 
-impl<'a> NodeRole<'a> {
+impl NodeRole {
     /// A role of which nothing but its ARN is known.
-    pub(crate) fn new(arn: &'a str, kind: NodeKind) -> Self {
+    pub(crate) fn new(arn: &str, kind: NodeKind) -> Self {
         Self {
-            arn,
+            arn: arn.to_owned(),
             kind,
             existence: Existence::Unknown,
             id: None,
-            node_groups: &[],
+            node_groups: Vec::new(),
             named: None,
         }
+    }
+
+    /// With what IAM says of it.
+    pub(crate) fn read(self, role: Option<&Observed<Role>>) -> Self {
+        Self {
+            existence: role.map_or(Existence::Unknown, existence),
+            id: role
+                .and_then(Observed::known)
+                .map(|role| role.id.clone())
+                .filter(|id| !id.is_empty()),
+            ..self
+        }
+    }
+}
+
+/// What IAM says of a role, for the evaluator.
+pub(crate) fn existence(role: &Observed<Role>) -> Existence {
+    match role {
+        Observed::Known(role) => role.created.map_or(Existence::Unknown, Existence::Since),
+        Observed::Absent => Existence::Deleted,
+        Observed::Unknown(_) => Existence::Unknown,
     }
 }
 
@@ -180,6 +204,7 @@ pub(crate) struct Found {
 /// What the cluster makes of the nodes of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeVerdict {
+    pub(crate) role: NodeRole,
     /// What is wrong, worst first.
     found: Vec<Found>,
     /// What maps the role, where nothing is wrong with that.
@@ -294,6 +319,15 @@ impl NodeVerdict {
         self.part(NodeFault::is_of_currency, None)
     }
 
+    /// For machines.
+    pub(crate) fn evidence(&self, role: &str) -> Value {
+        let (decision, whole) = (&self.decision, self.whole());
+        json!({
+            "role": role, "standing": whole.standing, "faults": whole.faults,
+            "username": decision.username, "groups": decision.groups, "source": decision.source
+        })
+    }
+
     /// Whether anything in the cluster is meant for this role, whether or not it counts.
     pub(crate) fn is_named_somewhere(&self) -> bool {
         self.decision.outcome != Outcome::NotMapped || stale(&self.decision).is_some()
@@ -308,8 +342,8 @@ fn stale(decision: &Decision) -> Option<&PassedOver> {
 }
 
 /// Judges the mapping of a node role. `home`: partition and account of the cluster.
-pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: &NodeRole<'_>) -> NodeVerdict {
-    let caller = match Caller::of_role(role.arn, Some(role.kind.session())) {
+pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: NodeRole) -> NodeVerdict {
+    let caller = match Caller::of_role(&role.arn, Some(role.kind.session())) {
         Ok(caller) => caller,
         Err(error) => {
             return NodeVerdict {
@@ -319,15 +353,16 @@ pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: &
                     sentence: format!("{} cannot be a node role: {error}", role.arn),
                 }],
                 mapped: None,
-                decision: Decision::refused(role.arn, &error),
+                decision: Decision::refused(&role.arn, &error),
+                role,
             };
         }
     };
     let mut caller = caller
         .with_private_dns_name(Some(DNS_NAME.to_owned()))
-        .with_principal_id(role.id.map(str::to_owned));
+        .with_principal_id(role.id.clone());
     if matches!(role.existence, Existence::Since(_)) {
-        caller = caller.with_role_arn(role.arn);
+        caller = caller.with_role_arn(&role.arn);
     }
     let decision = decide(cluster, &caller, role.existence);
     let mut judge = Judge::default();
@@ -341,13 +376,14 @@ pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: &
             ),
         );
     }
-    judge.mapping(cluster, role, &caller, &decision);
-    judge.surroundings(home, role, &caller, &decision);
+    judge.mapping(cluster, &role, &caller, &decision);
+    judge.surroundings(home, &role, &caller, &decision);
     judge.found.sort_by_key(|found| std::cmp::Reverse(found.standing));
     NodeVerdict {
         found: judge.found,
         mapped: judge.mapped,
         decision,
+        role,
     }
 }
 
@@ -366,7 +402,7 @@ impl Judge {
         });
     }
 
-    fn mapping(&mut self, cluster: &Cluster<'_>, role: &NodeRole<'_>, caller: &Caller, decision: &Decision) {
+    fn mapping(&mut self, cluster: &Cluster<'_>, role: &NodeRole, caller: &Caller, decision: &Decision) {
         let arn = &caller.canonical_arn;
         let plural = role.kind.plural();
         let entries_unread = cluster.mode.uses_entries() && cluster.entries.is_none();
@@ -448,7 +484,7 @@ impl Judge {
         }
     }
 
-    fn entry(&mut self, cluster: &Cluster<'_>, role: &NodeRole<'_>, decision: &Decision, place: &str) {
+    fn entry(&mut self, cluster: &Cluster<'_>, role: &NodeRole, decision: &Decision, place: &str) {
         let entry = decision
             .source
             .as_ref()
@@ -492,7 +528,7 @@ impl Judge {
         }
     }
 
-    fn identity(&mut self, role: &NodeRole<'_>, caller: &Caller, decision: &Decision, place: &str) {
+    fn identity(&mut self, role: &NodeRole, caller: &Caller, decision: &Decision, place: &str) {
         let plural = role.kind.plural();
         let username = decision.username.as_deref().unwrap_or_default();
         let session = caller.session.as_deref().unwrap_or_default();
@@ -584,7 +620,7 @@ impl Judge {
     fn surroundings(
         &mut self,
         (partition, account): (&str, &str),
-        role: &NodeRole<'_>,
+        role: &NodeRole,
         caller: &Caller,
         decision: &Decision,
     ) {
@@ -613,14 +649,14 @@ impl Judge {
                 ),
             );
         }
-        if let Some(NamedRole { arn, profile }) = role.named
-            && !arn.eq_ignore_ascii_case(role.arn)
+        if let Some(NamedRole { arn, profile }) = &role.named
+            && !arn.eq_ignore_ascii_case(&role.arn)
         {
             self.fault(
                 Standing::Flawed,
                 NodeFault::OtherProfileRole {
-                    named: arn.to_owned(),
-                    profile: profile.to_owned(),
+                    named: arn.clone(),
+                    profile: profile.clone(),
                 },
                 format!(
                     "the node class names {arn}, but its instance profile {profile} holds {}: nodes run under the profile's role",
@@ -635,7 +671,7 @@ impl Judge {
             };
             self.fault(
                 Standing::Flawed,
-                NodeFault::SharedWithNodeGroup { node_groups: role.node_groups.to_vec() },
+                NodeFault::SharedWithNodeGroup { node_groups: role.node_groups.clone() },
                 format!(
                     "{} is shared with the managed node group {}: EKS keeps that mapping, and may {what} when the node group is \
                      deleted, which locks Karpenter's nodes out too",
@@ -692,7 +728,7 @@ mod tests {
         map_roles: &str,
         entries: &[AccessEntry],
         home: (&str, &str),
-        role: &NodeRole<'_>,
+        role: NodeRole,
     ) -> NodeVerdict {
         let aws_auth = AwsAuth::parse(&[("mapRoles".to_owned(), map_roles.to_owned())].into());
         let cluster = Cluster {
@@ -792,7 +828,7 @@ mod tests {
                 &text,
                 &[],
                 HOME,
-                &NodeRole::new(ROLE, kind),
+                NodeRole::new(ROLE, kind),
             );
             let whole = verdict.whole();
             let first = whole
@@ -825,7 +861,7 @@ mod tests {
                 &line(ROLE, DNS, &BOTH),
                 &entries,
                 HOME,
-                &NodeRole::new(ROLE, NodeKind::Linux),
+                NodeRole::new(ROLE, NodeKind::Linux),
             );
             let whole = verdict.whole();
             assert_eq!(whole.standing, standing, "{kind:?}: {verdict:#?}");
@@ -855,17 +891,17 @@ mod tests {
                 existence,
                 ..NodeRole::new(&arn, NodeKind::Linux)
             };
-            let verdict = judge(AuthenticationMode::Api, "", &entries, HOME, &role);
+            let verdict = judge(AuthenticationMode::Api, "", &entries, HOME, role);
             assert_eq!(verdict.whole().standing == Standing::Well, mapped, "{verdict:#?}");
         }
     }
 
     #[test]
     fn what_is_around_a_role_is_told_apart() {
-        let groups = ["blue".to_owned()];
+        let groups = vec!["blue".to_owned()];
         let other = "arn:aws:iam::111122223333:role/Other";
         let good = NodeRole::new(ROLE, NodeKind::Linux);
-        let faults = |home, role: &NodeRole<'_>| {
+        let faults = |home, role: NodeRole| {
             let verdict = judge(
                 AuthenticationMode::ConfigMap,
                 &line(ROLE, DNS, &BOTH),
@@ -883,14 +919,14 @@ mod tests {
             )
         };
         let named = Some(NamedRole {
-            arn: other,
-            profile: "demo_1",
+            arn: other.to_owned(),
+            profile: "demo_1".to_owned(),
         });
         for (home, role, standing, fault) in [
             (
                 HOME,
                 NodeRole {
-                    node_groups: &groups,
+                    node_groups: groups.clone(),
                     ..good.clone()
                 },
                 Standing::Flawed,
@@ -933,7 +969,7 @@ mod tests {
                 "notARole",
             ),
         ] {
-            assert_eq!(faults(home, &role), (standing, fault.to_owned()));
+            assert_eq!(faults(home, role), (standing, fault.to_owned()));
         }
         let deleted = NodeRole {
             existence: Existence::Deleted,
@@ -944,7 +980,7 @@ mod tests {
             &line(ROLE, DNS, &BOTH),
             &[],
             HOME,
-            &deleted,
+            deleted,
         );
         assert!(verdict.mapping().is_none() && verdict.is_named_somewhere());
         assert_eq!(verdict.currency().standing, Standing::Broken);
@@ -958,7 +994,7 @@ mod tests {
             entries: None,
             settings: Settings::default(),
         };
-        let verdict = judge_node_role(&cluster, HOME, &NodeRole::new(ROLE, NodeKind::Linux));
+        let verdict = judge_node_role(&cluster, HOME, NodeRole::new(ROLE, NodeKind::Linux));
         assert_eq!(verdict.whole().faults, [&NodeFault::NotReadable]);
     }
 }

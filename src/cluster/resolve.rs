@@ -85,17 +85,29 @@ pub struct Named {
     pub region: String,
 }
 
+/// The kubeconfig, if there is one, with the flags laid over it, and the context.
+fn opened(request: &Request) -> Result<(Option<Kubeconfig>, KubeContext), TargetError> {
+    let (kubeconfig, wanted) = match &request.in_memory {
+        Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
+        None => {
+            let sources = Sources::from_env(request.kubeconfig.as_deref());
+            (kubeconfig::load(&sources)?, request.context.as_deref())
+        }
+    };
+    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
+    let context = match &kubeconfig {
+        Some(config) => kubeconfig::context(config, wanted)?,
+        None => kubeconfig::in_cluster_context(),
+    };
+    Ok((kubeconfig, context))
+}
+
 /// The cluster and region that the flags and the context name.
 ///
 /// # Errors
 /// No such context, or one that does not name both.
 pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
-        .map(|config| request.overrides.applied(config, request.context.as_deref()));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (_, context) = opened(request)?;
     let clues = clues::collect(&context, &request.flags, None);
     let believed = |about| clues.believed(about).map(|clue| clue.value.clone());
     match (believed(About::Cluster), believed(About::Region)) {
@@ -117,12 +129,7 @@ pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
 /// # Errors
 /// See [`TargetError`]; never [`TargetError::NotEks`] or [`TargetError::NotTold`].
 pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
-        .map(|config| request.overrides.applied(config, request.context.as_deref()));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (kubeconfig, context) = opened(request)?;
     // --cluster-name, --region and --profile are about the EKS cluster that is asked for, not about this one.
     let clues = clues::collect(&context, &Flags::default(), None);
     let token_identity = exec_identity(clues.exec.as_ref().or(clues.wrapped.as_ref()));
@@ -238,16 +245,7 @@ pub async fn resolve(
     limits: Limits,
     calls: &Calls,
 ) -> Result<Resolved, TargetError> {
-    let sources = Sources::from_env(request.kubeconfig.as_deref());
-    let (kubeconfig, wanted) = match &request.in_memory {
-        Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
-        None => (kubeconfig::load(&sources)?, request.context.as_deref()),
-    };
-    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, wanted)?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (kubeconfig, context) = opened(request)?;
     let mut clues = clues::collect(&context, &request.flags, request.chart_cluster.as_deref());
     if let Some(given) = &request.in_memory {
         clues.all.extend(given.told.iter().cloned());

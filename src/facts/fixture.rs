@@ -417,3 +417,23 @@ pub fn event(reason: &str, message: &str, last_seen: &str) -> serde_json::Value 
         "reason": reason, "message": message, "type": "Warning", "lastTimestamp": last_seen, "count": 3
     })
 }
+
+/// An aws-auth with this `mapRoles`.
+pub fn map_roles(text: &str) -> eks_aws_auth::AwsAuth {
+    eks_aws_auth::AwsAuth::parse(&[("mapRoles".to_owned(), text.to_owned())].into())
+}
+
+/// An access entry with AmazonEKSClusterAdminPolicy, for the whole cluster or a namespace.
+pub fn admin_entry(arn: &str, scope: &str) -> AccessEntry {
+    let policy = eks_aws_auth::AssociatedPolicy {
+        policy_arn: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy".into(),
+        access_scope: eks_aws_auth::AccessScope {
+            kind: scope.into(),
+            namespaces: vec!["a".into()],
+        },
+    };
+    AccessEntry {
+        policies: Some(vec![policy]),
+        ..AccessEntry::new(arn, eks_aws_auth::EntryType::Standard, "u", &[])
+    }
+}

@@ -37,8 +37,8 @@ pub enum SpotQuota {
 }
 
 impl SpotQuota {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
+    #[cfg(test)]
+    const ALL: [Self; 9] = [
         Self::Standard,
         Self::F,
         Self::GAndVt,
@@ -50,7 +50,6 @@ impl SpotQuota {
         Self::Dl,
     ];
 
-    /// The quota code for Service Quotas.
     pub fn code(self) -> &'static str {
         match self {
             Self::Standard => "L-34B43A08",
@@ -65,7 +64,6 @@ impl SpotQuota {
         }
     }
 
-    /// The name that Service Quotas shows.
     pub fn name(self) -> &'static str {
         match self {
             Self::Standard => "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
@@ -204,7 +202,6 @@ fn smallest_of_family(family: &str) -> Option<u32> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaNeed {
-    /// The quota.
     pub quota: SpotQuota,
     /// The vCPUs of the smallest instance that the pool could launch against it, a lower bound: with less, nothing
     /// launches.

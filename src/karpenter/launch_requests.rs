@@ -20,7 +20,6 @@ pub(crate) struct LaunchScope {
     pub(crate) roles: Vec<String>,
     /// Karpenter makes an instance profile for a class's role.
     pub(crate) makes_profiles: bool,
-    /// The interruption queue's name.
     pub(crate) queue: Option<String>,
 }
 
@@ -37,7 +36,6 @@ pub(crate) enum Carries {
     Role,
 }
 
-/// One action on one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LaunchRequest {
     pub(crate) action: &'static str,
@@ -85,7 +83,6 @@ impl LaunchScope {
         })
     }
 
-    /// Every request.
     pub(crate) fn requests(&self) -> Vec<LaunchRequest> {
         let Self {
             partition,

@@ -34,7 +34,6 @@ pub const JOIN_GRACE: SignedDuration = SignedDuration::from_mins(5);
 /// When Karpenter gives up on it and launches another one (`liveness.go`).
 pub const JOIN_TIMEOUT: SignedDuration = SignedDuration::from_mins(15);
 
-/// Why a launch failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -46,17 +45,14 @@ pub enum Cause {
     Ami,
     /// EC2 or IAM refused the controller something else.
     NotAuthorized,
-    /// A KMS key could not be used.
     KmsKey,
     /// Security groups and subnets of different VPCs, or no subnet.
     Network,
     /// The subnets have no addresses left.
     FreeAddresses,
-    /// The instance profile does not exist.
     InstanceProfile,
     /// The launch template does not exist any more.
     LaunchTemplate,
-    /// The user data is too long.
     UserData,
     /// The account is not verified for this region yet.
     AccountVerification,
@@ -68,7 +64,6 @@ pub enum Cause {
     VcpuQuota,
     /// EC2 asked to slow down.
     RequestLimit,
-    /// EC2 failed.
     InternalError,
     /// The node class was missing or not ready.
     NodeClass,
@@ -195,29 +190,20 @@ pub fn cause_of(reason: &str, message: &str) -> Option<Cause> {
         .map(|(cause, _, _)| *cause)
 }
 
-/// Where a trace was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum TraceSource {
-    /// In an Event.
     Event {
-        /// Its namespace.
         namespace: String,
-        /// Its reason, often empty.
         reason: String,
     },
-    /// In a condition.
     Condition {
         /// Its type, as in `Launched`.
         condition: String,
-        /// Its status.
         status: ConditionStatus,
-        /// Its reason.
         reason: String,
     },
-    /// In the controller's log.
     Log {
-        /// The Pod.
         pod: String,
     },
 }
@@ -226,9 +212,7 @@ pub enum TraceSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
-    /// The object it is about.
     pub about: ObjectRef,
-    /// Where it was seen.
     pub source: TraceSource,
     /// The text, shortened to about a kilobyte.
     pub message: String,
@@ -257,7 +241,6 @@ impl Told {
             .saturating_add(self.more)
     }
 
-    /// When it was last seen.
     pub fn last_seen(&self) -> Option<Timestamp> {
         self.newest.iter().filter_map(|trace| trace.last_seen).max()
     }
@@ -285,7 +268,6 @@ impl Told {
 pub struct Traces(pub BTreeMap<Cause, Told>);
 
 impl Traces {
-    /// Adds one.
     pub fn add(&mut self, cause: Cause, trace: Trace) {
         let told = self.0.entry(cause).or_default();
         if matches!(trace.about.kind.as_str(), "NodeClaim" | "Machine") {
@@ -294,7 +276,6 @@ impl Traces {
         told.keep(trace);
     }
 
-    /// Adds all of another source.
     pub fn merge(&mut self, other: &Self) {
         for (cause, others) in &other.0 {
             let told = self.0.entry(*cause).or_default();
@@ -304,7 +285,6 @@ impl Traces {
         }
     }
 
-    /// What tells of `cause`.
     pub fn of(&self, cause: Cause) -> Option<&Told> {
         self.0.get(&cause)
     }
@@ -314,7 +294,6 @@ impl Traces {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Broken {
-    /// How many.
     pub count: u64,
     /// The first [`KEPT_BROKEN`] of them.
     pub first: Vec<BrokenObject>,
@@ -333,13 +312,10 @@ impl Broken {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventFold {
-    /// How many Events were read.
     pub seen: u64,
     /// When the one that was repeated longest ago was last seen: how far back this view reaches.
     pub oldest: Option<Timestamp>,
-    /// What they tell of.
     pub traces: Traces,
-    /// Items that were no Events.
     pub broken: Broken,
 }
 
@@ -352,7 +328,6 @@ impl EventFold {
         }
     }
 
-    /// Takes one Event.
     pub fn add(&mut self, event: Event) {
         self.seen += 1;
         if let Some(at) = event.last_seen.or(event.first_seen) {
@@ -385,7 +360,6 @@ impl EventFold {
 pub struct JoinFold {
     /// Claims without a node, with when that was first and last said.
     without_node: BTreeMap<String, (Timestamp, Timestamp)>,
-    /// Claims that joined.
     joined: HashSet<String>,
 }
 
@@ -441,7 +415,6 @@ impl JoinFold {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NeverJoined {
-    /// Its name.
     pub claim: String,
     /// When that was last said.
     pub last_seen: Timestamp,
@@ -451,13 +424,11 @@ pub struct NeverJoined {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogFold {
-    /// How many lines were read.
     pub lines: u64,
     /// How many of these are not JSON, as Karpenter writes it.
     pub not_json: u64,
     /// When the oldest line was written.
     pub oldest: Option<Timestamp>,
-    /// What they tell of.
     pub traces: Traces,
     /// Claims that were launched, never registered, and deleted after Karpenter's 15 minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -549,9 +520,7 @@ fn condition_trace(kind: &str, name: &str, condition: &Condition) -> Trace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unregistered {
-    /// The NodeClaim.
     pub name: String,
-    /// Its pool.
     pub node_pool: Option<String>,
     /// Its node class: by its role the mapping problem can be found.
     pub node_class: Option<String>,
@@ -563,7 +532,6 @@ pub struct Unregistered {
     pub waiting_seconds: Option<i64>,
     /// The reason of `Registered`, as in `NodeNotFound`.
     pub reason: String,
-    /// Its message.
     pub message: String,
 }
 
@@ -571,7 +539,6 @@ pub struct Unregistered {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolClaims {
-    /// All of them.
     pub launched: u64,
     /// Those that are Spot instances.
     pub spot: u64,
@@ -589,11 +556,8 @@ pub struct PoolClaims {
 pub struct ClaimFold {
     /// The time that ages are relative to.
     pub now: Timestamp,
-    /// How many NodeClaims were read.
     pub seen: u64,
-    /// How many are launched.
     pub launched: u64,
-    /// How many have joined.
     pub registered: u64,
     /// How many are launched and younger than [`JOIN_GRACE`]: not joined yet, which is as it should be.
     pub joining: u64,
@@ -607,9 +571,7 @@ pub struct ClaimFold {
     /// By pool; at most a thousand pools.
     #[serde(default)]
     pub pools: BTreeMap<String, PoolClaims>,
-    /// What their conditions tell of.
     pub traces: Traces,
-    /// Items that were no NodeClaims.
     pub broken: Broken,
     /// The names of all, while other lists are compared with it.
     #[serde(skip)]
@@ -643,7 +605,6 @@ impl ClaimFold {
         }
     }
 
-    /// Takes one NodeClaim.
     pub fn add(&mut self, claim: &NodeClaim) {
         self.seen += 1;
         self.names.insert(claim.name.clone());
@@ -748,13 +709,10 @@ impl ClaimFold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnhealthyPool {
-    /// The pool.
     pub name: String,
     /// The reason of `NodeRegistrationHealthy`, as in `RegistrationFailed`.
     pub reason: String,
-    /// Its message.
     pub message: String,
-    /// Since when.
     pub since: Option<Timestamp>,
 }
 
@@ -789,13 +747,10 @@ pub fn pool_traces<'a>(pools: impl IntoIterator<Item = &'a NodePool>) -> (Traces
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeFold {
-    /// How many Nodes were read.
     pub seen: u64,
     /// Nodes that are EC2 instances (managed, self-managed or Karpenter's): DaemonSets run there.
     pub ec2: u64,
-    /// Fargate.
     pub fargate: u64,
-    /// Items that were no Nodes.
     pub broken: Broken,
 }
 

@@ -87,24 +87,8 @@ fn less(decision: &Decision, entry: Option<&AccessEntry>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eks_aws_auth::{AccessScope, AssociatedPolicy, AuthenticationMode, AwsAuth, EntryType, Settings};
-    use std::collections::BTreeMap;
-
-    fn aws_auth(map_roles: &str) -> AwsAuth {
-        AwsAuth::parse(&BTreeMap::from([("mapRoles".to_owned(), map_roles.to_owned())]))
-    }
-
-    fn admin_entry(arn: &str, scope: &str) -> AccessEntry {
-        let mut entry = AccessEntry::new(arn, EntryType::Standard, "u", &[]);
-        entry.policies = Some(vec![AssociatedPolicy {
-            policy_arn: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy".into(),
-            access_scope: AccessScope {
-                kind: scope.into(),
-                namespaces: vec!["a".into()],
-            },
-        }]);
-        entry
-    }
+    use crate::facts::fixture::{admin_entry, map_roles};
+    use eks_aws_auth::{AuthenticationMode, AwsAuth, EntryType, Settings};
 
     const ROLE: &str = "arn:aws:iam::111122223333:role/team/kubectl";
 
@@ -120,7 +104,7 @@ mod tests {
     #[test]
     fn what_the_cluster_makes_of_a_role() {
         let line = |arn: &str, group: &str| {
-            aws_auth(&format!("- rolearn: {arn}\n  username: u\n  groups: [{group}]\n"))
+            map_roles(&format!("- rolearn: {arn}\n  username: u\n  groups: [{group}]\n"))
         };
         let bare = "arn:aws:iam::111122223333:role/kubectl";
         let unread_policies = AccessEntry::new(ROLE, EntryType::Standard, "u", &[]);

@@ -102,6 +102,16 @@ impl From<Tri> for Outcome {
     }
 }
 
+impl From<Outcome> for Tri {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Pass => Self::True,
+            Outcome::Fail => Self::False,
+            Outcome::Unknown => Self::Unknown,
+        }
+    }
+}
+
 /// What the answer rests on; for machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
