@@ -748,80 +748,22 @@ mod tests {
         let masters = ["system:bootstrappers", "system:nodes", "system:masters"];
         let fargate = ["system:bootstrappers", "system:nodes", "system:node-proxier"];
         let with_path = "arn:aws:iam::111122223333:role/x/KarpenterNode";
-        for (name, text, kind, standing, fault) in [
-            ("good", line(ROLE, DNS, &BOTH), Linux, Well, None),
-            (
-                "windows",
-                line(ROLE, DNS, &BOTH),
-                Windows,
-                Broken,
-                Some("missingGroups"),
-            ),
-            (
-                "windows with its group",
-                line(ROLE, DNS, &windows),
-                Windows,
-                Well,
-                None,
-            ),
-            (
-                "no nodes group",
-                line(ROLE, DNS, &BOTH[..1]),
-                Linux,
-                Broken,
-                Some("missingGroups"),
-            ),
-            (
-                "no bootstrappers",
-                line(ROLE, DNS, &BOTH[1..]),
-                Linux,
-                Flawed,
-                Some("missingGroups"),
-            ),
-            (
-                "session name",
-                line(ROLE, SESSION, &BOTH),
-                Linux,
-                Broken,
-                Some("wrongUsername"),
-            ),
-            (
-                "blanks",
-                line(ROLE, "system:node:{{ EC2PrivateDNSName }}", &BOTH),
-                Linux,
-                Broken,
-                Some("wrongUsername"),
-            ),
-            (
-                "with its path",
-                line(with_path, DNS, &BOTH),
-                Linux,
-                Broken,
-                Some("notMapped"),
-            ),
-            (
-                "a tab",
-                "- rolearn: x\n\tusername: y\n".to_owned(),
-                Linux,
-                Broken,
-                Some("lost"),
-            ),
-            ("nothing", String::new(), Linux, Broken, Some("notMapped")),
-            (
-                "masters",
-                line(ROLE, DNS, &masters),
-                Linux,
-                Flawed,
-                Some("masters"),
-            ),
-            ("fargate", line(ROLE, SESSION, &fargate), Fargate, Well, None),
-            (
-                "fargate as ec2",
-                line(ROLE, DNS, &BOTH),
-                Fargate,
-                Broken,
-                Some("denied"),
-            ),
+        let blanks = "system:node:{{ EC2PrivateDNSName }}";
+        let tab = "- rolearn: x\n\tusername: y\n".to_owned();
+        for (text, kind, standing, fault) in [
+            (line(ROLE, DNS, &BOTH), Linux, Well, ""),
+            (line(ROLE, DNS, &BOTH), Windows, Broken, "missingGroups"),
+            (line(ROLE, DNS, &windows), Windows, Well, ""),
+            (line(ROLE, DNS, &BOTH[..1]), Linux, Broken, "missingGroups"),
+            (line(ROLE, DNS, &BOTH[1..]), Linux, Flawed, "missingGroups"),
+            (line(ROLE, SESSION, &BOTH), Linux, Broken, "wrongUsername"),
+            (line(ROLE, blanks, &BOTH), Linux, Broken, "wrongUsername"),
+            (line(with_path, DNS, &BOTH), Linux, Broken, "notMapped"),
+            (tab, Linux, Broken, "lost"),
+            (String::new(), Linux, Broken, "notMapped"),
+            (line(ROLE, DNS, &masters), Linux, Flawed, "masters"),
+            (line(ROLE, SESSION, &fargate), Fargate, Well, ""),
+            (line(ROLE, DNS, &BOTH), Fargate, Broken, "denied"),
         ] {
             let verdict = judge(
                 AuthenticationMode::ConfigMap,
@@ -831,18 +773,18 @@ mod tests {
                 NodeRole::new(ROLE, kind),
             );
             let whole = verdict.whole();
-            let first = whole
-                .faults
-                .first()
-                .map(|fault| serde_json::to_value(fault).unwrap()["fault"].clone());
-            assert_eq!(whole.standing, standing, "{name}: {verdict:#?}");
-            assert_eq!(
-                first.as_ref().and_then(|fault| fault.as_str()),
-                fault,
-                "{name}: {verdict:#?}"
-            );
-            assert!(!whole.message.is_empty(), "{name}");
+            assert_eq!(whole.standing, standing, "{text}: {verdict:#?}");
+            assert_eq!(first(&whole), fault, "{text}: {verdict:#?}");
+            assert!(!whole.message.is_empty(), "{text}");
         }
+    }
+
+    /// The name of the worst fault.
+    fn first(part: &Part<'_>) -> String {
+        let fault = part.faults.first().map(|fault| json!(fault)["fault"].clone());
+        fault
+            .and_then(|fault| Some(fault.as_str()?.to_owned()))
+            .unwrap_or_default()
     }
 
     #[test]
@@ -901,46 +843,26 @@ mod tests {
         let groups = vec!["blue".to_owned()];
         let other = "arn:aws:iam::111122223333:role/Other";
         let good = NodeRole::new(ROLE, NodeKind::Linux);
-        let faults = |home, role: NodeRole| {
-            let verdict = judge(
-                AuthenticationMode::ConfigMap,
-                &line(ROLE, DNS, &BOTH),
-                &[],
-                home,
-                role,
-            );
-            let whole = verdict.whole();
-            (
-                whole.standing,
-                serde_json::to_value(whole.faults).unwrap()[0]["fault"]
-                    .as_str()
-                    .unwrap()
-                    .to_owned(),
-            )
-        };
         let named = Some(NamedRole {
             arn: other.to_owned(),
             profile: "demo_1".to_owned(),
         });
+        let sharing = NodeRole {
+            node_groups: groups,
+            ..good.clone()
+        };
+        let in_profile = NodeRole {
+            named,
+            ..good.clone()
+        };
+        let gone = NodeRole {
+            existence: Existence::Deleted,
+            ..good.clone()
+        };
+        let user = NodeRole::new("arn:aws:iam::111122223333:user/a", NodeKind::Linux);
         for (home, role, standing, fault) in [
-            (
-                HOME,
-                NodeRole {
-                    node_groups: groups.clone(),
-                    ..good.clone()
-                },
-                Standing::Flawed,
-                "sharedWithNodeGroup",
-            ),
-            (
-                HOME,
-                NodeRole {
-                    named,
-                    ..good.clone()
-                },
-                Standing::Flawed,
-                "otherProfileRole",
-            ),
+            (HOME, sharing, Standing::Flawed, "sharedWithNodeGroup"),
+            (HOME, in_profile, Standing::Flawed, "otherProfileRole"),
             (
                 ("aws-cn", HOME.1),
                 good.clone(),
@@ -953,23 +875,13 @@ mod tests {
                 Standing::Broken,
                 "otherAccount",
             ),
-            (
-                HOME,
-                NodeRole {
-                    existence: Existence::Deleted,
-                    ..good.clone()
-                },
-                Standing::Broken,
-                "roleDeleted",
-            ),
-            (
-                HOME,
-                NodeRole::new("arn:aws:iam::111122223333:user/a", NodeKind::Linux),
-                Standing::Broken,
-                "notARole",
-            ),
+            (HOME, gone, Standing::Broken, "roleDeleted"),
+            (HOME, user, Standing::Broken, "notARole"),
         ] {
-            assert_eq!(faults(home, role), (standing, fault.to_owned()));
+            let text = line(ROLE, DNS, &BOTH);
+            let verdict = judge(AuthenticationMode::ConfigMap, &text, &[], home, role);
+            let whole = verdict.whole();
+            assert_eq!((whole.standing, first(&whole)), (standing, fault.to_owned()));
         }
         let deleted = NodeRole {
             existence: Existence::Deleted,

@@ -108,55 +108,22 @@ mod tests {
         };
         let bare = "arn:aws:iam::111122223333:role/kubectl";
         let unread_policies = AccessEntry::new(ROLE, EntryType::Standard, "u", &[]);
+        let masters = || line(bare, "system:masters");
+        let (none, entry) = (AwsAuth::default, |scope| vec![admin_entry(ROLE, scope)]);
+        let denied = Some("denied".to_owned());
         for (mode, map, entries, unread, want) in [
-            ("CONFIG_MAP", line(bare, "system:masters"), vec![], None, "admin"),
+            ("CONFIG_MAP", masters(), vec![], None, "admin"),
             ("CONFIG_MAP", line(bare, "viewers"), vec![], None, "less"),
             // A path in aws-auth never matches.
             ("CONFIG_MAP", line(ROLE, "system:masters"), vec![], None, "nobody"),
-            (
-                "CONFIG_MAP",
-                AwsAuth::default(),
-                vec![admin_entry(ROLE, "cluster")],
-                None,
-                "nobody",
-            ),
-            ("API", line(bare, "system:masters"), vec![], None, "nobody"),
-            (
-                "API",
-                AwsAuth::default(),
-                vec![admin_entry(ROLE, "cluster")],
-                None,
-                "admin",
-            ),
-            (
-                "API",
-                AwsAuth::default(),
-                vec![admin_entry(ROLE, "namespace")],
-                None,
-                "less",
-            ),
-            (
-                "API",
-                AwsAuth::default(),
-                vec![unread_policies.clone()],
-                None,
-                "unread",
-            ),
+            ("CONFIG_MAP", none(), entry("cluster"), None, "nobody"),
+            ("API", masters(), vec![], None, "nobody"),
+            ("API", none(), entry("cluster"), None, "admin"),
+            ("API", none(), entry("namespace"), None, "less"),
+            ("API", none(), vec![unread_policies], None, "unread"),
             // An entry hides the line.
-            (
-                "API_AND_CONFIG_MAP",
-                line(bare, "system:masters"),
-                vec![admin_entry(ROLE, "namespace")],
-                None,
-                "less",
-            ),
-            (
-                "API_AND_CONFIG_MAP",
-                line(bare, "system:masters"),
-                vec![],
-                Some("denied".to_owned()),
-                "unread",
-            ),
+            ("API_AND_CONFIG_MAP", masters(), entry("namespace"), None, "less"),
+            ("API_AND_CONFIG_MAP", masters(), vec![], denied, "unread"),
         ] {
             let mode: AuthenticationMode = mode.parse().unwrap();
             let cluster = Cluster {
