@@ -391,38 +391,16 @@ mod tests {
     fn fixes_follow_the_mode_and_what_is_wanted() {
         let target = healthy().target;
         let mut all = String::new();
-        for (mode, arn, want) in [
-            (
-                AuthenticationMode::ConfigMap,
-                "arn:aws:iam::111122223333:role/team/Nodes",
-                Want::Node(NodeKind::Windows),
-            ),
-            (
-                AuthenticationMode::Api,
-                "arn:aws:iam::111122223333:role/team/Nodes",
-                Want::Node(NodeKind::Linux),
-            ),
-            (
-                AuthenticationMode::ConfigMap,
-                "arn:aws:iam::111122223333:role/team/Dev",
-                Want::Viewer,
-            ),
-            (
-                AuthenticationMode::ApiAndConfigMap,
-                "arn:aws:iam::111122223333:user/alice",
-                Want::Viewer,
-            ),
-            (
-                AuthenticationMode::Api,
-                "arn:aws:iam::111122223333:role/Ops",
-                Want::Admin,
-            ),
-            (
-                AuthenticationMode::Api,
-                "arn:aws:iam::111122223333:role/KarpenterNodeRole-demo",
-                Want::Admin,
-            ),
+        use AuthenticationMode::{Api, ApiAndConfigMap, ConfigMap};
+        for (mode, who, want) in [
+            (ConfigMap, "role/team/Nodes", Want::Node(NodeKind::Windows)),
+            (Api, "role/team/Nodes", Want::Node(NodeKind::Linux)),
+            (ConfigMap, "role/team/Dev", Want::Viewer),
+            (ApiAndConfigMap, "user/alice", Want::Viewer),
+            (Api, "role/Ops", Want::Admin),
+            (Api, "role/KarpenterNodeRole-demo", Want::Admin),
         ] {
+            let arn = &format!("arn:aws:iam::111122223333:{who}");
             all.push_str(&format!(
                 "# {mode} {arn} {want:?}\n{}\n\n",
                 told(&mapping_fix(&target, mode, arn, want))
@@ -447,24 +425,19 @@ mod tests {
 
     #[test]
     fn node_roles_are_known_by_their_names() {
+        use NodeKind::{Fargate, Linux};
         for (name, kind) in [
-            ("KarpenterNodeRole-demo", Some(NodeKind::Linux)),
-            ("demo-node", Some(NodeKind::Linux)),
-            (
-                "eksctl-demo-nodegroup-ng-1-NodeInstanceRole-1A2B",
-                Some(NodeKind::Linux),
-            ),
-            ("eks-fargate-profile", Some(NodeKind::Fargate)),
-            ("AmazonEKSFargatePodExecutionRole", Some(NodeKind::Fargate)),
+            ("KarpenterNodeRole-demo", Some(Linux)),
+            ("demo-node", Some(Linux)),
+            ("eksctl-demo-nodegroup-ng-1-NodeInstanceRole-1A2B", Some(Linux)),
+            ("eks-fargate-profile", Some(Fargate)),
+            ("AmazonEKSFargatePodExecutionRole", Some(Fargate)),
             ("Developer", None),
             ("nodejs-deployer", None),
             ("anode", None),
         ] {
-            assert_eq!(
-                node_kind_by_name(&format!("arn:aws:iam::111122223333:role/{name}")),
-                kind,
-                "{name}"
-            );
+            let arn = format!("arn:aws:iam::111122223333:role/{name}");
+            assert_eq!(node_kind_by_name(&arn), kind, "{name}");
         }
     }
 }

@@ -874,100 +874,63 @@ mod tests {
     /// The table of operators: domain facts on `karpenter.sh/capacity-type`, read from Karpenter's source.
     #[test]
     fn operators_on_capacity_type() {
+        const ALL: &str = "can, also on-demand+reserved";
+        let one = |operator: &str, values: &[&str]| json!([capacity(operator, values)]);
+        let two = |a: Value, b: Value| json!([a, b]);
+        let of = |key: &str, operator: &str, values: &[&str]| {
+            let key = format!("karpenter.k8s.aws/capacity-reservation-{key}");
+            json!({"key": key, "operator": operator, "values": values})
+        };
+        let spot = || capacity("In", &["spot"]);
+        let both = || capacity("In", &["spot", "on-demand"]);
+        let not_spot = || capacity("NotIn", &["spot"]);
+        let arm = json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}]);
         let cases = [
-            (json!([]), "can, also on-demand+reserved"),
+            (json!([]), ALL),
+            (arm, ALL),
+            (one("Exists", &[]), ALL),
+            (one("NotIn", &["on-demand"]), "can, also reserved"),
+            (one("NotIn", &["on-demand", "reserved"]), "must"),
+            (one("NotIn", &["spot"]), "cannot, only on-demand+reserved"),
+            (one("In", &["spot"]), "must"),
+            (one("In", &["on-demand", "spot"]), "can, also on-demand"),
+            (one("In", &["spot", "reserved"]), "can, also reserved"),
+            (one("In", &["on-demand"]), "cannot, only on-demand"),
+            (one("In", &["reserved"]), "cannot, only reserved"),
             (
-                json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}]),
-                "can, also on-demand+reserved",
-            ),
-            (json!([capacity("Exists", &[])]), "can, also on-demand+reserved"),
-            (json!([capacity("NotIn", &["on-demand"])]), "can, also reserved"),
-            (json!([capacity("NotIn", &["on-demand", "reserved"])]), "must"),
-            (
-                json!([capacity("NotIn", &["spot"])]),
+                one("In", &["on-demand", "reserved"]),
                 "cannot, only on-demand+reserved",
             ),
-            (json!([capacity("In", &["spot"])]), "must"),
-            (
-                json!([capacity("In", &["on-demand", "spot"])]),
-                "can, also on-demand",
-            ),
-            (
-                json!([capacity("In", &["spot", "reserved"])]),
-                "can, also reserved",
-            ),
-            (json!([capacity("In", &["on-demand"])]), "cannot, only on-demand"),
-            (json!([capacity("In", &["reserved"])]), "cannot, only reserved"),
-            (
-                json!([capacity("In", &["on-demand", "reserved"])]),
-                "cannot, only on-demand+reserved",
-            ),
-            (json!([capacity("In", &["spott"])]), "never spott"),
-            (json!([capacity("In", &["Spot"])]), "never Spot"),
-            (
-                json!([capacity("In", &["spott", "on-demand"])]),
-                "cannot, only on-demand",
-            ),
-            (json!([capacity("In", &["spott", "spot"])]), "must"),
-            (json!([capacity("DoesNotExist", &[])]), "nothing"),
-            (json!([capacity("Gt", &["1"])]), "nothing"),
-            (json!([capacity("Lt", &["1"])]), "nothing"),
-            (json!([capacity("Gte", &["1"])]), "nothing"),
-            (json!([capacity("Lte", &["1"])]), "nothing"),
+            (one("In", &["spott"]), "never spott"),
+            (one("In", &["Spot"]), "never Spot"),
+            (one("In", &["spott", "on-demand"]), "cannot, only on-demand"),
+            (one("In", &["spott", "spot"]), "must"),
+            (one("DoesNotExist", &[]), "nothing"),
+            (one("Gt", &["1"]), "nothing"),
+            (one("Lt", &["1"]), "nothing"),
+            (one("Gte", &["1"]), "nothing"),
+            (one("Lte", &["1"]), "nothing"),
             // The same key twice intersects.
+            (two(both(), not_spot()), "cannot, only on-demand"),
+            (two(both(), spot()), "must"),
+            (two(spot(), capacity("In", &["on-demand"])), "nothing"),
+            (two(spot(), not_spot()), "nothing"),
             (
-                json!([
-                    capacity("In", &["spot", "on-demand"]),
-                    capacity("NotIn", &["spot"])
-                ]),
-                "cannot, only on-demand",
-            ),
-            (
-                json!([capacity("In", &["spot", "on-demand"]), capacity("In", &["spot"])]),
-                "must",
-            ),
-            (
-                json!([capacity("In", &["spot"]), capacity("In", &["on-demand"])]),
-                "nothing",
-            ),
-            (
-                json!([capacity("In", &["spot"]), capacity("NotIn", &["spot"])]),
-                "nothing",
-            ),
-            (
-                json!([capacity("NotIn", &["spot"]), capacity("NotIn", &["on-demand"])]),
+                two(not_spot(), capacity("NotIn", &["on-demand"])),
                 "cannot, only reserved",
             ),
-            (
-                json!([capacity("Exists", &[]), capacity("In", &["spot"])]),
-                "must",
-            ),
+            (two(capacity("Exists", &[]), spot()), "must"),
             // Each list must hold a known value, whatever the others say.
-            (
-                json!([capacity("In", &["spot"]), capacity("In", &["spott"])]),
-                "never spott",
-            ),
+            (two(spot(), capacity("In", &["spott"])), "never spott"),
             // Only reserved capacity has these labels.
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-type", "operator": "In", "values": ["default"]}]),
-                "cannot, only reserved",
-            ),
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-id", "operator": "Exists"}, capacity("In", &["spot"])]),
-                "nothing",
-            ),
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-id", "operator": "NotIn", "values": ["cr-1"]}]),
-                "can, also on-demand+reserved",
-            ),
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-interruptible", "operator": "DoesNotExist"}]),
-                "can, also on-demand+reserved",
-            ),
+            (json!([of("type", "In", &["default"])]), "cannot, only reserved"),
+            (two(of("id", "Exists", &[]), spot()), "nothing"),
+            (json!([of("id", "NotIn", &["cr-1"])]), ALL),
+            (json!([of("interruptible", "DoesNotExist", &[])]), ALL),
             // Only a file can hold these.
-            (json!([capacity("In", &[])]), "nothing"),
-            (json!([capacity("in", &["spot"])]), "nothing"),
-            (json!([capacity("Gt", &["one"])]), "nothing"),
+            (one("In", &[]), "nothing"),
+            (one("in", &["spot"]), "nothing"),
+            (one("Gt", &["one"]), "nothing"),
         ];
         for (requirements, expected) in cases {
             assert_eq!(short(&verdict(requirements.clone())), expected, "{requirements}");
@@ -981,29 +944,21 @@ mod tests {
             short(&spot_verdict_in(&pool(requirements), "eu-west-1"))
         };
         const ZONE: &str = "topology.kubernetes.io/zone";
+        const OLD_ZONE: &str = "failure-domain.beta.kubernetes.io/zone";
+        const REGION: &str = "topology.kubernetes.io/region";
         const ID: &str = "topology.k8s.aws/zone-id";
         const ALL: &str = "can, also on-demand+reserved";
         let cases = [
             (ZONE, "In", &["eu-west-1a", "us-east-1a"][..], ALL),
             (ZONE, "In", &["us-east-1a"], "nothing"),
-            (
-                "failure-domain.beta.kubernetes.io/zone",
-                "In",
-                &["us-east-1a"],
-                "nothing",
-            ),
+            (OLD_ZONE, "In", &["us-east-1a"], "nothing"),
             (ZONE, "NotIn", &["eu-west-1a"], ALL),
             (ZONE, "DoesNotExist", &[], "nothing"),
             (ID, "In", &["euw1-az2"], ALL),
             (ID, "In", &["use1-az2"], "nothing"),
-            ("topology.kubernetes.io/region", "In", &["us-east-1"], "nothing"),
-            (
-                "topology.kubernetes.io/region",
-                "NotIn",
-                &["eu-west-1"],
-                "nothing",
-            ),
-            ("topology.kubernetes.io/region", "Exists", &[], ALL),
+            (REGION, "In", &["us-east-1"], "nothing"),
+            (REGION, "NotIn", &["eu-west-1"], "nothing"),
+            (REGION, "Exists", &[], ALL),
         ];
         for (key, operator, values, expected) in cases {
             assert_eq!(

@@ -838,61 +838,36 @@ mod tests {
     #[test]
     fn a_launch_that_is_not_true_is_a_failed_one() {
         let quoted = format!("creating instance, {NO_ROLE}");
+        use Cause::{Ami, FreeAddresses, LaunchFailed, NotAuthorized, SpotQuotaReached, SpotRoleMissing};
+        let images = "AuthFailure: Not authorized for images";
+        let count = "MaxSpotInstanceCountExceeded: Max";
+        let addresses = "InsufficientFreeAddressesInSubnet";
+        let waiting = "object is awaiting reconciliation";
         let cases = [
-            (
-                "False",
-                "LaunchFailed",
-                quoted.as_str(),
-                Some(Cause::SpotRoleMissing),
-            ),
-            ("Unknown", "LaunchFailed", NO_ROLE, Some(Cause::SpotRoleMissing)),
+            ("False", "LaunchFailed", &*quoted, Some(SpotRoleMissing)),
+            ("Unknown", "LaunchFailed", NO_ROLE, Some(SpotRoleMissing)),
             // 1.1
             (
                 "Unknown",
                 "LaunchFailed",
                 "Error creating fleet",
-                Some(Cause::LaunchFailed),
+                Some(LaunchFailed),
             ),
             // 1.2 to 1.4
             (
                 "Unknown",
                 "SpotSLRCreationFailed",
-                "User does not have",
-                Some(Cause::SpotRoleMissing),
+                "User has not",
+                Some(SpotRoleMissing),
             ),
-            ("Unknown", "SpotQuotaExceeded", "", Some(Cause::SpotQuotaReached)),
-            (
-                "Unknown",
-                "LaunchFailed",
-                "MaxSpotInstanceCountExceeded: Max",
-                Some(Cause::SpotQuotaReached),
-            ),
-            (
-                "Unknown",
-                "Unauthorized",
-                "User is not authorized",
-                Some(Cause::NotAuthorized),
-            ),
-            ("Unknown", "AMINotFound", "", Some(Cause::Ami)),
-            (
-                "Unknown",
-                "LaunchFailed",
-                "AuthFailure: Not authorized for images",
-                Some(Cause::Ami),
-            ),
-            (
-                "Unknown",
-                "InsufficientFreeAddressesInSubnet",
-                "",
-                Some(Cause::FreeAddresses),
-            ),
-            ("False", "OfTheFuture", "nobody knows", Some(Cause::LaunchFailed)),
-            (
-                "Unknown",
-                "AwaitingReconciliation",
-                "object is awaiting reconciliation",
-                None,
-            ),
+            ("Unknown", "SpotQuotaExceeded", "", Some(SpotQuotaReached)),
+            ("Unknown", "LaunchFailed", count, Some(SpotQuotaReached)),
+            ("Unknown", "Unauthorized", "User is not", Some(NotAuthorized)),
+            ("Unknown", "AMINotFound", "", Some(Ami)),
+            ("Unknown", "LaunchFailed", images, Some(Ami)),
+            ("Unknown", addresses, "", Some(FreeAddresses)),
+            ("False", "OfTheFuture", "nobody knows", Some(LaunchFailed)),
+            ("Unknown", "AwaitingReconciliation", waiting, None),
             ("Unknown", "", "", None),
             ("True", "Launched", "", None),
         ];
@@ -990,17 +965,8 @@ mod tests {
             claim("d", conditions("2025-06-01T10:00:00Z", "True")),
             claim("e", json!([])),
         ]);
-        assert_eq!(
-            (
-                fold.seen,
-                fold.launched,
-                fold.registered,
-                fold.joining,
-                fold.unregistered,
-                fold.given_up
-            ),
-            (5, 4, 1, 1, 2, 1)
-        );
+        assert_eq!((fold.seen, fold.launched, fold.registered), (5, 4, 1));
+        assert_eq!((fold.joining, fold.unregistered, fold.given_up), (1, 2, 1));
         let waiting: Vec<_> = fold
             .longest_unregistered
             .iter()
@@ -1012,43 +978,23 @@ mod tests {
     #[test]
     fn a_claim_that_is_gone_and_never_had_a_node() {
         let mut fold = JoinFold::default();
-        let mut say = |claim: &str, reason: &str, message: &str, first: &str, last: &str| {
-            let mut event = event(reason, message, last);
-            event["firstTimestamp"] = json!(first);
+        const BLOCKED: &str = "Nodeclaim does not have an associated node";
+        const REGISTERED: &str = "Status condition transitioned, Type: Registered, Status: Unknown -> True";
+        let disrupted = "DisruptionBlocked";
+        for (claim, reason, message, first, last) in [
+            ("lost", disrupted, BLOCKED, "10:00", "10:14"),
+            ("there", disrupted, BLOCKED, "10:00", "10:14"),
+            ("joined", disrupted, BLOCKED, "10:00", "10:14"),
+            ("soon", disrupted, BLOCKED, "10:00", "10:02"),
+            ("budget", disrupted, "Pdb prevents evictions", "10:00", "10:14"),
+            ("joined", "Registered", REGISTERED, "10:00", "10:00"),
+        ] {
+            let at = |time: &str| format!("2025-06-01T{time}:00Z");
+            let mut event = event(reason, message, &at(last));
+            event["firstTimestamp"] = json!(at(first));
             event["involvedObject"]["name"] = json!(claim);
             fold.add_json(&event);
-        };
-        const BLOCKED: &str = "Nodeclaim does not have an associated node";
-        for claim in ["lost", "there", "joined"] {
-            say(
-                claim,
-                "DisruptionBlocked",
-                BLOCKED,
-                "2025-06-01T10:00:00Z",
-                "2025-06-01T10:14:00Z",
-            );
         }
-        say(
-            "soon",
-            "DisruptionBlocked",
-            BLOCKED,
-            "2025-06-01T10:00:00Z",
-            "2025-06-01T10:02:00Z",
-        );
-        say(
-            "budget",
-            "DisruptionBlocked",
-            "Pdb prevents pod evictions",
-            "2025-06-01T10:00:00Z",
-            "2025-06-01T10:14:00Z",
-        );
-        say(
-            "joined",
-            "Registered",
-            "Status condition transitioned, Type: Registered, Status: Unknown -> True",
-            "2025-06-01T10:00:00Z",
-            "2025-06-01T10:00:00Z",
-        );
         let there = HashSet::from(["there".to_owned()]);
         let expected = NeverJoined {
             claim: "lost".into(),
