@@ -127,6 +127,15 @@ pub fn known(exec: &ExecConfig) -> Option<KnownExec> {
 /// (`aws-vault exec PROFILE -- aws eks get-token --cluster-name X`). It still runs as configured.
 pub fn wrapped(exec: &ExecConfig) -> Option<KnownExec> {
     let Unwrapped { mut known, wrapper } = unwrap(exec)?;
+    // What the shell has yet to expand tells nothing.
+    for told in [
+        &mut known.cluster,
+        &mut known.region,
+        &mut known.profile_flag,
+        &mut known.role_arn,
+    ] {
+        told.take_if(|value| value.contains(['$', '`']));
+    }
     if let Wrapper::Credentials { command, profile } = wrapper {
         // Where the profile alone has credentials they are used; else only the wrapper has them.
         if let Some(profile) = profile {
@@ -568,6 +577,7 @@ mod tests {
             "bash -c 'aws eks get-token --cluster-name demo --profile prod | cat'",
             "bash -c 'source ~/.env; aws --profile prod eks get-token --cluster-name demo>&1'",
             "bash -c 'aws eks get-token --profile prod --cluster-name demo --region $REGION'",
+            "bash -c 'aws eks get-token --cluster-name ${CLUSTER} --region eu-west-1'",
             "env -i AWS_PROFILE=prod aws eks get-token --cluster-name demo",
             "my-wrapper aws eks get-token --cluster-name demo --profile prod",
             "wrapper exec prod -- aws eks get-token --cluster-name demo --region eu-west-1",
