@@ -125,6 +125,15 @@ pub fn known(exec: &ExecConfig) -> Option<KnownExec> {
 /// (`aws-vault exec PROFILE -- aws eks get-token --cluster-name X`). It still runs as configured.
 pub fn wrapped(exec: &ExecConfig) -> Option<KnownExec> {
     let Unwrapped { mut known, wrapper } = unwrap(exec)?;
+    // What the shell has yet to expand tells nothing.
+    for told in [
+        &mut known.cluster,
+        &mut known.region,
+        &mut known.profile_flag,
+        &mut known.role_arn,
+    ] {
+        told.take_if(|value| value.contains(['$', '`']));
+    }
     if let Wrapper::Credentials { command, profile } = wrapper {
         // Where the profile alone has credentials they are used; else only the wrapper has them.
         if let Some(profile) = profile {
@@ -483,162 +492,100 @@ impl<'a> Words<'a> {
 mod tests {
     use super::*;
 
-    const GET: &str = "aws eks get-token --cluster-name demo";
-
-    /// The entry that runs this command line; each of `env` is `NAME=VALUE`.
-    fn entry(line: &str, env: &[&str]) -> ExecConfig {
-        let mut words = shlex::split(line).expect("a command line").into_iter();
-        let env = env.iter().filter_map(|one| one.split_once('='));
+    /// A kubeconfig's exec entry: `NAME=value ... command args`, quoted as in a shell.
+    fn entry(line: &str) -> ExecConfig {
+        let mut words = shlex::split(line).expect("words").into_iter().peekable();
+        let mut env = Vec::new();
+        while let Some(word) = words.next_if(|word| assignment(word).is_some()) {
+            let (name, value) = assignment(&word).expect("an assignment");
+            env.push(serde_json::json!({"name": name, "value": value}));
+        }
         let json = serde_json::json!({
             "apiVersion": "client.authentication.k8s.io/v1beta1",
             "command": words.next().unwrap_or_default(),
             "args": words.collect::<Vec<_>>(),
-            "env": env.map(|(name, value)| serde_json::json!({"name": name, "value": value})).collect::<Vec<_>>(),
+            "env": env,
         });
         serde_json::from_value(json).expect("an exec entry")
     }
 
-    /// `CLUSTER region=.. profile=.. role=.. by=.. odd=..`, as far as each is there.
-    fn told(known: &KnownExec) -> String {
-        let by = known.credentials_by.as_ref().map(|words| words.join(" "));
-        let rest = [
-            ("region", known.region()),
-            ("profile", known.profile()),
-            ("role", known.role_arn.as_deref()),
-            ("by", by.as_deref()),
-            ("odd", known.not_reproducible.as_deref()),
-        ];
-        let mut out = known.cluster.clone().unwrap_or_default();
-        for (name, value) in rest {
-            out.extend(value.map(|value| format!(" {name}={value}")));
-        }
-        out
-    }
-
-    #[test]
-    fn every_spelling_of_the_known_plugins() {
-        for (line, want) in [
-            (GET, "demo"),
-            ("aws eks get-token --cluster-name=demo", "demo"),
-            (
-                "/usr/local/bin/aws --region eu-west-1 eks get-token --cluster-name demo --output json",
-                "demo region=eu-west-1",
-            ),
-            (
-                "aws.exe --profile=prod eks get-token --cluster-name demo --role-arn=arn:aws:iam::111122223333:role/Admin",
-                "demo profile=prod role=arn:aws:iam::111122223333:role/Admin",
-            ),
-            ("aws eks get-token --cluster-id d3adb33f", "d3adb33f"),
-            ("aws-iam-authenticator token -i demo", "demo"),
-            ("aws-iam-authenticator token -idemo", "demo"),
-            ("aws-iam-authenticator token -i=demo", "demo"),
-            (
-                "aws-iam-authenticator token --cluster-id=demo --region=eu-west-1",
-                "demo region=eu-west-1",
-            ),
-            ("aws-iam-authenticator token -i demo -r r", "demo role=r"),
-            (
-                "aws-iam-authenticator token --cluster-id demo --token-only --role r",
-                "demo role=r",
-            ),
+    /// What is understood of it: made in process, or a clue to the cluster while the command runs as it stands, or nothing.
+    fn told(line: &str) -> String {
+        let entry = entry(line);
+        let (kind, understood) = match (known(&entry), wrapped(&entry)) {
+            (Some(known), _) => ("in process", known),
+            (None, Some(clue)) => ("clue", clue),
+            (None, None) => return format!("{line}\n    nothing\n"),
+        };
+        let mut told = format!("{line}\n    {kind}:");
+        for (name, value) in [
+            ("cluster", understood.cluster.as_deref()),
+            ("region", understood.region()),
+            ("profile", understood.profile()),
+            ("role", understood.role_arn.as_deref()),
+            ("not reproducible", understood.not_reproducible.as_deref()),
         ] {
-            let known = known(&entry(line, &[])).unwrap_or_else(|| panic!("{line}"));
-            assert_eq!(told(&known), want, "{line}");
+            if let Some(value) = value {
+                told.push_str(&format!(" {name}={value}"));
+            }
         }
+        if let Some(by) = understood.credentials_by {
+            told.push_str(&format!(" credentials by `{}`", by.join(" ")));
+        }
+        told + "\n"
     }
 
     #[test]
-    fn flags_as_argparse_takes_them() {
-        for (more, want) in [
-            ("--role r", "demo role=r"),
-            ("--ro r", "demo role=r"),
-            ("--role-a=arn", "demo role=arn"),
-            ("--reg eu-west-1 --prof=p", "demo region=eu-west-1 profile=p"),
-            ("--out json --deb", "demo"),
-            ("--r x", "demo region=x"),
-            // Several flags begin so: the CLI refuses it.
-            ("--cl x", "demo odd=it has the flag --cl"),
-            ("--cluster x", "demo odd=it has the flag --cluster"),
-            ("--endpoint x", "demo odd=it has the flag --endpoint"),
-            ("--no-sign", "demo odd=it has the flag --no-sign-request"),
-            ("--role", "demo"),
-            ("--nonsense", "demo odd=it has the flag --nonsense"),
-        ] {
-            let known = known(&entry(&format!("{GET} {more}"), &[])).expect("get-token");
-            assert_eq!(told(&known), want, "{more}");
-        }
-    }
-
-    #[test]
-    fn what_adds_nothing_is_looked_through() {
-        for line in [
+    fn what_an_exec_entry_is_understood_as() {
+        let lines = [
+            // Every spelling of the known plugins.
+            "aws eks get-token --cluster-name demo",
+            "aws eks get-token --cluster-name=demo",
+            "/usr/local/bin/aws --region eu-west-1 eks get-token --cluster-name demo --output json",
+            "aws.exe --profile=prod eks get-token --cluster-name demo --role-arn=arn:aws:iam::111122223333:role/Admin",
+            "aws eks get-token --cluster-id d3adb33f",
+            "aws-iam-authenticator token -i demo",
+            "aws-iam-authenticator token -idemo",
+            "aws-iam-authenticator token -i=demo",
+            "aws-iam-authenticator token --cluster-id=demo --region=eu-west-1",
+            "aws-iam-authenticator token -i demo -r arn:aws:iam::111122223333:role/Admin",
+            "aws-iam-authenticator token --cluster-id demo --token-only --role r",
+            // Flags as argparse takes them: a beginning that only one flag has is that flag.
+            "aws eks get-token --cluster-name demo --role r",
+            "aws eks get-token --cluster-name demo --ro r",
+            "aws eks get-token --cluster-name demo --role-a=r",
+            "aws eks get-token --cluster-name demo --reg eu-west-1 --prof=p",
+            "aws eks get-token --cluster-name demo --out json --deb",
+            "aws eks get-token --cluster-name demo --r x",
+            "aws eks get-token --cluster-name demo --cl x",
+            "aws eks get-token --cluster-name demo --cluster x",
+            "aws eks get-token --cluster-name demo --endpoint x",
+            "aws eks get-token --cluster-name demo --no-sign",
+            "aws eks get-token --cluster-name demo --role",
+            "aws eks get-token --cluster-name demo --nonsense",
+            // The environment: the flag beats it, and what changes the token in other ways is left to the plugin.
+            "AWS_PROFILE=b aws eks get-token --cluster-name demo --profile a",
+            "AWS_PROFILE=b AWS_REGION=eu-west-1 aws eks get-token --cluster-name demo",
+            "AWS_WEB_IDENTITY_TOKEN_FILE=/x aws eks get-token --cluster-name demo",
+            // What adds nothing is looked through.
             "env AWS_PROFILE=prod aws eks get-token --cluster-name demo",
             r#"bash -c "AWS_PROFILE=prod aws eks get-token --cluster-name 'demo'""#,
             r#"/bin/sh -ec 'exec env AWS_PROFILE="prod" aws eks get-token --cluster-name demo'"#,
-        ] {
-            let known = known(&entry(line, &[])).expect("known");
-            assert_eq!(told(&known), "demo profile=prod", "{line}");
-        }
-    }
-
-    /// The token is the plugin's own then; what its arguments tell of the cluster is a clue all the same.
-    #[test]
-    fn a_wrapper_still_tells_the_cluster() {
-        for (line, want) in [
-            (
-                "bash -c 'aws eks get-token --cluster-name demo --profile prod | cat'",
-                "demo profile=prod",
-            ),
-            (
-                "bash -c 'source ~/.env; aws --profile prod eks get-token --cluster-name demo>&1'",
-                "demo profile=prod",
-            ),
-            (
-                "bash -c 'aws eks get-token --profile prod --cluster-name demo --role-arn $ROLE'",
-                "demo profile=prod role=$ROLE",
-            ),
-            (
-                "env -i AWS_PROFILE=prod aws eks get-token --cluster-name demo",
-                "demo profile=prod",
-            ),
-            (
-                "my-wrapper aws eks get-token --cluster-name demo --profile prod",
-                "demo profile=prod",
-            ),
-            (
-                "wrapper exec prod -- aws eks get-token --cluster-name demo --region eu-west-1",
-                "demo region=eu-west-1",
-            ),
-            (
-                "wrapper -c 'aws eks get-token --cluster-name demo --region eu-west-1'",
-                "demo region=eu-west-1",
-            ),
-            (
-                "aws-vault exec prod -- aws eks get-token --cluster-name demo",
-                "demo profile=prod by=aws-vault exec prod --",
-            ),
-            (
-                "aws-vault exec --no-session prod -- aws eks get-token --cluster-name demo",
-                "demo profile=prod by=aws-vault exec --no-session prod --",
-            ),
-            (
-                "saml2aws exec --exec-profile prod -- aws eks get-token --cluster-name demo",
-                "demo profile=prod by=saml2aws exec --exec-profile prod --",
-            ),
-            (
-                "assume prod --exec -- aws eks get-token --cluster-name demo",
-                "demo profile=prod by=assume prod --exec --",
-            ),
-        ] {
-            let entry = entry(line, &[]);
-            assert_eq!(known(&entry), None, "{line}");
-            assert_eq!(told(&wrapped(&entry).expect("a clue")), want, "{line}");
-        }
-    }
-
-    #[test]
-    fn other_commands_are_not_taken_for_them() {
-        for line in [
+            // What may add something is a clue.
+            "bash -c 'aws eks get-token --cluster-name demo --profile prod | cat'",
+            "bash -c 'source ~/.env; aws --profile prod eks get-token --cluster-name demo>&1'",
+            "bash -c 'aws eks get-token --profile prod --cluster-name demo --region $REGION'",
+            "bash -c 'aws eks get-token --cluster-name ${CLUSTER} --region eu-west-1'",
+            "env -i AWS_PROFILE=prod aws eks get-token --cluster-name demo",
+            "my-wrapper aws eks get-token --cluster-name demo --profile prod",
+            "wrapper exec prod -- aws eks get-token --cluster-name demo --region eu-west-1",
+            "wrapper -c 'aws eks get-token --cluster-name demo --region eu-west-1'",
+            // Programs that give credentials.
+            "aws-vault exec prod -- aws eks get-token --cluster-name demo",
+            "aws-vault exec --no-session prod -- aws eks get-token --cluster-name demo",
+            "saml2aws exec --exec-profile prod -- aws eks get-token --cluster-name demo",
+            "assume prod --exec -- aws eks get-token --cluster-name demo",
+            // Others.
             "aws sts get-caller-identity",
             "aws",
             "gke-gcloud-auth-plugin",
@@ -650,30 +597,7 @@ mod tests {
             "env A=b",
             "aws-vault exec prod --",
             "''",
-        ] {
-            let entry = entry(line, &[]);
-            assert_eq!(known(&entry), None, "{line}");
-            assert!(wrapped(&entry).is_none(), "{line}");
-        }
-    }
-
-    #[test]
-    fn the_flag_beats_the_environment_and_the_unknown_is_left_to_the_plugin() {
-        for (more, env, want) in [
-            ("--profile a", &["AWS_PROFILE=b"][..], "demo profile=a"),
-            (
-                "",
-                &["AWS_PROFILE=b", "AWS_REGION=eu-west-1"],
-                "demo region=eu-west-1 profile=b",
-            ),
-            (
-                "",
-                &["AWS_WEB_IDENTITY_TOKEN_FILE=/x"],
-                "demo odd=its environment sets AWS_WEB_IDENTITY_TOKEN_FILE",
-            ),
-        ] {
-            let known = known(&entry(&format!("{GET} {more}"), env)).expect("known");
-            assert_eq!(told(&known), want);
-        }
+        ];
+        insta::assert_snapshot!(lines.map(told).concat());
     }
 }
