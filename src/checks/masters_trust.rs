@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::karpenter::several;
 use super::node_mapping::{mappings, mode_not_known};
 use super::node_verdict::existence;
 use super::{Check, Group, Judgement, lost_cluster, never};
@@ -387,14 +388,7 @@ fn caller_may(found: &ClusterAdmin, caller: &Identity) -> Option<May> {
 }
 
 fn sentences(first: &[String], then: &[String]) -> String {
-    let all = first.iter().chain(then);
-    let mut words: Vec<&str> = all.take(NAMED).map(String::as_str).collect();
-    let more = (first.len() + then.len()).saturating_sub(NAMED);
-    let rest = format!("and {more} more");
-    if more > 0 {
-        words.push(&rest);
-    }
-    words.join("; ")
+    several(first.iter().chain(then), NAMED, "; ")
 }
 
 #[cfg(test)]

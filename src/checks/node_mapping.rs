@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::json;
 
+use super::karpenter::several;
 use super::mapping_fix::{Fix, node_fix};
 use super::node_verdict::{NamedRole, NodeKind, NodeRole, NodeVerdict, Part, Standing, judge_node_role};
 use super::{Judgement, lost_cluster};
@@ -108,11 +109,7 @@ pub(super) fn home(facts: &Facts) -> (&str, &str) {
 
 /// Something wrong with aws-auth in a sentence: the place, the line as it stands there, what is lost by it.
 pub(super) fn told(map: &AwsAuth, problem: &Problem) -> String {
-    let place = match (&problem.key, problem.line) {
-        (Some(key), Some(line)) => format!("{key} line {line}: "),
-        (Some(key), None) => format!("{key}: "),
-        (None, _) => String::new(),
-    };
+    let place = place(problem);
     let quote = quote(map, problem)
         .map(|quote| format!(" (`{quote}`)"))
         .unwrap_or_default();
@@ -124,6 +121,14 @@ pub(super) fn told(map: &AwsAuth, problem: &Problem) -> String {
     format!("{place}{}{quote}{lost}", problem.message)
 }
 
+fn place(problem: &Problem) -> String {
+    match (&problem.key, problem.line) {
+        (Some(key), Some(line)) => format!("{key} line {line}: "),
+        (Some(key), None) => format!("{key}: "),
+        (None, _) => String::new(),
+    }
+}
+
 fn quote<'a>(map: &'a AwsAuth, problem: &Problem) -> Option<&'a str> {
     let key = MapKey::ALL
         .into_iter()
@@ -133,12 +138,7 @@ fn quote<'a>(map: &'a AwsAuth, problem: &Problem) -> Option<&'a str> {
 
 /// The sentences of several problems, as many as anybody reads in one message; the evidence has more.
 pub(super) fn told_together(map: &AwsAuth, problems: &[&Problem]) -> String {
-    const MOST: usize = 5;
-    let mut sentences: Vec<String> = problems.iter().take(MOST).map(|one| told(map, one)).collect();
-    if problems.len() > MOST {
-        sentences.push(format!("and {} more", problems.len() - MOST));
-    }
-    sentences.join(". ")
+    several(problems.iter().map(|one| told(map, one)), 5, ". ")
 }
 
 /// What to do about them, each with its place where there are several.
@@ -146,17 +146,9 @@ pub(super) fn fixes(problems: &[&Problem]) -> String {
     if let [only] = problems {
         return only.fix.clone();
     }
-    let place = |problem: &Problem| match (&problem.key, problem.line) {
-        (Some(key), Some(line)) => format!("{key} line {line}: "),
-        (Some(key), None) => format!("{key}: "),
-        (None, _) => String::new(),
-    };
-    problems
-        .iter()
-        .take(5)
-        .map(|problem| format!("{}{}", place(problem), problem.fix))
-        .collect::<Vec<_>>()
-        .join(". ")
+    let all = problems.iter().take(5);
+    let all = all.map(|problem| format!("{}{}", place(problem), problem.fix));
+    all.collect::<Vec<_>>().join(". ")
 }
 
 /// The problems as evidence, with the lines quoted.

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::karpenter::{Installed, NOT_YET, count, installed, launch_paths, names, once_installed, short};
+use super::karpenter::{
+    Installed, NOT_YET, count, installed, launch_paths, names, once_installed, several, short,
+};
 use super::{Check, Group, Judgement, lost_cluster};
 use crate::facts::Facts;
 use crate::karpenter::launch_paths::{ClassLink, LaunchPath, Obstacle, Readiness, Source};
@@ -129,20 +131,13 @@ fn of_all(facts: &Facts, paths: &[LaunchPath<'_>]) -> Judgement {
         stopped => format!("{text}; {stopped}"),
     };
     let judgement = if let Some((path, against)) = all.not_ready.first() {
-        let told = all
-            .not_ready
-            .iter()
-            .take(3)
-            .map(|(path, against)| format!("{}: {}", path.pool.name, told(against)))
-            .collect::<Vec<_>>()
-            .join("; ");
-        let more = match all.not_ready.len() {
-            ..=3 => String::new(),
-            all => format!("; and {} more", all - 3),
+        let of_each = |(path, against): &(&LaunchPath<'_>, Vec<Obstacle<'_>>)| {
+            format!("{}: {}", path.pool.name, told(against))
         };
+        let told = several(all.not_ready.iter().map(of_each), 3, "; ");
         let (fix, commands) = fix(facts, path, against);
         Judgement::fail(with_stopped(format!(
-            "Karpenter ignores {} of {pools}: {told}{more}{still}",
+            "Karpenter ignores {} of {pools}: {told}{still}",
             all.not_ready.len()
         )))
         .headline(headline(against))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::karpenter::{auto_mode, count, launch_paths, names, none_can};
+use super::karpenter::{auto_mode, count, launch_paths, names, none_can, several};
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::facts::Facts;
 use crate::karpenter::launch_paths::{LaunchPath, LaunchPaths, Source};
@@ -204,16 +204,10 @@ fn placeholders(file: &str, found: &[String]) -> Judgement {
 
 /// `NAME: why`, for a few of them.
 fn told(some: &[(&LaunchPath<'_>, String)]) -> String {
-    const SHOWN: usize = 3;
-    let mut shown: Vec<String> = some
+    let all = some
         .iter()
-        .take(SHOWN)
-        .map(|(path, why)| format!("{}: {why}", path.pool.name))
-        .collect();
-    if some.len() > SHOWN {
-        shown.push(format!("and {} more", some.len() - SHOWN));
-    }
-    shown.join("; ")
+        .map(|(path, why)| format!("{}: {why}", path.pool.name));
+    several(all, 3, "; ")
 }
 
 /// What opens the pools in an editor; a chart is not a file of this machine.

@@ -61,14 +61,7 @@ fn all_traces(facts: &Facts) -> Traces {
 fn seen(told: &Told, now: Timestamp) -> String {
     let claims = match told.count() {
         0 => String::new(),
-        claims => format!(
-            "{}, ",
-            count(
-                usize::try_from(claims).unwrap_or(usize::MAX),
-                "NodeClaim",
-                "NodeClaims"
-            )
-        ),
+        claims => format!("{}, ", count(claims, "NodeClaim", "NodeClaims")),
     };
     let Some(newest) = told.newest.first() else {
         return claims;
@@ -356,11 +349,7 @@ fn of_narrowed_claims(facts: &Facts, role_refused: bool) -> Option<Judgement> {
     );
     let text = format!(
         "{narrowed} of {} of pools that admit Spot could only become on-demand ({pools}), and cost on-demand prices",
-        count(
-            usize::try_from(all).unwrap_or(usize::MAX),
-            "NodeClaim",
-            "NodeClaims"
-        )
+        count(all, "NodeClaim", "NodeClaims")
     );
     let newest = both
         .iter()
@@ -449,11 +438,7 @@ fn nothing_found(facts: &Facts) -> String {
         (Some(0), Some(back)) => format!("no warning Events since {}", when(back, facts.gathered_at)),
         (Some(seen), Some(back)) => format!(
             "none of {} since {} is about one",
-            count(
-                usize::try_from(seen).unwrap_or(usize::MAX),
-                "warning Event",
-                "warning Events"
-            ),
+            count(seen, "warning Event", "warning Events"),
             when(back, facts.gathered_at)
         ),
         _ => "no Events at all".to_owned(),
@@ -479,11 +464,7 @@ fn nothing_found(facts: &Facts) -> String {
     };
     format!(
         "no failed launches found: {events}, {}; {log}",
-        count(
-            usize::try_from(claims).unwrap_or(usize::MAX),
-            "NodeClaim",
-            "NodeClaims"
-        )
+        count(claims, "NodeClaim", "NodeClaims")
     )
 }
 

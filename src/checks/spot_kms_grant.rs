@@ -287,7 +287,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::checks::testing::told_of;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::fixture::{
         absent, capacity_type, denied, known, node_pool, spot_role, with_karpenter, with_pools,
     };
@@ -321,168 +321,135 @@ mod tests {
         }];
     }
 
+    fn statement(effect: &str, who: &str, action: &str, condition: Value) -> Value {
+        json!({"Effect": effect, "Principal": {"AWS": who}, "Action": action, "Resource": "*", "Condition": condition})
+    }
+
+    fn allow(who: &str, action: &str, condition: Value) -> Value {
+        statement("Allow", who, action, condition)
+    }
+
+    /// What KMS gives a new key.
     fn root() -> Value {
-        json!([{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "kms:*", "Resource": "*"}])
+        allow("arn:aws:iam::111122223333:root", "kms:*", json!({}))
+    }
+
+    fn the_role() -> Value {
+        allow(&spot_role().arn, "kms:*", json!({}))
+    }
+
+    fn only_grants() -> Value {
+        json!({"Bool": {"kms:GrantIsForAWSResource": "true"}})
     }
 
     /// What the key of aws/ebs has, for this service.
     fn everyone(service: &str) -> Value {
-        json!([{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*",
-            "Condition": {"StringEquals": {"kms:CallerAccount": "111122223333", "kms:ViaService": service}}}])
+        let condition =
+            json!({"StringEquals": {"kms:CallerAccount": "111122223333", "kms:ViaService": service}});
+        allow("*", "kms:*", condition)
     }
 
-    fn named_if(action: &str, condition: Value) -> Value {
-        json!({"Effect": "Allow", "Principal": {"AWS": spot_role().arn}, "Action": action, "Resource": "*", "Condition": condition})
+    /// A key with this policy alone.
+    fn policy(facts: &mut Facts, statements: Value) {
+        key(facts, "Enabled", statements, &[]);
     }
 
     fn first(facts: &mut Facts) -> &mut KmsKey {
         &mut facts.launching.kms_keys[0]
     }
 
+    fn describe(facts: &mut Facts, change: impl FnOnce(&mut KeyState)) {
+        policy(facts, root());
+        if let Observed::Known(state) = &mut first(facts).key.observed {
+            change(state);
+        }
+    }
+
+    const CASES: &[(&str, Damage)] = &[
+        ("none", |_| {}),
+        ("no grant", |f| policy(f, root())),
+        ("a grant", |f| key(f, "Enabled", root(), &ESSENTIAL)),
+        ("a grant of too little", |f| {
+            key(f, "Enabled", root(), &["Decrypt"])
+        }),
+        ("by its policy", |f| {
+            let role = &spot_role().arn;
+            let keys = ["kms:Decrypt", "kms:GenerateDataKey*"].map(|action| allow(role, action, json!({})));
+            policy(
+                f,
+                json!([keys[0], keys[1], allow(role, "kms:CreateGrant", only_grants())]),
+            );
+        }),
+        ("its policy allows everyone of the account", |f| {
+            let condition = json!({"StringEquals": {"kms:CallerAccount": "111122223333"}});
+            policy(f, allow("*", "kms:*", condition));
+        }),
+        ("everyone of the account, through EC2", |f| {
+            policy(f, everyone("ec2.eu-west-1.amazonaws.com"))
+        }),
+        ("everyone of the account, through RDS", |f| {
+            policy(f, everyone("rds.eu-west-1.amazonaws.com"))
+        }),
+        ("under a condition that the request decides", |f| {
+            let condition = json!({"StringEquals": {"kms:EncryptionContext:aws:ebs:id": "vol-1"}});
+            policy(f, allow(&spot_role().arn, "kms:*", condition));
+        }),
+        ("grants for AWS resources alone", |f| {
+            policy(f, allow(&spot_role().arn, "kms:*", only_grants()))
+        }),
+        ("root and a Deny", |f| {
+            let deny = statement("Deny", "111122223333", "kms:CreateGrant", json!({}));
+            policy(f, json!([root(), the_role(), deny]));
+        }),
+        ("a Deny unless through EC2", |f| {
+            let condition = json!({"StringNotLike": {"kms:ViaService": "ec2.*.amazonaws.com"}});
+            policy(f, json!([the_role(), statement("Deny", "*", "kms:*", condition)]));
+        }),
+        ("the role of another partition", |f| {
+            let other = spot_role().arn.replace("arn:aws:", "arn:aws-cn:");
+            policy(f, allow(&other, "kms:*", json!({})));
+        }),
+        ("a repeated key", |f| {
+            policy(f, the_role());
+            let twice = the_role()
+                .to_string()
+                .replace(r#""Effect""#, r#""Effect":"Deny","Effect""#);
+            first(f).policy = known("kms:GetKeyPolicy", format!(r#"{{"Statement":{twice}}}"#));
+        }),
+        ("disabled", |f| describe(f, |key| key.state = "Disabled".into())),
+        ("about to be deleted", |f| {
+            describe(f, |key| key.state = "PendingDeletion".into())
+        }),
+        ("AWS's own", |f| describe(f, |key| key.aws_managed = true)),
+        ("not there", |f| {
+            policy(f, root());
+            first(f).key = absent("kms:DescribeKey alias/nodes");
+        }),
+        ("of another account", |f| {
+            describe(f, |key| key.arn = ARN.replace("1111", "9999"));
+            first(f).policy = denied("kms:GetKeyPolicy");
+            first(f).grants = denied("kms:ListGrants");
+        }),
+        ("grants denied", |f| {
+            policy(f, root());
+            first(f).grants = denied("kms:ListGrants");
+        }),
+        ("key denied", |f| {
+            policy(f, root());
+            first(f).key = denied("kms:DescribeKey");
+        }),
+        ("the role is missing", |f| {
+            policy(f, root());
+            f.spot_role = absent("iam:GetRole AWSServiceRoleForEC2Spot");
+        }),
+        ("nothing wants Spot", |f| {
+            policy(f, root());
+            with_pools(f, vec![node_pool("a", capacity_type(&["on-demand"]))]);
+        }),
+    ];
+
     #[test]
     fn keys_of_every_kind() {
-        insta::assert_snapshot!(told_of(
-            with_karpenter,
-            judge,
-            &[
-                ("none", |_| {}),
-                ("no grant", |f| key(f, "Enabled", root(), &[])),
-                ("a grant", |f| key(
-                    f,
-                    "Enabled",
-                    root(),
-                    &["Decrypt", "CreateGrant", "GenerateDataKeyWithoutPlaintext"]
-                )),
-                ("a grant of too little", |f| key(
-                    f,
-                    "Enabled",
-                    root(),
-                    &["Decrypt"]
-                )),
-                ("by its policy", |f| key(
-                    f,
-                    "Enabled",
-                    json!([
-                {"Effect": "Allow", "Principal": {"AWS": spot_role().arn}, "Action": ["kms:Decrypt", "kms:GenerateDataKey*"], "Resource": "*"},
-                {"Effect": "Allow", "Principal": {"AWS": spot_role().arn}, "Action": "kms:CreateGrant", "Resource": "*",
-                 "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}}}]),
-                    &[]
-                )),
-                ("its policy allows everyone of the account", |f| key(
-                    f,
-                    "Enabled",
-                    json!([
-                {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*", "Condition": {"StringEquals": {"kms:CallerAccount": "111122223333"}}}]),
-                    &[]
-                )),
-                ("everyone of the account, through EC2", |f| key(
-                    f,
-                    "Enabled",
-                    everyone("ec2.eu-west-1.amazonaws.com"),
-                    &[]
-                )),
-                ("everyone of the account, through RDS", |f| key(
-                    f,
-                    "Enabled",
-                    everyone("rds.eu-west-1.amazonaws.com"),
-                    &[]
-                )),
-                ("under a condition that the request decides", |f| key(
-                    f,
-                    "Enabled",
-                    json!([named_if(
-                        "kms:*",
-                        json!({"StringEquals": {"kms:EncryptionContext:aws:ebs:id": "vol-1"}})
-                    )]),
-                    &[]
-                )),
-                ("grants for AWS resources alone", |f| key(
-                    f,
-                    "Enabled",
-                    json!([named_if(
-                        "kms:*",
-                        json!({"Bool": {"kms:GrantIsForAWSResource": "true"}})
-                    )]),
-                    &[]
-                )),
-                ("root and a Deny", |f| key(
-                    f,
-                    "Enabled",
-                    json!([root()[0], named_if("kms:*", json!({})),
-                    {"Effect": "Deny", "Principal": {"AWS": "111122223333"}, "Action": "kms:CreateGrant", "Resource": "*"}]),
-                    &[]
-                )),
-                ("a Deny unless through EC2", |f| key(
-                    f,
-                    "Enabled",
-                    json!([named_if("kms:*", json!({})),
-                    {"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*",
-                     "Condition": {"StringNotLike": {"kms:ViaService": "ec2.*.amazonaws.com"}}}]),
-                    &[]
-                )),
-                ("the role of another partition", |f| key(
-                    f,
-                    "Enabled",
-                    json!([
-                    {"Effect": "Allow", "Principal": {"AWS": spot_role().arn.replace("arn:aws:", "arn:aws-cn:")},
-                     "Action": "kms:*", "Resource": "*"}]),
-                    &[]
-                )),
-                ("a repeated key", |f| {
-                    key(f, "Enabled", json!([named_if("kms:*", json!({}))]), &[]);
-                    let policy = first(f).policy.known().cloned().unwrap_or_default();
-                    first(f).policy = known(
-                        "kms:GetKeyPolicy",
-                        policy.replace("\"Effect\"", "\"Effect\":\"Deny\",\"Effect\""),
-                    );
-                }),
-                ("disabled", |f| key(f, "Disabled", root(), &[])),
-                ("about to be deleted", |f| key(f, "PendingDeletion", root(), &[])),
-                ("AWS's own", |f| {
-                    key(f, "Enabled", root(), &[]);
-                    first(f).key = known(
-                        "kms:DescribeKey alias/aws/ebs",
-                        KeyState {
-                            arn: ARN.into(),
-                            state: "Enabled".into(),
-                            aws_managed: true,
-                        },
-                    );
-                }),
-                ("not there", |f| {
-                    key(f, "Enabled", root(), &[]);
-                    first(f).key = absent("kms:DescribeKey alias/nodes");
-                }),
-                ("of another account", |f| {
-                    key(f, "Enabled", root(), &[]);
-                    first(f).key = known(
-                        "kms:DescribeKey",
-                        KeyState {
-                            arn: ARN.replace("1111", "9999"),
-                            state: "Enabled".into(),
-                            aws_managed: false,
-                        },
-                    );
-                    first(f).policy = denied("kms:GetKeyPolicy");
-                    first(f).grants = denied("kms:ListGrants");
-                }),
-                ("grants denied", |f| {
-                    key(f, "Enabled", root(), &[]);
-                    first(f).grants = denied("kms:ListGrants");
-                }),
-                ("key denied", |f| {
-                    key(f, "Enabled", root(), &[]);
-                    first(f).key = denied("kms:DescribeKey");
-                }),
-                ("the role is missing", |f| {
-                    key(f, "Enabled", root(), &[]);
-                    f.spot_role = absent("iam:GetRole AWSServiceRoleForEC2Spot");
-                }),
-                ("nothing wants Spot", |f| {
-                    key(f, "Enabled", root(), &[]);
-                    with_pools(f, vec![node_pool("a", capacity_type(&["on-demand"]))]);
-                }),
-            ]
-        ));
+        insta::assert_snapshot!(told_of(with_karpenter, judge, CASES));
     }
 }
