@@ -377,7 +377,7 @@ fn caller_may(found: &ClusterAdmin, caller: &Identity) -> Option<May> {
         context: &|key: &str| -> Option<ContextValue> { get_token(key) },
     };
     let own = match &found.may_assume.observed {
-        Observed::Known(simulation) => simulation.own_side(),
+        Observed::Known(simulation) => simulation.decided.own_side(),
         Observed::Absent => OwnSide::Stops,
         Observed::Unknown(_) => OwnSide::Unknown,
     };

@@ -386,10 +386,7 @@ fn allowed_to_launch(facts: &Facts) -> Vec<launch_permissions::Permitted> {
         .map(|request| launch_permissions::Permitted {
             action: request.action.to_owned(),
             resource: request.resource,
-            decision: crate::model::SimulatedDecision::Allowed,
-            allowed_by_organizations: None,
-            allowed_by_boundary: None,
-            missing_context: Vec::new(),
+            decided: crate::model::Decided::plain(crate::model::SimulatedDecision::Allowed),
         })
         .collect()
 }

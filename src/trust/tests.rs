@@ -8,7 +8,7 @@ use super::report::{Tried, TrustReport, render_text};
 use super::*;
 use crate::facts::cluster_admins::GET_TOKEN_SESSION;
 use crate::facts::fixture::healthy;
-use crate::model::{DeniedBy, Grant, Why};
+use crate::model::{Decided, Grant, Why};
 use crate::text::style::Style;
 use iam_policy::arn::AccountId;
 use iam_policy::document::with_statement;
@@ -51,16 +51,11 @@ fn some_role() -> Requester {
     }
 }
 
-fn simulated(change: impl FnOnce(&mut Simulation)) -> Identity {
-    let mut found = Simulation {
-        principal: String::new(),
-        decision: SimulatedDecision::ImplicitDeny,
-        allowed_by_organizations: None,
-        allowed_by_boundary: None,
-        missing_context: Vec::new(),
-    };
-    change(&mut found);
-    Identity::Simulated(Observed::Known(found))
+fn simulated(change: impl FnOnce(&mut Decided)) -> Identity {
+    let mut decided = Decided::plain(SimulatedDecision::ImplicitDeny);
+    change(&mut decided);
+    let principal = String::new();
+    Identity::Simulated(Observed::Known(Simulation { principal, decided }))
 }
 
 fn allowed() -> Identity {
