@@ -6,7 +6,7 @@ use eks_aws_auth::{
 use iam_policy::arn::Arn;
 
 use super::Judgement;
-use super::node_verdict::{NodeFault, NodeKind, NodeVerdict, misspelled};
+use super::node_verdict::{NodeFault, NodeKind, NodeRole, NodeVerdict, misspelled};
 use crate::model::{Command, Language, Target, argv};
 
 /// What a principal should be to the cluster.
@@ -237,80 +237,12 @@ pub(super) fn node_fix(
     verdict: &NodeVerdict,
     faults: &[&NodeFault],
 ) -> Fix {
+    if let Some(fix) = role_fix(target, account, cluster, &verdict.role, faults) {
+        return fix;
+    }
     let role = &verdict.role;
     let has = |wanted: fn(&NodeFault) -> bool| faults.iter().any(|fault| wanted(fault));
-    let only = |wanted: fn(&NodeFault) -> bool| faults.iter().all(|fault| wanted(fault));
-    if has(|fault| {
-        matches!(
-            fault,
-            NodeFault::OtherPartition { .. } | NodeFault::OtherAccount { .. }
-        )
-    }) {
-        return Fix::of(
-            format!(
-                "Give the node class a role of account {account} in partition {}, and map that.",
-                target.partition
-            ),
-            [target.kubectl(&argv(
-                "get ec2nodeclasses -o custom-columns=NAME:.metadata.name,ROLE:.spec.role",
-                &[],
-            ))],
-        );
-    }
-    let want = Want::Node(role.kind);
-    let bound = entry_of(cluster.entries.unwrap_or_default(), &role.arn);
-    // IAM's own word on the ARN, with the path that it has now; else what the entry says.
-    let current = |entry: &AccessEntry| match role.existence {
-        Existence::Since(_) => role.arn.clone(),
-        Existence::Unknown | Existence::Deleted => entry.principal_arn.clone(),
-    };
-    if has(|fault| matches!(fault, NodeFault::RoleDeleted)) {
-        return match bound.filter(|_| cluster.mode.uses_entries()) {
-            Some(entry) => Fix::of(
-                "Create the role again (or name one that exists), then delete its access entry and create it again: the entry stays \
-                 bound to the deleted role.",
-                recreate(target, &entry.principal_arn, &current(entry), want),
-            ),
-            None => Fix::of(
-                "Create the role again, or name one that exists. The line in aws-auth goes by the name, so whatever role is created \
-                 under it can join.",
-                [target.aws(&["iam", "get-role", "--role-name", name_of(&role.arn)])],
-            ),
-        };
-    }
-    if only(|fault| matches!(fault, NodeFault::SharedWithNodeGroup { .. })) {
-        return Fix::of(
-            "Give Karpenter's nodes a role of their own, with its own mapping.",
-            [],
-        );
-    }
-    let other = faults.iter().find_map(|fault| match fault {
-        NodeFault::OtherProfileRole { named, profile } => Some((named, profile)),
-        _ => None,
-    });
-    if let Some((named, profile)) = other
-        && only(|fault| {
-            matches!(
-                fault,
-                NodeFault::OtherProfileRole { .. } | NodeFault::SharedWithNodeGroup { .. }
-            )
-        })
-    {
-        let change = |verb: &str, role: &str| {
-            target.aws(&argv(
-                "iam {} --instance-profile-name {} --role-name {}",
-                &[verb, profile, name_of(role)],
-            ))
-        };
-        return Fix::of(
-            "Name the profile's role in the node class; or put the named role into the profile, once it is mapped too.",
-            [
-                change("remove-role-from-instance-profile", &role.arn),
-                change("add-role-to-instance-profile", named),
-            ],
-        );
-    }
-    let mut fix = mapping_fix(target, cluster.mode, &role.arn, want);
+    let mut fix = mapping_fix(target, cluster.mode, &role.arn, Want::Node(role.kind));
     if let (Some(problem), true) = (
         misspelled(cluster).next(),
         faults.contains(&&NodeFault::NotMapped),
@@ -321,7 +253,7 @@ pub(super) fn node_fix(
         );
         fix.commands = vec![edit(target)];
     } else if let (Some(entry), true) = (
-        bound,
+        entry_of(cluster.entries.unwrap_or_default(), &role.arn),
         has(|fault| matches!(fault, NodeFault::WrongEntryType { .. } | NodeFault::StaleEntry)),
     ) {
         return Fix::of(
@@ -330,7 +262,7 @@ pub(super) fn node_fix(
                  changed.",
                 role.kind.entry_type().as_str()
             ),
-            recreate(target, &entry.principal_arn, &current(entry), want),
+            recreated(target, entry, role),
         );
     } else if let Some(line) = meant(&verdict.decision) {
         fix.text = format!("Replace the entry at line {line} of mapRoles by the one below");
@@ -345,13 +277,87 @@ pub(super) fn node_fix(
             }
         }
     }
-    if let Some((named, profile)) = other {
+    if let Some((named, profile)) = other_role(faults) {
         fix.text = format!(
             "{} Or give the instance profile {profile} the role that the node class names, {named}, once that is mapped.",
             fix.text
         );
     }
     fix
+}
+
+/// The named role and the profile that holds another one.
+fn other_role<'f>(faults: &[&'f NodeFault]) -> Option<(&'f str, &'f str)> {
+    faults.iter().find_map(|fault| match fault {
+        NodeFault::OtherProfileRole { named, profile } => Some((named.as_str(), profile.as_str())),
+        _ => None,
+    })
+}
+
+/// The entry again, with IAM's own word on the ARN, which has the path of now; else what the entry says.
+fn recreated(target: &Target, entry: &AccessEntry, role: &NodeRole) -> Vec<Command> {
+    let current = match role.existence {
+        Existence::Since(_) => &role.arn,
+        Existence::Unknown | Existence::Deleted => &entry.principal_arn,
+    };
+    recreate(target, &entry.principal_arn, current, Want::Node(role.kind))
+}
+
+/// What to do where it is not the mapping that is wrong, but the role.
+fn role_fix(
+    target: &Target,
+    account: &str,
+    cluster: &Cluster<'_>,
+    role: &NodeRole,
+    faults: &[&NodeFault],
+) -> Option<Fix> {
+    use NodeFault::{OtherAccount, OtherPartition, OtherProfileRole, RoleDeleted, SharedWithNodeGroup};
+    let has = |wanted: fn(&NodeFault) -> bool| faults.iter().any(|fault| wanted(fault));
+    let only = |wanted: fn(&NodeFault) -> bool| faults.iter().all(|fault| wanted(fault));
+    if has(|fault| matches!(fault, OtherPartition { .. } | OtherAccount { .. })) {
+        let list = "get ec2nodeclasses -o custom-columns=NAME:.metadata.name,ROLE:.spec.role";
+        let text = format!(
+            "Give the node class a role of account {account} in partition {}, and map that.",
+            target.partition
+        );
+        return Some(Fix::of(text, [target.kubectl(&argv(list, &[]))]));
+    }
+    if has(|fault| matches!(fault, RoleDeleted)) {
+        let bound = entry_of(cluster.entries.unwrap_or_default(), &role.arn);
+        return Some(match bound.filter(|_| cluster.mode.uses_entries()) {
+            Some(entry) => Fix::of(
+                "Create the role again (or name one that exists), then delete its access entry and create it again: the entry stays \
+                 bound to the deleted role.",
+                recreated(target, entry, role),
+            ),
+            None => Fix::of(
+                "Create the role again, or name one that exists. The line in aws-auth goes by the name, so whatever role is created \
+                 under it can join.",
+                [target.aws(&["iam", "get-role", "--role-name", name_of(&role.arn)])],
+            ),
+        });
+    }
+    if only(|fault| matches!(fault, SharedWithNodeGroup { .. })) {
+        let text = "Give Karpenter's nodes a role of their own, with its own mapping.";
+        return Some(Fix::of(text, []));
+    }
+    let (named, profile) = other_role(faults)?;
+    if !only(|fault| matches!(fault, OtherProfileRole { .. } | SharedWithNodeGroup { .. })) {
+        return None;
+    }
+    let change = |verb: &str, role: &str| {
+        target.aws(&argv(
+            "iam {} --instance-profile-name {} --role-name {}",
+            &[verb, profile, name_of(role)],
+        ))
+    };
+    Some(Fix::of(
+        "Name the profile's role in the node class; or put the named role into the profile, once it is mapped too.",
+        [
+            change("remove-role-from-instance-profile", &role.arn),
+            change("add-role-to-instance-profile", named),
+        ],
+    ))
 }
 
 /// The line of mapRoles that maps the role, or that was meant to: to be replaced.

@@ -301,24 +301,7 @@ pub async fn resolve(
         .await;
         match found {
             Ok(clue) => clues.all.push(clue),
-            Err(why) => {
-                let not_eks_at_all = !clues.eks_host && clues.exec.is_none() && clues.wrapped.is_none();
-                return Err(if not_eks_at_all {
-                    TargetError::NotEks {
-                        context: context.name.clone(),
-                        why: format!(
-                            "its server {} is no EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION",
-                            server.as_deref().unwrap_or("is not set"),
-                        ),
-                    }
-                } else {
-                    TargetError::NotTold {
-                        context: context.name.clone(),
-                        why,
-                        flags: format!("--cluster-name NAME --region {region}"),
-                    }
-                });
-            }
+            Err(why) => return Err(not_found(&context, &clues, server.as_deref(), &region, why)),
         }
     }
     let cluster = clues
@@ -450,6 +433,26 @@ pub fn ca_sha256(context: &KubeContext) -> Option<String> {
         (None, None) => return None,
     };
     Some(sha256_hex(&pem))
+}
+
+/// No cluster of the region has the context's endpoint.
+fn not_found(
+    context: &KubeContext,
+    clues: &Clues,
+    server: Option<&str>,
+    region: &str,
+    why: String,
+) -> TargetError {
+    let context = context.name.clone();
+    if clues.eks_host || clues.exec.is_some() || clues.wrapped.is_some() {
+        let flags = format!("--cluster-name NAME --region {region}");
+        return TargetError::NotTold { context, why, flags };
+    }
+    let server = server.unwrap_or("is not set");
+    let why = format!(
+        "its server {server} is no EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION"
+    );
+    TargetError::NotEks { context, why }
 }
 
 fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> TargetError {

@@ -230,6 +230,19 @@ struct Constraint {
     set: ValueSet,
 }
 
+impl Constraint {
+    fn named(&self, pool: &NodePool) -> String {
+        describe(pool, self.origin, &self.requirement)
+    }
+}
+
+/// What all of them together admit.
+fn merged(constraints: &[Constraint]) -> ValueSet {
+    constraints
+        .iter()
+        .fold(ValueSet::any(), |all, one| all.intersection(&one.set))
+}
+
 /// The older names of labels, which Karpenter reads as the newer ones (`NormalizedLabels`).
 fn normalized(key: &str) -> &str {
     match key {
@@ -319,9 +332,7 @@ fn constraints(
 /// the webhook's default. A requirement that means nothing admits nothing.
 pub fn admitted(pool: &NodePool, key: &str) -> ValueSet {
     match constraints(pool, normalized(key)) {
-        Ok(list) => list
-            .iter()
-            .fold(ValueSet::any(), |all, one| all.intersection(&one.set)),
+        Ok(list) => merged(&list),
         Err(_) => ValueSet::nothing(),
     }
 }
@@ -621,12 +632,7 @@ fn needs_reservation(pool: &NodePool) -> Option<String> {
     RESERVATION.into_iter().find_map(|key| {
         let constraints = constraints(pool, key).ok()?;
         let one = constraints.iter().find(|one| one.set.needs_the_label())?;
-        let merged = constraints
-            .iter()
-            .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
-        merged
-            .needs_the_label()
-            .then(|| describe(pool, one.origin, &one.requirement))
+        merged(&constraints).needs_the_label().then(|| one.named(pool))
     })
 }
 
@@ -643,17 +649,12 @@ fn elsewhere(pool: &NodePool, region: &str) -> Option<String> {
     ];
     checks.into_iter().find_map(|(key, is_here)| {
         let constraints = constraints(pool, key).ok()?;
-        let merged = constraints
-            .iter()
-            .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
+        let merged = merged(&constraints);
         let here = match merged.listed() {
             Some(values) => values.iter().any(|value| is_here(value)),
             None => key != "topology.kubernetes.io/region" || merged.has(region),
         };
-        let named: Vec<String> = constraints
-            .iter()
-            .map(|one| describe(pool, one.origin, &one.requirement))
-            .collect();
+        let named: Vec<String> = constraints.iter().map(|one| one.named(pool)).collect();
         (!here).then(|| format!("{} leaves nothing in {region}", join(&named)))
     })
 }
@@ -701,33 +702,13 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
     let known = CapacityType::known(pool.api);
     let is_known = |value: &str| known.iter().any(|capacity| capacity.as_str() == value);
 
-    // Karpenter checks each `In` by itself: one without a known value keeps the pool from getting ready. It does not check labels.
-    for constraint in &constraints {
-        if constraint.origin != Origin::TemplateLabel
-            && let Some(values) = constraint.set.listed()
-            && !values.is_empty()
-            && !values.iter().any(|value| is_known(value))
-        {
-            let named = describe(pool, constraint.origin, &constraint.requirement);
-            let names: Vec<String> = known.iter().map(ToString::to_string).collect();
-            let hint = hint(values.iter(), known);
-            return SpotVerdict::NeverMatches {
-                values: constraint.requirement.values.clone(),
-                why: format!(
-                    "{named} has no value that is a capacity type{hint}; known are {}. The API server takes it, but the \
-                     pool never gets ready and launches nothing",
-                    names.join(", ")
-                ),
-            };
-        }
+    if let Some(never) = never_matches(pool, &constraints, known) {
+        return never;
     }
-
     if let Some(why) = region.and_then(|region| elsewhere(pool, region)) {
         return SpotVerdict::CanLaunchNothing { why };
     }
-    let merged = constraints
-        .iter()
-        .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
+    let merged = merged(&constraints);
     let mut can: Vec<CapacityType> = known
         .iter()
         .copied()
@@ -749,24 +730,16 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
             false => SpotVerdict::CannotLaunchSpot { can, why, ignored },
         };
     }
-    let excluding = |capacity: CapacityType| {
+    let excluding = |left_out: &[CapacityType]| -> Vec<String> {
+        let excludes = |one: &&Constraint| left_out.iter().any(|capacity| !one.set.has(capacity.as_str()));
         constraints
             .iter()
-            .filter(move |constraint| !constraint.set.has(capacity.as_str()))
-            .map(|constraint| describe(pool, constraint.origin, &constraint.requirement))
-            .collect::<Vec<String>>()
+            .filter(excludes)
+            .map(|one| one.named(pool))
+            .collect()
     };
-
     if can.is_empty() {
-        let named: Vec<String> = constraints
-            .iter()
-            .filter(|constraint| {
-                known
-                    .iter()
-                    .any(|capacity| !constraint.set.has(capacity.as_str()))
-            })
-            .map(|constraint| describe(pool, constraint.origin, &constraint.requirement))
-            .collect();
+        let named = excluding(known);
         let why = match named.as_slice() {
             [one] => format!("{one} admits no capacity type"),
             several => format!(
@@ -777,7 +750,7 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
         return SpotVerdict::CanLaunchNothing { why };
     }
     if !merged.has(CapacityType::Spot.as_str()) {
-        let named = excluding(CapacityType::Spot);
+        let named = excluding(&[CapacityType::Spot]);
         let verb = if named.len() == 1 { "leaves" } else { "leave" };
         let hint = hint(ignored.iter(), known);
         return SpotVerdict::CannotLaunchSpot {
@@ -790,10 +763,7 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
         .into_iter()
         .filter(|capacity| *capacity != CapacityType::Spot)
         .collect();
-    let named: Vec<String> = constraints
-        .iter()
-        .map(|constraint| describe(pool, constraint.origin, &constraint.requirement))
-        .collect();
+    let named: Vec<String> = constraints.iter().map(|one| one.named(pool)).collect();
     let why = match named.len() {
         0 => {
             format!("no requirement on {CAPACITY_TYPE_LABEL}: every capacity type is admitted, spot included")
@@ -807,6 +777,26 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
         why,
         ignored,
     }
+}
+
+/// Karpenter checks each `In` by itself: one without a known value keeps the pool from getting ready. It does not check labels.
+fn never_matches(pool: &NodePool, constraints: &[Constraint], known: &[CapacityType]) -> Option<SpotVerdict> {
+    let is_known = |value: &String| known.iter().any(|capacity| capacity.as_str() == value);
+    let (constraint, values) = constraints.iter().find_map(|one| {
+        let values = one.set.listed().filter(|_| one.origin != Origin::TemplateLabel)?;
+        (!values.is_empty() && !values.iter().any(is_known)).then_some((one, values))
+    })?;
+    let named = constraint.named(pool);
+    let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let hint = hint(values.iter(), known);
+    Some(SpotVerdict::NeverMatches {
+        values: constraint.requirement.values.clone(),
+        why: format!(
+            "{named} has no value that is a capacity type{hint}; known are {}. The API server takes it, but the \
+             pool never gets ready and launches nothing",
+            names.join(", ")
+        ),
+    })
 }
 
 /// A hint where a value differs from a capacity type only by case, dashes or a slip of the finger.
