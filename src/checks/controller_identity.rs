@@ -326,7 +326,12 @@ impl<'a> Judge<'a> {
 
     fn create_service_account(&self, role_name: &str) -> Command {
         let policy = self.arn(&format!("policy/KarpenterControllerPolicy-{}", self.cluster.name));
-        self.target.eksctl(&argv("create iamserviceaccount --cluster {} --namespace {} --name {} --role-name {} --attach-policy-arn {} --role-only --approve", &[&self.cluster.name, self.subject.namespace, self.subject.service_account, role_name, &policy]))
+        let (namespace, account) = (self.subject.namespace, self.subject.service_account);
+        self.target.eksctl(&argv(
+            "create iamserviceaccount --cluster {} --namespace {} --name {} --role-name {} \
+             --attach-policy-arn {} --role-only --approve",
+            &[&self.cluster.name, namespace, account, role_name, &policy],
+        ))
     }
 
     fn associate_provider(&self) -> Command {

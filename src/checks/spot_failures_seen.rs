@@ -313,7 +313,11 @@ fn of_cause(facts: &Facts, cause: Cause, told: &Told) -> Judgement {
             .iter()
             .find_map(|trace| encoded_message(&trace.message))
             .map(|encoded| {
-                facts.target.aws(&argv("sts decode-authorization-message --encoded-message {} --query DecodedMessage --output text", &[encoded]))
+                facts.target.aws(&argv(
+                    "sts decode-authorization-message --encoded-message {} --query DecodedMessage \
+                     --output text",
+                    &[encoded],
+                ))
             })
             .into_iter()
             .chain(log_of_controller(facts, newest))

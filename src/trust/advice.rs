@@ -118,7 +118,12 @@ impl Advice<'_> {
 
     fn simulate(&mut self) {
         if let Some(known) = self.question.requester.known() {
-            self.aws(&argv("iam simulate-principal-policy --policy-source-arn {} --action-names {} --resource-arns {} --query EvaluationResults[].MatchedStatements", &[&known.iam_arn().to_string(), ASSUME_ROLE, &self.question.role_arn.to_string()]));
+            let (who, role) = (known.iam_arn().to_string(), self.question.role_arn.to_string());
+            self.aws(&argv(
+                "iam simulate-principal-policy --policy-source-arn {} --action-names {} --resource-arns {} \
+                 --query EvaluationResults[].MatchedStatements",
+                &[&who, ASSUME_ROLE, &role],
+            ));
         }
     }
 
