@@ -181,6 +181,30 @@ fn one_world_in_every_format() {
     }
 }
 
+/// The same form for every verb: the answer first and last, problems before what is good.
+#[test]
+fn every_verb_speaks_the_same_form() {
+    let stage = Stage::healthy();
+    for (name, args, code) in [
+        ("whois-me", &["whois", "me"][..], 0),
+        ("whois-unknown", &["whois", "user/alice"], 1),
+        ("whois-all", &["whois", "--all"], 0),
+        ("trust-account", &["trust", "demo-admin"], 0),
+        ("trust-cdk", &["trust", "demo-admin", "--cdk"], 0),
+        ("create-role-exists", &["create-role", "--yes"], 0),
+        ("account", &["account", "--region", "eu-west-1"], 0),
+    ] {
+        let ran = stage.run(args);
+        kept(&format!("verb-{name}.80"), &steady(&stage, &ran.stdout));
+        ran.expect(code);
+        let markdown = stage.run(&[args, &["-o", "markdown"]].concat()).expect(code);
+        kept(
+            &format!("verb-{name}.markdown"),
+            &steady(&stage, &markdown.stdout),
+        );
+    }
+}
+
 #[test]
 fn strict_partial_and_offline_say_so() {
     let stage = Stage::healthy();
