@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::checks::{Check, Group, Judgement, REGISTRY, Remedy, Skip, Status};
 use crate::facts::Facts;
-use crate::model::{Command, FilePlace, Unknown, Why};
+use crate::model::{FilePlace, Unknown};
 use crate::text::Output;
 use crate::text::style::Style;
 
@@ -478,27 +478,15 @@ impl Selection {
 
 /// Credentials that are missing or refused are one problem, and fixed in one place.
 fn credentials(facts: &Facts, findings: &mut [Finding]) {
-    let refused = facts
-        .caller
-        .observed
-        .unknown()
-        .filter(|unknown| unknown.why == Why::Unauthenticated);
-    let Some(refused) = refused else { return };
-    let profile = facts.target.profile.as_deref();
-    let login = ["aws", "sso", "login"]
-        .into_iter()
-        .chain(profile.iter().flat_map(|profile| ["--profile", profile]));
-    let words: Vec<&str> = login.collect();
-    for finding in findings
-        .iter_mut()
-        .filter(|finding| finding.cause.as_ref() == Some(refused))
-    {
-        finding.headline = "No valid AWS credentials".to_owned();
-        finding.remedy = Some(Remedy {
-            text: "Log in, or name a profile with --profile.".to_owned(),
-            commands: Command::lines(&[Command::local(&words)]),
-            snippets: Vec::new(),
-        });
+    for finding in findings {
+        let source = finding
+            .cause
+            .as_ref()
+            .and_then(|cause| cause.credentials.as_ref());
+        if let Some(source) = source {
+            finding.headline = "No valid AWS credentials".to_owned();
+            finding.remedy = Some(source.remedy(&facts.target));
+        }
     }
 }
 
