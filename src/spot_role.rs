@@ -159,7 +159,14 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
         Observed::Known(caller) => caller,
         Observed::Absent => return refuse(Judgement::fail("STS names no caller")),
         Observed::Unknown(unknown) => {
-            return refuse(Judgement::unknown("who the AWS credentials are", unknown));
+            let judgement = Judgement::unknown("who the AWS credentials are", unknown);
+            return refuse(match &unknown.credentials {
+                None => judgement,
+                Some(source) => Judgement {
+                    remedy: Some(source.remedy(&facts.target)),
+                    ..judgement.headline("No valid AWS credentials")
+                },
+            });
         }
     };
     for check in ["same-account", "endpoint-matches"] {

@@ -266,7 +266,10 @@ impl<'a> Place<'a> {
                         Ok((me.arn.clone(), caller))
                     }
                     Observed::Unknown(unknown) => Err(CliError {
-                        message: format!("who you are to AWS could not be read: {unknown}"),
+                        message: format!(
+                            "who you are to AWS could not be read: {unknown}{}",
+                            unknown.how_to_log_in(self.target).unwrap_or_default()
+                        ),
                         exit: Exit::Undecided,
                     }),
                     Observed::Absent => Err(CliError::failed("AWS does not say who you are")),
