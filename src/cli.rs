@@ -24,7 +24,7 @@ use eks_aws_auth::AuthenticationMode;
     long_about = "Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?\n\n\
         Reads the account, the cluster and Karpenter's objects, judges them, and says what to do; creates the one account-wide \
         thing that is often missing, the service-linked role AWSServiceRoleForEC2Spot, after asking.",
-    after_help = "Start with: kubectl capt-spot preflight     (VERB --help tells more of a verb)\n\n\
+    after_help = "Start with: kubectl capt-spot preflight     (VERB --help explains a verb)\n\n\
         Exit codes: 0 ready or done, 1 not ready or failed, 2 wrong usage, 3 undecided, 130 interrupted.",
     disable_help_subcommand = true,
     subcommand_required = true,
@@ -78,7 +78,7 @@ pub struct Global {
     /// AWS profile for reading AWS (and for creating the role)
     #[arg(long, global = true, value_name = "NAME", help_heading = "AWS")]
     pub profile: Option<String>,
-    /// Run the kubeconfig's exec plugin, even where the token can be made without it
+    /// Run the kubeconfig's exec plugin even where the token can be made without it
     #[arg(long, global = true, help_heading = "Cluster")]
     pub use_exec: bool,
     /// How long to wait for one answer, retries included: 10s, 1m, or seconds; 0 waits forever
@@ -179,7 +179,7 @@ pub enum Verb {
     },
 }
 
-/// How a verb's answer is told.
+/// How a verb's answer is reported.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Reporting {
     /// List what passed and what does not apply, too
@@ -314,7 +314,7 @@ pub struct CreateRole {
     /// Take the account of this Cluster API cluster; the context is the management cluster's, -n the Cluster's namespace
     #[arg(long, value_name = "NAME")]
     pub capt: Option<String>,
-    /// How it is told
+    /// How it is reported
     #[command(flatten)]
     pub reporting: Reporting,
 }
@@ -331,7 +331,7 @@ pub struct Account {
     /// A warning counts as a failure
     #[arg(long)]
     pub strict: bool,
-    /// How it is told
+    /// How it is reported
     #[command(flatten)]
     pub reporting: Reporting,
 }
@@ -377,7 +377,7 @@ pub struct Whois {
     /// The principal's unique id (AROA..., AIDA...), which an access entry is bound to
     #[arg(long, value_name = "ID")]
     pub principal_id: Option<String>,
-    /// How it is told
+    /// How it is reported
     #[command(flatten)]
     pub reporting: Reporting,
 }
@@ -420,10 +420,10 @@ pub enum WhichPolicy {
 /// What a policy is narrowed to.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PolicyScope {
-    /// Account to narrow the policy to; any otherwise
+    /// Account to narrow the policy to (default: any)
     #[arg(long, value_name = "ID", value_parser = account_id)]
     pub account: Option<String>,
-    /// Partition: aws, aws-cn, aws-us-gov; told from --region otherwise
+    /// Partition: aws, aws-cn, aws-us-gov (default: from --region)
     #[arg(long, value_name = "NAME", value_parser = partition)]
     pub partition: Option<String>,
 }
@@ -432,7 +432,7 @@ pub struct PolicyScope {
 #[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
 pub struct RbacSubject {
-    /// Group to bind; the default is capt-spot
+    /// Group to bind (default: capt-spot)
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
     /// User to bind

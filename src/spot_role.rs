@@ -90,12 +90,12 @@ impl Refusal {
     fn denied(plan: &Plan, by: DeniedBy, message: &str) -> Self {
         let ask = match by {
             DeniedBy::ServiceControlPolicy | DeniedBy::ResourceControlPolicy => {
-                "Ask those who run the organisation to let this action through; beside that the caller needs this statement"
+                "Ask the organization's administrators to allow this action; the caller also needs this statement"
             }
             DeniedBy::PermissionsBoundary => {
                 "The boundary and a policy of the caller both need this statement"
             }
-            DeniedBy::ExplicitDeny => "The denying statement must go; beside that the caller needs this one",
+            DeniedBy::ExplicitDeny => "The denying statement must be removed, and the caller needs this one",
             _ => "Ask for this statement, or ask somebody who has it to run this command",
         };
         let said = match message {

@@ -69,11 +69,11 @@ impl Installation {
     pub fn blind_spots(&self) -> Vec<String> {
         let mut all = Vec::new();
         if let Some(why) = self.cluster.departs_from_context() {
-            all.push(format!("The checks speak for the context, but {why}."));
+            all.push(format!("The checks are about the context's cluster, but {why}."));
         }
         if let Previous::Unreadable(error) = &self.previous {
             all.push(format!(
-                "The values of the release that is there could not be read, so the chart was judged without them: {error}"
+                "The values of the installed release could not be read, so the chart was judged without them: {error}"
             ));
         }
         if self.chart.problem_count > 0 {

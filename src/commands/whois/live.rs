@@ -484,7 +484,7 @@ impl<'a> Place<'a> {
                 if unknown.why == Why::Unauthenticated && decision.outcome == Outcome::Mapped =>
             {
                 decision.caveats.push(format!(
-                    "the API server refused the token all the same ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
+                    "the API server refused the token anyway ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
                 ));
                 false
             }
