@@ -613,7 +613,7 @@ impl Plan {
         }
         for (title, items) in [
             ("Cannot be carried over", &self.not_carried),
-            ("Left out: they match nobody", &self.left_out),
+            ("Left out: they match no one", &self.left_out),
         ] {
             if !items.is_empty() {
                 let _ = writeln!(out, "\n{}", style.paint(bold(), title));

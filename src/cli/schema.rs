@@ -46,8 +46,9 @@ mod tests {
     use super::*;
     use crate::capt::report::Document;
     use crate::report::account::AccountReport;
+    use crate::report::create_role::CreateRoleResult;
     use crate::report::whois::{Whois, WhoisList};
-    use crate::report::{CreateRoleResult, PreflightReportList, Report};
+    use crate::report::{PreflightReportList, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
     use schemars::{JsonSchema, Schema};
@@ -86,7 +87,7 @@ mod tests {
             } else {
                 assert!(
                     kind.schema() == generated,
-                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it anew"
+                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it again"
                 );
             }
         }

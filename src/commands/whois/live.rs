@@ -43,13 +43,13 @@ pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result
     }
     let place = Place::new(args, &target, &read)?;
     if asked.is_empty() {
-        return print_list(&place.everyone(), global, ui.style);
+        return print_list(&place.everyone(), args, global, &ui);
     }
     let answers = asked
         .iter()
         .map(|asked| place.whois(asked))
         .collect::<Result<Vec<_>, _>>()?;
-    print(answers, global, ui.style)
+    print(answers, args, global, &ui)
 }
 
 /// The role whose existence IAM is asked about.
@@ -80,6 +80,7 @@ struct Place<'a> {
     read: &'a Mappings,
     account: Option<&'a str>,
     aws_auth: Option<AwsAuth>,
+    asked_at: jiff::Timestamp,
 }
 
 impl<'a> Place<'a> {
@@ -114,6 +115,7 @@ impl<'a> Place<'a> {
                 Observed::Absent => Some(AwsAuth::default()),
                 Observed::Unknown(_) => None,
             },
+            asked_at: jiff::Timestamp::now(),
         })
     }
 
@@ -166,6 +168,7 @@ impl<'a> Place<'a> {
                 Observed::Unknown(_) => None,
             },
             unread,
+            asked_at: self.asked_at,
         }
     }
 
@@ -263,7 +266,10 @@ impl<'a> Place<'a> {
                         Ok((me.arn.clone(), caller))
                     }
                     Observed::Unknown(unknown) => Err(CliError {
-                        message: format!("who you are to AWS could not be read: {unknown}"),
+                        message: format!(
+                            "who you are to AWS could not be read: {unknown}{}",
+                            unknown.how_to_log_in(self.target).unwrap_or_default()
+                        ),
                         exit: Exit::Undecided,
                     }),
                     Observed::Absent => Err(CliError::failed("AWS does not say who you are")),
@@ -478,7 +484,7 @@ impl<'a> Place<'a> {
                 if unknown.why == Why::TokenRefused && decision.outcome == Outcome::Mapped =>
             {
                 decision.caveats.push(format!(
-                    "the API server refused the token all the same ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
+                    "the API server refused the token anyway ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
                 ));
                 false
             }

@@ -8,9 +8,8 @@ use crate::checks::mapping_fix::Fix;
 use crate::cli::{Global, Whois as Args};
 use crate::commands::{self, CliError};
 use crate::model::{Command, Exit, Language, Snippet};
-use crate::report::whois::{MappingRemedy, Whois, WhoisList, render, render_list};
-use crate::terminal;
-use crate::text::style::Style;
+use crate::report::whois::{MappingRemedy, Whois, WhoisList};
+use crate::terminal::Ui;
 use eks_aws_auth::{
     AccessEntry, AssociatedPolicy, AuthenticationMode, Caller, Cluster, Decision, Outcome, Problem,
     SourceKind,
@@ -21,7 +20,6 @@ use eks_aws_auth::{
 /// # Errors
 /// Wrong usage; a file that cannot be read or is something else; a target that cannot be resolved.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    commands::text_json_or_yaml(global, "whois")?;
     let asked = args
         .principals
         .iter()
@@ -36,17 +34,17 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 }
 
 /// Prints the answers: one as it is, several as a list.
-fn print(answers: Vec<Whois>, global: &Global, style: Style) -> Result<Exit, CliError> {
+fn print(answers: Vec<Whois>, args: &Args, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     if let [only] = answers.as_slice() {
-        terminal::out_as(global.output, &render(only, global.output, style))?;
+        commands::answer(&[only.page()], only, &args.reporting, global, ui)?;
         return Ok(only.exit());
     }
     let ground = answers.first().map(|one| one.ground.clone()).unwrap_or_default();
-    print_list(&WhoisList::of_answers(answers, ground), global, style)
+    print_list(&WhoisList::of_answers(answers, ground), args, global, ui)
 }
 
-fn print_list(list: &WhoisList, global: &Global, style: Style) -> Result<Exit, CliError> {
-    terminal::out_as(global.output, &render_list(list, global.output, style))?;
+fn print_list(list: &WhoisList, args: &Args, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
+    commands::answer(&list.pages(), list, &args.reporting, global, ui)?;
     Ok(list.exit())
 }
 

@@ -1,13 +1,12 @@
 //! What `whois` says: one principal, several, or everyone whom the cluster knows. Pure.
 
-mod text;
+mod page;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{API_VERSION, json};
+use super::Envelope;
 use crate::model::{Exit, Snippet};
-use crate::text::Output;
-use crate::text::style::Style;
 use eks_aws_auth::{
     Alternative, AssociatedPolicy, AuthenticationMode, Decision, Listed, Outcome, PassedOver, Problem, Source,
 };
@@ -78,6 +77,10 @@ pub struct Ground {
     pub validation_webhook: Option<bool>,
     /// What could not be read and may change the answer.
     pub unread: Vec<Unread>,
+    /// When.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub asked_at: Timestamp,
 }
 
 /// How to map a principal.
@@ -101,10 +104,9 @@ pub struct MappingRemedy {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Whois {
-    /// `capt-spot/v1`
-    pub api_version: String,
     /// `Whois`.
-    pub kind: String,
+    #[serde(flatten)]
+    pub envelope: Envelope,
     /// The principal that was asked for.
     pub principal: String,
     /// The ARN that mappings are compared with; null for what is not an identity.
@@ -175,8 +177,7 @@ impl Whois {
     /// From a decision.
     pub fn new(decision: Decision, ground: Ground, file_line: FileLine<'_>) -> Self {
         Self {
-            api_version: API_VERSION.to_owned(),
-            kind: "Whois".to_owned(),
+            envelope: Envelope::new("Whois", "whois", ground.asked_at),
             principal: decision.principal,
             canonical_arn: decision.canonical_arn,
             outcome: decision.outcome,
@@ -222,10 +223,9 @@ pub enum Item {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WhoisList {
-    /// `capt-spot/v1`
-    pub api_version: String,
     /// `WhoisList`.
-    pub kind: String,
+    #[serde(flatten)]
+    pub envelope: Envelope,
     /// The answers in the order of the principals; or access entries first, then aws-auth, each in its own order.
     pub items: Vec<Item>,
     /// What is not known, and what follows from it.
@@ -280,8 +280,7 @@ impl WhoisList {
 
     fn new(items: Vec<Item>, caveats: Vec<String>, problems: Vec<Placed<Problem>>, ground: Ground) -> Self {
         Self {
-            api_version: API_VERSION.to_owned(),
-            kind: "WhoisList".to_owned(),
+            envelope: Envelope::new("WhoisList", "whois-list", ground.asked_at),
             items,
             caveats,
             problems,
@@ -300,23 +299,5 @@ impl WhoisList {
             Item::Listed(_) => None,
         });
         answers.fold(own, Exit::worse)
-    }
-}
-
-/// In the format that was asked for.
-pub fn render(whois: &Whois, output: Output, style: Style) -> String {
-    match output {
-        Output::Json => json::pretty(whois),
-        Output::Yaml => json::to_yaml(whois),
-        _ => text::answer(whois, style),
-    }
-}
-
-/// The list in the format that was asked for.
-pub fn render_list(list: &WhoisList, output: Output, style: Style) -> String {
-    match output {
-        Output::Json => json::pretty(list),
-        Output::Yaml => json::to_yaml(list),
-        _ => text::list(list, style),
     }
 }
