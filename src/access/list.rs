@@ -5,101 +5,108 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::UsedBy;
-use super::diff::{Meaning, cell};
-use super::state::{Grant, State, policy_shown};
+use super::diff::what_a_user_may;
+use super::state::{Grant, State, groups_of, policy_shown};
+use crate::facts::bindings::{Rights, meaning};
+use crate::report::whois::{Ground, Placed};
 use crate::text::sanitize::short_line;
 use crate::text::style::{Style, bold, dim, wrap};
-use eks_aws_auth::{AuthenticationMode, Existence, State as Standing, list_all};
+use eks_aws_auth::{Existence, Listed, MapKey, Problem, Source, State as Standing, list_all};
 
 /// A line or an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Listed {
-    pub(crate) principal: String,
-    /// Whether it counts: `in force`, `hidden`, `displaced`, `no match`, ...
-    pub(crate) state: &'static str,
-    /// Why it does not count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) why: Option<String>,
-    pub(crate) username: Option<String>,
-    pub(crate) groups: Vec<String>,
-    pub(crate) policies: Vec<String>,
-    /// The line or the entry.
-    pub(crate) source: String,
+pub(crate) struct Item {
+    /// As it stands there, with its line in the file that was given.
+    #[serde(flatten)]
+    pub(crate) listed: Placed<Listed>,
+    /// It makes a cluster administrator, by a group, a policy or a binding.
     pub(crate) admin: bool,
     pub(crate) node: bool,
     pub(crate) fargate: bool,
-    /// What the groups are bound to, where that was read.
+    /// What the username and the groups are bound to, where that was read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) may: Vec<String>,
+    /// It is in force, and for nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
 }
 
 /// All of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AccessList {
-    pub(crate) api_version: String,
-    pub(crate) kind: String,
-    pub(crate) authentication_mode: AuthenticationMode,
-    pub(crate) items: Vec<Listed>,
-    /// What could not be read, and what AWS does not show.
+    /// Access entries first, then aws-auth, each in its own order.
+    pub(crate) items: Vec<Item>,
+    /// What is not known, and what follows from it.
     pub(crate) caveats: Vec<String>,
+    /// Everything that is wrong with aws-auth.
+    pub(crate) problems: Vec<Placed<Problem>>,
+    /// Where it was looked up.
+    #[serde(flatten)]
+    pub(crate) ground: Ground,
 }
 
 pub(crate) fn list(
     state: &State,
     used_by: Option<UsedBy>,
-    caveats: Vec<String>,
-    meaning: Meaning<'_>,
-) -> AccessList {
-    let all = list_all(&state.cluster(), |arn| state.existence(arn));
-    let items = all.into_iter().map(|listed| {
-        let (word, mut why) = standing(&listed.state);
-        let grant = Grant {
-            username: listed.username.clone().unwrap_or_default(),
-            groups: listed.groups.iter().cloned().collect(),
-            policies: listed.policies.iter().flatten().map(policy_shown).collect(),
-            from: listed.source.to_string(),
-        };
-        if state.existence(&listed.principal) == Existence::Deleted && word == "in force" {
-            why = Some(
-                "IAM has no such role: anyone who creates a role with this name gets its access".to_owned(),
-            );
-        }
-        let may = listed
-            .groups
-            .iter()
-            .filter_map(|group| Some(format!("{group}: {}", meaning(group)?)))
-            .collect();
-        Listed {
-            principal: listed.principal,
-            state: word,
-            why,
-            admin: grant.is_admin(),
-            node: grant.is_node() && !grant.is_fargate(),
-            fargate: grant.is_node() && grant.is_fargate(),
-            username: listed.username,
-            groups: listed.groups,
-            policies: grant.policies.into_iter().collect(),
-            source: grant.from,
-            may,
-        }
-    });
-    let wanted = |one: &Listed| match used_by {
+    rights: Option<&Rights>,
+    file_line: &dyn Fn(&Source) -> Option<usize>,
+) -> Vec<Item> {
+    let all = list_all(&state.cluster(), |arn| state.existence_of_entry(arn));
+    let items = all
+        .into_iter()
+        .map(|listed| item(listed, state, rights, file_line));
+    let wanted = |one: &Item| match used_by {
         None => true,
         Some(UsedBy::Admins) => one.admin,
         Some(UsedBy::Nodes) => one.node,
         Some(UsedBy::Fargate) => one.fargate,
     };
-    AccessList {
-        api_version: crate::report::API_VERSION.to_owned(),
-        kind: "AccessList".to_owned(),
-        authentication_mode: state.mode,
-        items: items.filter(wanted).collect(),
-        caveats,
+    items.filter(wanted).collect()
+}
+
+fn item(
+    listed: Listed,
+    state: &State,
+    rights: Option<&Rights>,
+    file_line: &dyn Fn(&Source) -> Option<usize>,
+) -> Item {
+    let entry = listed.source.entry_type.as_ref();
+    let grant = Grant {
+        username: listed.username.clone().unwrap_or_default(),
+        groups: groups_of(&listed.groups),
+        policies: listed.policies.iter().flatten().map(policy_shown).collect(),
+        from: String::new(),
+        entry: entry.map(|name| name.clone().into()),
+    };
+    let deleted =
+        listed.state == Standing::InForce && state.existence(&listed.principal) == Existence::Deleted;
+    let of_groups = grant.groups.iter().filter_map(|group| {
+        let what = meaning(rights?.of_group(group))?;
+        Some(format!("group {group}: {what}"))
+    });
+    let of_user = what_a_user_may(rights, &grant.username);
+    let of_user = of_user.map(|what| format!("user {}: {what}", grant.username));
+    let fargate = grant.is_fargate();
+    Item {
+        admin: grant.is_admin(rights),
+        node: grant.is_node() && !fargate,
+        fargate,
+        may: of_groups.chain(of_user).collect(),
+        note: deleted.then(|| {
+            "IAM has no such role: anyone who creates a role with this name gets its access".to_owned()
+        }),
+        listed: Placed {
+            file_line: file_line(&listed.source),
+            what: listed,
+        },
     }
 }
 
+/// Whether it counts, in a word, and why not.
 fn standing(state: &Standing) -> (&'static str, Option<String>) {
     match state {
         Standing::InForce => ("in force", None),
@@ -125,8 +132,8 @@ fn standing(state: &Standing) -> (&'static str, Option<String>) {
     }
 }
 
-impl Listed {
-    fn role(&self) -> &'static str {
+impl Item {
+    fn part(&self) -> &'static str {
         match (self.admin, self.node, self.fargate) {
             (true, ..) => "admin",
             (_, true, _) => "node",
@@ -135,17 +142,62 @@ impl Listed {
         }
     }
 
+    fn username(&self) -> &str {
+        let listed = &self.listed.what;
+        match (listed.username.as_deref(), listed.source.key) {
+            (None, Some(MapKey::MapAccounts)) => "(its own ARN)",
+            (None, None) => "(not read)",
+            (None, Some(_)) => "",
+            (Some(""), _) => "\"\" (empty)",
+            (Some(name), _) => name,
+        }
+    }
+
+    fn policies(&self) -> Vec<String> {
+        self.listed
+            .what
+            .policies
+            .iter()
+            .flatten()
+            .map(policy_shown)
+            .collect()
+    }
+
+    fn source(&self) -> String {
+        let place = self.listed.what.source.to_string();
+        match self.listed.file_line {
+            Some(line) => format!("{place} (line {line} of the file)"),
+            None => place,
+        }
+    }
+
     fn cells(&self) -> [String; 7] {
         [
-            self.principal.clone(),
-            self.state.to_owned(),
-            self.role().to_owned(),
-            self.username.clone().unwrap_or_default(),
-            self.groups.join(" "),
-            self.policies.join("; "),
-            self.source.clone(),
+            self.listed.what.principal.clone(),
+            standing(&self.listed.what.state).0.to_owned(),
+            self.part().to_owned(),
+            self.username().to_owned(),
+            self.listed.what.groups.join(" "),
+            self.policies().join("; "),
+            self.source(),
         ]
     }
+}
+
+/// A mistake in aws-auth, its place and what is lost by it.
+pub(crate) fn problem_line(placed: &Placed<Problem>) -> String {
+    let problem = &placed.what;
+    let place = match (&problem.key, problem.line, placed.file_line) {
+        (Some(key), Some(line), Some(file)) => format!("{key} line {line} (line {file} of the file): "),
+        (Some(key), Some(line), None) => format!("{key} line {line}: "),
+        (Some(key), None, _) => format!("{key}: "),
+        (None, _, _) => String::new(),
+    };
+    let lost = match problem.lost.as_str() {
+        "" => String::new(),
+        lost => format!("; lost: {lost}"),
+    };
+    format!("{place}{}{lost}; fix: {}", problem.message, problem.fix)
 }
 
 const HEAD: [&str; 7] = [
@@ -159,70 +211,69 @@ const HEAD: [&str; 7] = [
 ];
 
 impl AccessList {
+    /// Two lines a principal, or a few: an ARN leaves no room for columns.
     pub(crate) fn text(&self, style: Style) -> String {
-        let mut out = format!(
-            "{} principals, mode {}\n",
-            self.items.len(),
-            self.authentication_mode
-        );
+        let mode = self
+            .ground
+            .authentication_mode
+            .map(|mode| format!(", mode {mode}"));
+        let mut out = format!("{} principals{}\n", self.items.len(), mode.unwrap_or_default());
         for one in &self.items {
-            let principal = if one.principal.is_empty() {
-                "(no principal)"
-            } else {
-                &one.principal
+            let listed = &one.listed.what;
+            let principal = match listed.principal.as_str() {
+                "" => "(no principal)",
+                principal => principal,
             };
-            let head = format!("{:<10}{}", one.state, short_line(principal));
-            let _ = writeln!(out, "\n{}  {}", style.paint(bold(), &head), one.role());
-            let mut rights = vec![match one.username.as_deref() {
-                None => "(its own ARN)".to_owned(),
-                Some("") => "\"\" (empty)".to_owned(),
-                Some(name) => name.to_owned(),
-            }];
-            rights.extend((!one.groups.is_empty()).then(|| format!("groups {}", one.groups.join(", "))));
-            rights.extend(one.policies.iter().cloned());
+            let (state, why) = standing(&listed.state);
+            let head = format!("{state:<10}{}", short_line(principal));
+            let _ = writeln!(out, "\n{}  {}", style.paint(bold(), &head), one.part());
+            let mut rights = vec![one.username().to_owned()];
+            rights
+                .extend((!listed.groups.is_empty()).then(|| format!("groups {}", listed.groups.join(", "))));
+            rights.extend(one.policies());
             let lines = std::iter::once(rights.join("; ")).chain(one.may.iter().cloned());
-            for line in lines {
+            for line in lines.filter(|line| !line.is_empty()) {
                 let _ = writeln!(out, "          {}", wrap(style, 10, 10, &short_line(&line)));
             }
-            let from = match &one.why {
-                Some(why) => format!("{}: {why}", one.source),
-                None => one.source.clone(),
+            let from = match why.as_ref().or(one.note.as_ref()) {
+                Some(why) => format!("{}: {why}", one.source()),
+                None => one.source(),
             };
-            let _ = writeln!(
-                out,
-                "          {}",
-                style.paint(dim(), &wrap(style, 10, 10, &short_line(&from)))
-            );
+            let from = wrap(style, 10, 10, &short_line(&from));
+            let _ = writeln!(out, "          {}", style.paint(dim(), &from));
         }
-        for caveat in &self.caveats {
-            let _ = writeln!(out, "\nNote: {}", wrap(style, 6, 6, &short_line(caveat)));
+        let unread = self.ground.unread.iter().map(|unread| {
+            let grant = unread.grant.as_ref().map(|grant| format!("; ask for {grant}"));
+            format!(
+                "{} could not be read: {}{}",
+                unread.what,
+                unread.reason,
+                grant.unwrap_or_default()
+            )
+        });
+        const MOST: usize = 20;
+        let more = self.problems.len().saturating_sub(MOST);
+        let more = (more > 0).then(|| format!("{more} more mistakes in aws-auth: see -o json"));
+        let problems = self.problems.iter().take(MOST).map(problem_line).chain(more);
+        for note in unread.chain(self.caveats.iter().cloned()).chain(problems) {
+            let _ = writeln!(out, "\nNote: {}", wrap(style, 6, 6, &short_line(&note)));
         }
         out
     }
 
-    /// A cell that begins like a formula is text to a spreadsheet.
     pub(crate) fn csv(&self) -> String {
-        let field = |text: &str| {
-            let text = short_line(text);
-            let formula = text.starts_with(['=', '+', '-', '@']);
-            format!(
-                "\"{}{}\"",
-                if formula { "'" } else { "" },
-                text.replace('"', "\"\"")
-            )
-        };
-        let mut out = HEAD.join(",") + "\n";
-        for one in &self.items {
-            let row: Vec<String> = one.cells().iter().map(|cell| field(cell)).collect();
-            out.push_str(&(row.join(",") + "\n"));
-        }
-        out
+        let rows = self.items.iter().map(|one| one.cells().to_vec());
+        crate::report::csv::table(&HEAD, rows)
     }
 
     pub(crate) fn markdown(&self) -> String {
         let mut out = format!("| {} |\n|{}\n", HEAD.join(" | "), "---|".repeat(HEAD.len()));
         for one in &self.items {
-            let row: Vec<String> = one.cells().iter().map(|text| cell(text)).collect();
+            let row: Vec<String> = one
+                .cells()
+                .iter()
+                .map(|text| crate::report::markdown_text(text))
+                .collect();
             let _ = writeln!(out, "| {} |", row.join(" | "));
         }
         out

@@ -123,7 +123,7 @@ fn fence_for(lines: &[String]) -> String {
 }
 
 /// Text from elsewhere, with nothing in it that Markdown or HTML would take for its own.
-fn text(from: &str) -> String {
+pub(crate) fn text(from: &str) -> String {
     let mut out = String::with_capacity(from.len());
     for c in line(from).chars() {
         match c {

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub(crate) mod block;
+pub(crate) mod csv;
 mod github;
 pub mod json;
 mod junit;
@@ -12,6 +13,7 @@ mod sarif;
 mod text;
 pub mod whois;
 
+pub(crate) use markdown::text as markdown_text;
 pub use page::Page;
 
 use jiff::Timestamp;
@@ -452,6 +454,7 @@ pub fn render(pages: &[Page], document: &impl Serialize, format: Output, style: 
         Output::Sarif => sarif::render(pages),
         Output::Markdown => markdown::render(pages),
         Output::Github => github::render(pages),
+        Output::Csv => csv::render(pages),
     }
 }
 

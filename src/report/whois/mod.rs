@@ -238,33 +238,6 @@ pub struct WhoisList {
 }
 
 impl WhoisList {
-    /// Of every principal.
-    pub fn of_everyone(
-        listed: Vec<Listed>,
-        caveats: Vec<String>,
-        problems: Vec<Problem>,
-        ground: Ground,
-        file_line: FileLine<'_>,
-    ) -> Self {
-        let place = |listed: Listed| Placed {
-            file_line: listed
-                .source
-                .key
-                .zip(listed.source.line)
-                .and_then(|(key, line)| file_line(key.as_str(), line)),
-            what: listed,
-        };
-        Self::new(
-            listed
-                .into_iter()
-                .map(|listed| Item::Listed(Box::new(place(listed))))
-                .collect(),
-            caveats,
-            place_problems(problems, file_line),
-            ground,
-        )
-    }
-
     /// Of several principals.
     pub fn of_answers(answers: Vec<Whois>, ground: Ground) -> Self {
         let problems = answers
