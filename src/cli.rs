@@ -179,6 +179,17 @@ pub enum Verb {
     },
 }
 
+/// How a verb's answer is told.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Reporting {
+    /// List what passed and what does not apply, too
+    #[arg(long)]
+    pub show_all: bool,
+    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<ReportFile>,
+}
+
 /// `schema`
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Schema {
@@ -280,7 +291,7 @@ pub struct HelmLine {
     long_about = "Create the service-linked role for EC2 Spot in the cluster's account, after asking.\n\n\
     The role is AWSServiceRoleForEC2Spot. It belongs to the account, not to the cluster: every cluster of the account uses it, \
     and it costs nothing. Account, endpoint and certificate authority are verified again right before it is created. -o json \
-    and yaml give the outcome (created, exists, would-create), the account and the role's ARN.",
+    and yaml give the outcome (created, exists, would-create, declined, refused, failed), the account and the role's ARN.",
     after_help = "Examples:\n  \
         kubectl capt-spot create-role                      asks first\n  \
         kubectl capt-spot create-role --context prod --dry-run\n  \
@@ -303,6 +314,9 @@ pub struct CreateRole {
     /// Take the account of this Cluster API cluster; the context is the management cluster's, -n the Cluster's namespace
     #[arg(long, value_name = "NAME")]
     pub capt: Option<String>,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 /// `account`
@@ -317,12 +331,9 @@ pub struct Account {
     /// A warning counts as a failure
     #[arg(long)]
     pub strict: bool,
-    /// List what passed and what does not apply, too
-    #[arg(long)]
-    pub show_all: bool,
-    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
-    #[arg(long, value_name = "FORMAT=FILE")]
-    pub report: Vec<ReportFile>,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 /// `whois`
@@ -366,6 +377,9 @@ pub struct Whois {
     /// The principal's unique id (AROA..., AIDA...), which an access entry is bound to
     #[arg(long, value_name = "ID")]
     pub principal_id: Option<String>,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 /// `explain`
@@ -531,12 +545,8 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
 
 /// Which formats the verbs print that have no report for dashboards.
 const FORMATS: &[(&str, &str)] = &[
-    ("create-role", "text, json or yaml"),
     ("hook", "text, json or yaml"),
     ("version", "text, json or yaml"),
-    ("whois", "text, json or yaml"),
-    ("trust", "text, json or yaml"),
-    ("template", "text, json, yaml or sarif"),
     ("explain", "text, json or yaml"),
     ("policy", "text (ready to apply), json or yaml"),
 ];

@@ -1,16 +1,15 @@
 //! Every principal that the cluster knows.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use super::UsedBy;
 use super::diff::what_a_user_may;
+use super::page::finding;
 use super::state::{Grant, State, groups_of, policy_shown};
+use crate::checks::{Judgement, Status};
 use crate::facts::bindings::{Rights, meaning};
-use crate::report::whois::{Ground, Placed};
-use crate::text::sanitize::short_line;
-use crate::text::style::{Style, bold, dim, wrap};
+use crate::report::whois::{Ground, Placed, ground, unread, with_problems};
+use crate::report::{Page, Row, Table};
 use eks_aws_auth::{Existence, Listed, MapKey, Problem, Source, State as Standing, list_all};
 
 /// A line or an entry.
@@ -171,16 +170,94 @@ impl Item {
         }
     }
 
-    fn cells(&self) -> [String; 7] {
-        [
-            self.listed.what.principal.clone(),
-            standing(&self.listed.what.state).0.to_owned(),
+    /// Everything in a cell of its own.
+    fn cells(&self) -> Vec<String> {
+        let (state, _) = standing(&self.listed.what.state);
+        vec![
+            state.to_owned(),
             self.part().to_owned(),
+            self.principal().to_owned(),
             self.username().to_owned(),
             self.listed.what.groups.join(" "),
             self.policies().join("; "),
             self.source(),
         ]
+    }
+
+    fn principal(&self) -> &str {
+        match self.listed.what.principal.as_str() {
+            "" => "(none)",
+            principal => principal,
+        }
+    }
+
+    /// What is to be said of it: why it does not count, or what may surprise.
+    fn said(&self) -> Option<String> {
+        let (_, why) = standing(&self.listed.what.state);
+        why.or_else(|| self.note.clone())
+    }
+
+    /// What an ARN leaves no room for.
+    fn beneath(&self) -> String {
+        let groups = &self.listed.what.groups;
+        let mut parts = vec![self.username().to_owned()];
+        parts.extend((!groups.is_empty()).then(|| format!("groups {}", groups.join(", "))));
+        parts.extend(self.policies());
+        parts.extend(self.may.iter().cloned());
+        parts.push(match self.said() {
+            Some(said) => format!("{}: {said}", self.source()),
+            None => self.source(),
+        });
+        parts.retain(|part| !part.is_empty());
+        parts.join("; ")
+    }
+}
+
+impl AccessList {
+    /// As people and CI systems see it. `narrow`: for a terminal.
+    pub(crate) fn page(&self, narrow: bool) -> Page {
+        let open = &self.ground.unread;
+        let (status, word) = match open.is_empty() {
+            true => (Status::Pass, "COMPLETE"),
+            false => (Status::Unknown, "INCOMPLETE"),
+        };
+        let in_force = self
+            .items
+            .iter()
+            .filter(|one| one.listed.what.state == Standing::InForce);
+        let said = match self.items.len() {
+            0 => "no principal is mapped".to_owned(),
+            n => format!("{n} principals, {} in force", in_force.count()),
+        };
+        let judgement = match open.as_slice() {
+            [] => Judgement::pass(&said),
+            open => unread(open),
+        };
+        let read = finding("mappings-read", "Every mapping was read", judgement);
+        let page = Page::new("access", status, word, "the principals of the cluster");
+        let page = ground(&self.ground, None, page)
+            .finding(read)
+            .section("Note", self.caveats.iter().map(Row::new))
+            .closing(said);
+        let table = match narrow {
+            true => Table {
+                head: vec!["STATE", "ROLE", "PRINCIPAL"],
+                rows: self
+                    .items
+                    .iter()
+                    .map(|one| (one.cells()[..3].to_vec(), Some(one.beneath())))
+                    .collect(),
+            },
+            false => Table {
+                head: HEAD.to_vec(),
+                rows: self.items.iter().map(|one| (one.cells(), one.said())).collect(),
+            },
+        };
+        let page = Page {
+            table: (!self.items.is_empty()).then_some(table),
+            ..page
+        };
+        with_problems(page, &self.problems)
     }
 }
 
@@ -201,81 +278,11 @@ pub(crate) fn problem_line(placed: &Placed<Problem>) -> String {
 }
 
 const HEAD: [&str; 7] = [
-    "principal",
     "state",
     "role",
+    "principal",
     "username",
     "groups",
     "policies",
     "source",
 ];
-
-impl AccessList {
-    /// Two lines a principal, or a few: an ARN leaves no room for columns.
-    pub(crate) fn text(&self, style: Style) -> String {
-        let mode = self
-            .ground
-            .authentication_mode
-            .map(|mode| format!(", mode {mode}"));
-        let mut out = format!("{} principals{}\n", self.items.len(), mode.unwrap_or_default());
-        for one in &self.items {
-            let listed = &one.listed.what;
-            let principal = match listed.principal.as_str() {
-                "" => "(no principal)",
-                principal => principal,
-            };
-            let (state, why) = standing(&listed.state);
-            let head = format!("{state:<10}{}", short_line(principal));
-            let _ = writeln!(out, "\n{}  {}", style.paint(bold(), &head), one.part());
-            let mut rights = vec![one.username().to_owned()];
-            rights
-                .extend((!listed.groups.is_empty()).then(|| format!("groups {}", listed.groups.join(", "))));
-            rights.extend(one.policies());
-            let lines = std::iter::once(rights.join("; ")).chain(one.may.iter().cloned());
-            for line in lines.filter(|line| !line.is_empty()) {
-                let _ = writeln!(out, "          {}", wrap(style, 10, 10, &short_line(&line)));
-            }
-            let from = match why.as_ref().or(one.note.as_ref()) {
-                Some(why) => format!("{}: {why}", one.source()),
-                None => one.source(),
-            };
-            let from = wrap(style, 10, 10, &short_line(&from));
-            let _ = writeln!(out, "          {}", style.paint(dim(), &from));
-        }
-        let unread = self.ground.unread.iter().map(|unread| {
-            let grant = unread.grant.as_ref().map(|grant| format!("; ask for {grant}"));
-            format!(
-                "{} could not be read: {}{}",
-                unread.what,
-                unread.reason,
-                grant.unwrap_or_default()
-            )
-        });
-        const MOST: usize = 20;
-        let more = self.problems.len().saturating_sub(MOST);
-        let more = (more > 0).then(|| format!("{more} more mistakes in aws-auth: see -o json"));
-        let problems = self.problems.iter().take(MOST).map(problem_line).chain(more);
-        for note in unread.chain(self.caveats.iter().cloned()).chain(problems) {
-            let _ = writeln!(out, "\nNote: {}", wrap(style, 6, 6, &short_line(&note)));
-        }
-        out
-    }
-
-    pub(crate) fn csv(&self) -> String {
-        let rows = self.items.iter().map(|one| one.cells().to_vec());
-        crate::report::csv::table(&HEAD, rows)
-    }
-
-    pub(crate) fn markdown(&self) -> String {
-        let mut out = format!("| {} |\n|{}\n", HEAD.join(" | "), "---|".repeat(HEAD.len()));
-        for one in &self.items {
-            let row: Vec<String> = one
-                .cells()
-                .iter()
-                .map(|text| crate::report::markdown_text(text))
-                .collect();
-            let _ = writeln!(out, "| {} |", row.join(" | "));
-        }
-        out
-    }
-}

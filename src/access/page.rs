@@ -5,16 +5,13 @@ use super::migrate::{NotCarried, Plan, Step, Verification};
 use super::state::Access;
 use crate::checks::{Judgement, Status};
 use crate::model::Exit;
-use crate::report::{Finding, Page, docs_url};
+use crate::report::{Finding, Page, Row};
 
-/// How many finding of one kind a page has; the document has them all.
+/// How many findings of one kind a page has; the document has them all.
 const MOST: usize = 1_000;
 
-fn finding(id: &str, title: &str, judgement: Judgement) -> Finding {
-    Finding {
-        docs: docs_url("access.md"),
-        ..Finding::new(id, "access", title, judgement)
-    }
+pub(super) fn finding(id: &str, title: &str, judgement: Judgement) -> Finding {
+    Finding::new(id, "access", title, judgement).explained_in("access.md")
 }
 
 fn status_of(exit: Exit) -> Status {
@@ -95,7 +92,7 @@ impl Diff {
             _ if self.count(Fate::Lost) > 0 => "LOSES ACCESS",
             _ => "OTHER ACCESS",
         };
-        let mut page = Page::new("access diff", status_of(exit), word, subject);
+        let mut page = Page::new("access", status_of(exit), word, subject);
         page.about = caveats.to_vec();
         page.findings = self.findings();
         page.closing(self.closing())
@@ -103,35 +100,28 @@ impl Diff {
 }
 
 impl NotCarried {
-    fn finding(&self, id: &str, says: &str) -> Finding {
+    fn row(&self, status: Option<Status>) -> Row {
         let principal = match self.principal.as_str() {
             "" => "(no principal)",
             principal => principal,
         };
-        let headline = format!("{principal} {says}");
         let from = match self.from.as_str() {
             "" => String::new(),
-            from => format!("{from}: "),
+            from => format!(" ({from})"),
         };
-        let judgement = Judgement::warn(format!("{from}{}", self.why)).headline(headline.clone());
-        finding(id, &headline, judgement)
+        Row {
+            status,
+            ..Row::new(format!("{principal}{from}: {}", self.why))
+        }
     }
 }
 
 impl Step {
-    fn finding(&self, number: usize) -> Finding {
-        let headline = format!("{number}. {}", self.title);
-        let mut lines = self.commands.clone();
-        if !self.check.is_empty() {
-            lines.push("# Check:".to_owned());
-            lines.extend(self.check.iter().cloned());
-        }
-        let mut judgement = Judgement::warn(self.note.clone()).headline(headline.clone());
-        judgement.remedy = Some(crate::checks::Remedy {
-            commands: lines,
-            ..Default::default()
-        });
-        finding("access-step", &headline, judgement)
+    fn row(&self, number: usize) -> Row {
+        let check = (!self.check.is_empty()).then(|| "# Check:".to_owned());
+        let lines: Vec<&String> = self.commands.iter().chain(&check).chain(&self.check).collect();
+        let lines: Vec<&str> = lines.into_iter().map(String::as_str).collect();
+        Row::new(format!("{number}. {}. {}", self.title, self.note)).code(lines.join("\n"))
     }
 }
 
@@ -144,27 +134,12 @@ impl Plan {
             Exit::Undecided => "PLAN, UNDECIDED",
             _ => "PLAN WITH LOSSES",
         };
-        let mut page = Page::new("access migrate", status_of(exit), word, subject).about(format!(
+        let mut page = Page::new("access", status_of(exit), word, subject).about(format!(
             "From mode {} to API: {} access entries. Nothing was changed.",
             self.authentication_mode,
             self.entries.len()
         ));
         page.about.extend(self.caveats.iter().cloned());
-        page.findings
-            .extend(self.steps.iter().enumerate().map(|(n, step)| step.finding(n + 1)));
-        let of = |items: &[NotCarried], id: &str, says: &str| -> Vec<Finding> {
-            items.iter().take(MOST).map(|one| one.finding(id, says)).collect()
-        };
-        page.findings.extend(of(
-            &self.not_carried,
-            "access-not-carried",
-            "is not carried over as it is",
-        ));
-        page.findings.extend(of(
-            &self.left_out,
-            "access-left-out",
-            "is left out: it matches nobody",
-        ));
         // What changes in a plan is meant to: it is said, and fails nothing.
         page.findings
             .extend(self.proof.findings().into_iter().map(|finding| Finding {
@@ -174,7 +149,20 @@ impl Plan {
                 },
                 ..finding
             }));
-        page.closing(self.proof.closing())
+        let steps = self.steps.iter().enumerate();
+        page.section("Steps", steps.map(|(n, step)| step.row(n + 1)))
+            .section(
+                "Not carried over as it is",
+                self.not_carried
+                    .iter()
+                    .take(MOST)
+                    .map(|one| one.row(Some(Status::Warn))),
+            )
+            .section(
+                "Left out: they match nobody",
+                self.left_out.iter().take(MOST).map(|one| one.row(None)),
+            )
+            .closing(self.proof.closing())
     }
 }
 
@@ -187,7 +175,7 @@ impl Verification {
             Exit::Undecided => "UNDECIDED",
             _ => "NOT AS PLANNED",
         };
-        let mut page = Page::new("access migrate", status_of(exit), word, subject);
+        let mut page = Page::new("access", status_of(exit), word, subject);
         let title = "Every access entry is as planned";
         let of = |what: &String, judgement: fn(String) -> Judgement| {
             finding(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Reporting;
 use crate::access::UsedBy;
 use clap::{Args, Subcommand, ValueEnum};
 use eks_aws_auth::AuthenticationMode;
@@ -48,6 +49,9 @@ pub struct List {
     /// Only these
     #[arg(long, value_enum, value_name = "WHO")]
     pub used_by: Option<UsedBy>,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
     /// The same as -o csv
     #[arg(long, hide = true)]
     pub csv: bool,
@@ -65,6 +69,9 @@ pub struct Diff {
     /// The state after
     #[command(flatten)]
     pub after: Files,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
     /// The aws-auth before, instead of the cluster's
     #[arg(long, value_name = "FILE")]
     pub from_file: Option<PathBuf>,
@@ -105,6 +112,9 @@ pub struct Migrate {
     /// Instead of the cluster
     #[command(flatten)]
     pub files: Files,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
     /// The form of the access entries
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub form: PlanForm,

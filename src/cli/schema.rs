@@ -59,8 +59,9 @@ mod tests {
     use crate::access;
     use crate::capt::report::Document;
     use crate::report::account::AccountReport;
+    use crate::report::create_role::CreateRoleResult;
     use crate::report::whois::{Whois, WhoisList};
-    use crate::report::{CreateRoleResult, PreflightReportList, Report};
+    use crate::report::{PreflightReportList, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
     use schemars::{JsonSchema, Schema};

@@ -8,8 +8,8 @@ use crate::access::{
     AccessList, Compared, Document, Planned, State, UsedBy, diff, list, plan, problem_line, verify,
 };
 use crate::aws;
-use crate::cli::Global;
 use crate::cli::access::{AccessCommand, Diff, Files, Migrate, PlanForm};
+use crate::cli::{Global, Reporting};
 use crate::cluster;
 use crate::commands::{self, CliError};
 use crate::facts::bindings::{Binding, Rights};
@@ -32,16 +32,17 @@ use serde::{Deserialize, Serialize};
 pub fn run(command: &AccessCommand, global: &Global) -> Result<Exit, CliError> {
     let ui = Ui::new(global.color, global.verbose, true);
     match command {
-        AccessCommand::List(args) => run_list(&args.files, args.used_by, args.csv, global, &ui),
+        AccessCommand::List(args) => {
+            let csv = Global {
+                output: Output::Csv,
+                ..global.clone()
+            };
+            let global = if args.csv { &csv } else { global };
+            run_list(&args.files, args.used_by, &args.reporting, global)
+        }
         AccessCommand::Diff(args) => run_diff(args, global, &ui),
         AccessCommand::Migrate(args) => run_migrate(args, global, &ui),
     }
-}
-
-/// `whois --all`.
-pub(super) fn run_alias(files: &Files, global: &Global) -> Result<Exit, CliError> {
-    let ui = Ui::new(global.color, global.verbose, true);
-    run_list(files, None, false, global, &ui)
 }
 
 /// A state, and what was read beside it.
@@ -187,6 +188,7 @@ impl Known {
             }),
             validation_webhook: self.webhook,
             unread: self.unread.clone(),
+            ..Ground::default()
         }
     }
 
@@ -430,24 +432,16 @@ fn document<T: Serialize>(kind: &str, schema: &str, answer: T) -> Document<T> {
     }
 }
 
-fn run_list(
+/// `access list`, and `whois --all`.
+pub(super) fn run_list(
     files: &Files,
     used_by: Option<UsedBy>,
-    csv: bool,
+    reporting: &Reporting,
     global: &Global,
-    ui: &Ui,
 ) -> Result<Exit, CliError> {
-    let output = if csv { Output::Csv } else { global.output };
-    if !matches!(
-        output,
-        Output::Text | Output::Json | Output::Yaml | Output::Csv | Output::Markdown
-    ) {
-        return Err(CliError::usage(
-            "access list prints text, json, yaml, csv or markdown\n  fix: leave --output out, or take one of these",
-        ));
-    }
+    let ui = Ui::new(global.color, global.verbose, true);
     one_standard_input(&[files])?;
-    let known = known_of(files, global, ui)?;
+    let known = known_of(files, global, &ui)?;
     let mut caveats = known.caveats.clone();
     if known.state.mode == AuthenticationMode::ConfigMap {
         caveats.push(HIDDEN_CREATOR.to_owned());
@@ -462,14 +456,9 @@ fn run_list(
         problems: known.problems(),
         ground: known.ground(),
     };
-    let out = match output {
-        Output::Json => json::pretty(&document("AccessList", "access-list", &list)),
-        Output::Yaml => json::to_yaml(&document("AccessList", "access-list", &list)),
-        Output::Csv => list.csv(),
-        Output::Markdown => list.markdown(),
-        _ => list.text(ui.style),
-    };
-    terminal::out_as(output, &out)?;
+    let page = list.page(global.output == Output::Text);
+    let document = document("AccessList", "access-list", list);
+    commands::answer(&[page], &document, reporting, global, &ui)?;
     Ok(match known.unread.is_empty() {
         true => Exit::Done,
         false => Exit::Undecided,
@@ -479,9 +468,12 @@ fn run_list(
 fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     let files = &args.after;
     let given = [&files.filename, &files.access_entries, &files.facts];
-    if given.iter().all(|file| file.is_none()) && files.authentication_mode.is_none() {
+    let after_given = given.iter().any(|file| file.is_some()) || files.authentication_mode.is_some();
+    let saved = [&args.from_file, &args.from_access_entries, &args.from_facts];
+    let before_given = saved.iter().any(|file| file.is_some());
+    if !after_given && !before_given {
         return Err(CliError::usage(
-            "nothing to compare with\n  fix: name the state after: -f FILE, --access-entries FILE, --facts FILE or --authentication-mode MODE",
+            "nothing to compare with\n  fix: name the state after: -f FILE, --access-entries FILE, --facts FILE or --authentication-mode MODE; or the state before: --from-file FILE, --from-facts FILE",
         ));
     }
     let from = Files {
@@ -491,9 +483,17 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
         facts: args.from_facts.clone(),
     };
     one_standard_input(&[&from, files])?;
-    let before = known_of(&from, global, ui)?;
+    let mut before = known_of(&from, global, ui)?;
     let mut after = match &files.facts {
         Some(facts) => from_facts(facts, files.authentication_mode)?,
+        // What was saved, and what there is now.
+        None if !after_given => {
+            let now = live(global, ui, None)?;
+            before.state.take_roles(&now.state);
+            before.rights.clone_from(&now.rights);
+            before.you.clone_from(&now.you);
+            now
+        }
         None => Known {
             caveats: Vec::new(),
             unread: Vec::new(),
@@ -502,7 +502,9 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
         },
     }
     .over(files)?;
-    after.state.take_roles(&before.state);
+    if after_given {
+        after.state.take_roles(&before.state);
+    }
     let mut caveats = before.notes();
     caveats.extend(after.notes());
     caveats.extend(after.losses());
@@ -514,10 +516,14 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
         before.you.as_deref(),
         before.rights.as_ref(),
     );
-    let page = diff.page(&before.subject(), &caveats);
+    let subject = match before.target {
+        Some(_) => before.subject(),
+        None => after.subject(),
+    };
+    let page = diff.page(&subject, &caveats);
     let exit = diff.exit();
     let document = document("AccessDiff", "access-diff", Compared { diff, caveats });
-    commands::print(&[page], &document, global, ui)?;
+    commands::answer(&[page], &document, &args.reporting, global, ui)?;
     Ok(exit)
 }
 
@@ -530,7 +536,7 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliErro
         let exit = found.exit();
         let page = found.page(&known.subject());
         let document = document("AccessVerification", "access-verification", found);
-        commands::print(&[page], &document, global, ui)?;
+        commands::answer(&[page], &document, &args.reporting, global, ui)?;
         return Ok(exit);
     }
     let state = &known.state;
@@ -555,7 +561,7 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliErro
         PlanForm::Commands => {
             let page = plan.page(&format!("{} ({})", target.cluster, target.region));
             let document = document("AccessPlan", "access-plan", plan);
-            commands::print(&[page], &document, global, ui)?;
+            commands::answer(&[page], &document, &args.reporting, global, ui)?;
             return Ok(exit);
         }
         PlanForm::Eksctl => json::to_yaml(&plan.eksctl(&target)),

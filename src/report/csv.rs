@@ -1,9 +1,22 @@
-//! Comma-separated values, for spreadsheets: a row for each finding.
+//! Comma-separated values, for spreadsheets: a list, or a row for each finding.
 
 use super::Page;
 use crate::text::sanitize::short_line;
 
 pub(crate) fn render(pages: &[Page]) -> String {
+    // A list that is the answer itself.
+    if let [
+        Page {
+            table: Some(list), ..
+        },
+    ] = pages
+    {
+        let rows = list.rows.iter().map(|(cells, why)| {
+            let why = why.clone().unwrap_or_default();
+            cells.iter().cloned().chain([why]).collect()
+        });
+        return table(&[list.head.as_slice(), &["note"]].concat(), rows);
+    }
     let rows = pages.iter().flat_map(|page| {
         page.findings.iter().map(|finding| {
             [
@@ -21,7 +34,7 @@ pub(crate) fn render(pages: &[Page]) -> String {
 }
 
 /// Rows under a head. A cell that begins like a formula is text to a spreadsheet.
-pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let field = |text: &String| {
         let text = short_line(text);
         let formula = text.starts_with(['=', '+', '-', '@']);

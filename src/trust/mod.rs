@@ -81,17 +81,6 @@ pub enum Outcome {
     Unknown,
 }
 
-impl Outcome {
-    /// `pass`, `fail`, `unknown`
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 impl From<Tri> for Outcome {
     fn from(holds: Tri) -> Self {
         match holds {

@@ -33,6 +33,7 @@ struct Files {
     mode: AuthenticationMode,
     /// What was not given and counts.
     caveats: Vec<String>,
+    asked_at: jiff::Timestamp,
 }
 
 pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, CliError> {
@@ -42,12 +43,12 @@ pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit,
         ));
     }
     let files = Files::read(args)?;
-    let style = Ui::new(global.color, global.verbose, true).style;
+    let ui = Ui::new(global.color, global.verbose, true);
     let answers = asked
         .iter()
         .map(|asked| files.whois(asked, args))
         .collect::<Result<Vec<_>, _>>()?;
-    print(answers, global, style)
+    print(answers, args, global, &ui)
 }
 
 impl Files {
@@ -84,6 +85,7 @@ impl Files {
             entries: entries.unwrap_or_default(),
             mode,
             caveats,
+            asked_at: jiff::Timestamp::now(),
         })
     }
 
@@ -104,6 +106,7 @@ impl Files {
     fn ground(&self) -> Ground {
         Ground {
             authentication_mode: Some(self.mode),
+            asked_at: self.asked_at,
             ..Ground::default()
         }
     }

@@ -44,7 +44,7 @@ pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result
         .iter()
         .map(|asked| place.whois(asked))
         .collect::<Result<Vec<_>, _>>()?;
-    print(answers, global, ui.style)
+    print(answers, args, global, &ui)
 }
 
 /// The role whose existence IAM is asked about.
@@ -67,6 +67,7 @@ struct Place<'a> {
     read: &'a Mappings,
     account: Option<String>,
     aws_auth: Option<AwsAuth>,
+    asked_at: jiff::Timestamp,
 }
 
 impl<'a> Place<'a> {
@@ -85,6 +86,7 @@ impl<'a> Place<'a> {
                 Observed::Absent => Some(AwsAuth::default()),
                 Observed::Unknown(_) => None,
             },
+            asked_at: jiff::Timestamp::now(),
         })
     }
 
@@ -137,6 +139,7 @@ impl<'a> Place<'a> {
                 Observed::Unknown(_) => None,
             },
             unread,
+            asked_at: self.asked_at,
         }
     }
 

@@ -11,9 +11,8 @@ use crate::commands::{self, CliError};
 use crate::model::{
     Caller as CallerFact, Cluster as ClusterFact, Command, Exit, Fact, Language, Snippet, Target, Unknown,
 };
-use crate::report::whois::{MappingRemedy, Unread, Whois, WhoisList, render, render_list};
-use crate::terminal;
-use crate::text::style::Style;
+use crate::report::whois::{MappingRemedy, Unread, Whois, WhoisList};
+use crate::terminal::Ui;
 use eks_aws_auth::{
     AccessEntry, AssociatedPolicy, AuthenticationMode, Caller, Cluster, Decision, Outcome, Problem,
     SourceKind,
@@ -31,9 +30,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
             authentication_mode: args.authentication_mode,
             facts: None,
         };
-        return super::access::run_alias(&files, global);
+        return super::access::run_list(&files, None, &args.reporting, global);
     }
-    commands::text_json_or_yaml(global, "whois")?;
     let asked = args
         .principals
         .iter()
@@ -48,17 +46,17 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 }
 
 /// Prints the answers: one as it is, several as a list.
-fn print(answers: Vec<Whois>, global: &Global, style: Style) -> Result<Exit, CliError> {
+fn print(answers: Vec<Whois>, args: &Args, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     if let [only] = answers.as_slice() {
-        terminal::out_as(global.output, &render(only, global.output, style))?;
+        commands::answer(&[only.page()], only, &args.reporting, global, ui)?;
         return Ok(only.exit());
     }
     let ground = answers.first().map(|one| one.ground.clone()).unwrap_or_default();
-    print_list(&WhoisList::of_answers(answers, ground), global, style)
+    print_list(&WhoisList::of_answers(answers, ground), args, global, ui)
 }
 
-fn print_list(list: &WhoisList, global: &Global, style: Style) -> Result<Exit, CliError> {
-    terminal::out_as(global.output, &render_list(list, global.output, style))?;
+fn print_list(list: &WhoisList, args: &Args, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
+    commands::answer(&list.pages(), list, &args.reporting, global, ui)?;
     Ok(list.exit())
 }
 
