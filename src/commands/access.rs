@@ -45,6 +45,15 @@ pub fn run(command: &AccessCommand, global: &Global) -> Result<Exit, CliError> {
     }
 }
 
+/// What to do with a manifest that the API server would refuse.
+#[derive(Clone, Copy)]
+enum Rejected {
+    /// It is listed with what is wrong.
+    Shown,
+    /// It cannot be a state of the cluster.
+    Refused,
+}
+
 /// A state, and what was read beside it.
 #[derive(Clone)]
 struct Known {
@@ -97,10 +106,10 @@ impl Known {
     ///
     /// # Errors
     /// A file that cannot be read, or that the API server would refuse.
-    fn over(mut self, files: &Files) -> Result<Self, CliError> {
+    fn over(mut self, files: &Files, rejected: Rejected) -> Result<Self, CliError> {
         if let Some(path) = files.filename.as_deref() {
             let manifest = manifest_in(path)?;
-            if let Some(problem) = manifest.rejected() {
+            if let (Some(problem), Rejected::Refused) = (manifest.rejected(), rejected) {
                 return Err(CliError::failed(format!(
                     "{}: {}\n  fix: {}",
                     path.display(),
@@ -171,7 +180,7 @@ impl Known {
             )
         });
         let mut notes: Vec<String> = unread.chain(self.caveats.iter().cloned()).collect();
-        if self.state.mode == AuthenticationMode::ConfigMap {
+        if self.state.mode == AuthenticationMode::ConfigMap && self.target.is_some() {
             notes.push(HIDDEN_CREATOR.to_owned());
         }
         notes
@@ -396,14 +405,14 @@ fn from_facts(path: &Path, mode: Option<AuthenticationMode>) -> Result<Known, Cl
     of.known(mode, &mut roles)
 }
 
-fn known_of(files: &Files, global: &Global, ui: &Ui) -> Result<Known, CliError> {
+fn known_of(files: &Files, rejected: Rejected, global: &Global, ui: &Ui) -> Result<Known, CliError> {
     let mode = files.authentication_mode;
     let base = match (&files.facts, &files.filename, &files.access_entries) {
         (Some(facts), _, _) => from_facts(facts, mode)?,
         (None, None, None) => live(global, ui, mode)?,
         (None, _, _) => Known::nothing(files),
     };
-    base.over(files)
+    base.over(files, rejected)
 }
 
 /// Standard input is there once.
@@ -441,7 +450,7 @@ pub(super) fn run_list(
 ) -> Result<Exit, CliError> {
     let ui = Ui::new(global.color, global.verbose, true);
     one_standard_input(&[files])?;
-    let known = known_of(files, global, &ui)?;
+    let known = known_of(files, Rejected::Shown, global, &ui)?;
     let mut caveats = known.caveats.clone();
     if known.state.mode == AuthenticationMode::ConfigMap {
         caveats.push(HIDDEN_CREATOR.to_owned());
@@ -483,7 +492,7 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
         facts: args.from_facts.clone(),
     };
     one_standard_input(&[&from, files])?;
-    let mut before = known_of(&from, global, ui)?;
+    let mut before = known_of(&from, Rejected::Refused, global, ui)?;
     let mut after = match &files.facts {
         Some(facts) => from_facts(facts, files.authentication_mode)?,
         // What was saved, and what there is now.
@@ -501,7 +510,7 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
             ..before.clone()
         },
     }
-    .over(files)?;
+    .over(files, Rejected::Refused)?;
     if after_given {
         after.state.take_roles(&before.state);
     }
@@ -530,7 +539,7 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
 fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     one_standard_input(&[&args.files])?;
     let planned = args.verify.as_deref().map(planned_in).transpose()?;
-    let known = known_of(&args.files, global, ui)?;
+    let known = known_of(&args.files, Rejected::Refused, global, ui)?;
     if let Some(planned) = planned {
         let found = verify(&planned, &known.state);
         let exit = found.exit();

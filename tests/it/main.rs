@@ -8,6 +8,7 @@ mod completeness;
 mod create_role;
 mod credentials;
 mod e2e;
+mod e2e_access;
 mod e2e_authenticator;
 mod e2e_create_role;
 mod e2e_karpenter;
