@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::state::{Access, Grant, State, Subject};
 use crate::facts::bindings::{Binding, Rights, meaning};
 use crate::model::Exit;
-use eks_aws_auth::Existence;
+use crate::report::whois::Placed;
+use eks_aws_auth::{Existence, Problem};
 
 /// What becomes of a principal's access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,8 +57,10 @@ pub(crate) struct Diff {
 pub(crate) struct Compared {
     #[serde(flatten)]
     pub(crate) diff: Diff,
-    /// What could not be read, what is lost to mistakes, and what AWS does not show.
+    /// What could not be read, and what AWS does not show.
     pub(crate) caveats: Vec<String>,
+    /// The mistakes in the aws-auth after that lose something.
+    pub(crate) problems: Vec<Placed<Problem>>,
 }
 
 fn change(subject: &Subject, before: &State, after: &State, rights: Option<&Rights>) -> Option<Change> {

@@ -261,22 +261,6 @@ impl AccessList {
     }
 }
 
-/// A mistake in aws-auth, its place and what is lost by it.
-pub(crate) fn problem_line(placed: &Placed<Problem>) -> String {
-    let problem = &placed.what;
-    let place = match (&problem.key, problem.line, placed.file_line) {
-        (Some(key), Some(line), Some(file)) => format!("{key} line {line} (line {file} of the file): "),
-        (Some(key), Some(line), None) => format!("{key} line {line}: "),
-        (Some(key), None, _) => format!("{key}: "),
-        (None, _, _) => String::new(),
-    };
-    let lost = match problem.lost.as_str() {
-        "" => String::new(),
-        lost => format!("; lost: {lost}"),
-    };
-    format!("{place}{}{lost}; fix: {}", problem.message, problem.fix)
-}
-
 const HEAD: [&str; 7] = [
     "state",
     "role",

@@ -9,9 +9,10 @@ use super::diff::{Diff, Fate, diff, words};
 use super::state::{Access, Grant, MASTERS, State, Subject};
 use crate::facts::bindings::{Binding, Rights};
 use crate::model::{Command, Exit, Target};
+use crate::report::whois::Placed;
 use eks_aws_auth::{
     AccessEntry, AccessScope, AssociatedPolicy, AuthenticationMode, AwsAuth, EntryType, Existence,
-    PrincipalKind, State as Standing, list_all,
+    PrincipalKind, Problem, State as Standing, list_all,
 };
 
 /// An access entry to be created.
@@ -72,6 +73,8 @@ pub(crate) struct Plan {
     /// The access of every principal before the first step and after the last.
     pub(crate) proof: Diff,
     pub(crate) caveats: Vec<String>,
+    /// The mistakes in aws-auth that lose something.
+    pub(crate) problems: Vec<Placed<Problem>>,
 }
 
 /// The file that the plan's first step saves, and its checks read.
@@ -620,6 +623,7 @@ pub(crate) fn plan(state: &State, target: &Target, rights: Option<&Rights>, you:
         left_out: planner.left_out,
         not_carried: planner.not_carried,
         caveats,
+        problems: Vec::new(),
     }
 }
 

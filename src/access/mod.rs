@@ -16,7 +16,7 @@ pub(crate) use asked::{Asked, account_of_files, caller_of, role_in};
 pub(crate) use diff::{Compared, diff};
 pub(crate) use entries_file::entries_from;
 pub(crate) use fix::{Unmapped, whois_fix};
-pub(crate) use list::{AccessList, list, problem_line};
+pub(crate) use list::{AccessList, list};
 #[cfg(test)]
 pub(crate) use migrate::{Plan, Verification};
 pub(crate) use migrate::{Planned, plan, verify};

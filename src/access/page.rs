@@ -1,10 +1,11 @@
 //! What the answers say to people and CI systems.
 
-use super::diff::{Change, Diff, Fate};
+use super::diff::{Change, Compared, Diff, Fate};
 use super::migrate::{NotCarried, Plan, Step, Verification};
 use super::state::Access;
 use crate::checks::{Judgement, Status};
 use crate::model::Exit;
+use crate::report::whois::with_problems;
 use crate::report::{Finding, Page, Row};
 
 /// How many findings of one kind a page has; the document has them all.
@@ -81,21 +82,24 @@ impl Diff {
         }
         findings
     }
+}
 
+impl Compared {
     /// `subject`: what is compared.
-    pub(crate) fn page(&self, subject: &str, caveats: &[String]) -> Page {
-        let exit = self.exit();
+    pub(crate) fn page(&self, subject: &str) -> Page {
+        let diff = &self.diff;
+        let exit = diff.exit();
         let word = match exit {
             Exit::Undecided => "UNDECIDED",
-            Exit::Done if self.count(Fate::Gained) > 0 => "ONLY GAINS",
+            Exit::Done if diff.count(Fate::Gained) > 0 => "ONLY GAINS",
             Exit::Done => "SAME ACCESS",
-            _ if self.count(Fate::Lost) > 0 => "LOSES ACCESS",
+            _ if diff.count(Fate::Lost) > 0 => "LOSES ACCESS",
             _ => "OTHER ACCESS",
         };
         let mut page = Page::new("access", status_of(exit), word, subject);
-        page.about = caveats.to_vec();
-        page.findings = self.findings();
-        page.closing(self.closing())
+        page.findings = diff.findings();
+        let page = page.section("Note", self.caveats.iter().map(Row::new));
+        with_problems(page.closing(diff.closing()), &self.problems)
     }
 }
 
@@ -139,7 +143,6 @@ impl Plan {
             self.authentication_mode,
             self.entries.len()
         ));
-        page.about.extend(self.caveats.iter().cloned());
         // What changes in a plan is meant to: it is said, and fails nothing.
         page.findings
             .extend(self.proof.findings().into_iter().map(|finding| Finding {
@@ -150,7 +153,8 @@ impl Plan {
                 ..finding
             }));
         let steps = self.steps.iter().enumerate();
-        page.section("Steps", steps.map(|(n, step)| step.row(n + 1)))
+        let page = page
+            .section("Steps", steps.map(|(n, step)| step.row(n + 1)))
             .section(
                 "Not carried over as it is",
                 self.not_carried
@@ -162,7 +166,9 @@ impl Plan {
                 "Left out: they match nobody",
                 self.left_out.iter().take(MOST).map(|one| one.row(None)),
             )
-            .closing(self.proof.closing())
+            .section("Note", self.caveats.iter().map(Row::new))
+            .closing(self.proof.closing());
+        with_problems(page, &self.problems)
     }
 }
 

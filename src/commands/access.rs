@@ -4,9 +4,7 @@ use std::path::Path;
 
 use super::whois::files::{self, entries_in, manifest_in};
 use super::whois::{self, HIDDEN_CREATOR};
-use crate::access::{
-    AccessList, Compared, Document, Planned, State, UsedBy, diff, list, plan, problem_line, verify,
-};
+use crate::access::{AccessList, Compared, Document, Planned, State, UsedBy, diff, list, plan, verify};
 use crate::aws;
 use crate::cli::access::{AccessCommand, Diff, Files, Migrate, PlanForm};
 use crate::cli::{Global, Reporting};
@@ -153,19 +151,14 @@ impl Known {
         place_problems(all, &|key, line| self.manifest.as_ref()?.file_line(key, line))
     }
 
-    /// What the lines lose to mistakes.
-    fn losses(&self) -> Vec<String> {
-        const MOST: usize = 10;
-        let serious = |problem: &&Placed<Problem>| {
-            let problem = &problem.what;
+    /// The mistakes that lose something.
+    fn losses(&self) -> Vec<Placed<Problem>> {
+        let mut problems = self.problems();
+        problems.retain(|placed| {
+            let problem = &placed.what;
             problem.severity == Severity::Error || matches!(problem.loss, Loss::Key(_) | Loss::Chance)
-        };
-        self.problems()
-            .iter()
-            .filter(serious)
-            .take(MOST)
-            .map(problem_line)
-            .collect()
+        });
+        problems
     }
 
     /// What was not read, and what AWS does not show, as notes.
@@ -516,7 +509,6 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     }
     let mut caveats = before.notes();
     caveats.extend(after.notes());
-    caveats.extend(after.losses());
     let mut seen = std::collections::HashSet::new();
     caveats.retain(|caveat| seen.insert(caveat.clone()));
     let diff = diff(
@@ -529,9 +521,14 @@ fn run_diff(args: &Diff, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
         Some(_) => before.subject(),
         None => after.subject(),
     };
-    let page = diff.page(&subject, &caveats);
     let exit = diff.exit();
-    let document = document("AccessDiff", "access-diff", Compared { diff, caveats });
+    let compared = Compared {
+        diff,
+        caveats,
+        problems: after.losses(),
+    };
+    let page = compared.page(&subject);
+    let document = document("AccessDiff", "access-diff", compared);
     commands::answer(&[page], &document, &args.reporting, global, ui)?;
     Ok(exit)
 }
@@ -564,7 +561,7 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliErro
     target.account = target.account.or_else(|| known.account.clone());
     let mut plan = plan(state, &target, known.rights.as_ref(), known.you.as_deref());
     plan.caveats.extend(known.notes());
-    plan.caveats.extend(known.losses());
+    plan.problems = known.losses();
     let exit = plan.exit();
     let form = match args.form {
         PlanForm::Commands => {
