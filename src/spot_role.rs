@@ -90,12 +90,12 @@ impl Refusal {
     fn denied(plan: &Plan, by: DeniedBy, message: &str) -> Self {
         let ask = match by {
             DeniedBy::ServiceControlPolicy | DeniedBy::ResourceControlPolicy => {
-                "Ask those who run the organisation to let this action through; beside that the caller needs this statement"
+                "Ask the organization's administrators to allow this action; the caller also needs this statement"
             }
             DeniedBy::PermissionsBoundary => {
                 "The boundary and a policy of the caller both need this statement"
             }
-            DeniedBy::ExplicitDeny => "The denying statement must go; beside that the caller needs this one",
+            DeniedBy::ExplicitDeny => "The denying statement must be removed, and the caller needs this one",
             _ => "Ask for this statement, or ask somebody who has it to run this command",
         };
         let said = match message {
@@ -159,7 +159,14 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
         Observed::Known(caller) => caller,
         Observed::Absent => return refuse(Judgement::fail("STS names no caller")),
         Observed::Unknown(unknown) => {
-            return refuse(Judgement::unknown("who the AWS credentials are", unknown));
+            let judgement = Judgement::unknown("who the AWS credentials are", unknown);
+            return refuse(match &unknown.credentials {
+                None => judgement,
+                Some(source) => Judgement {
+                    remedy: Some(source.remedy(&facts.target)),
+                    ..judgement.headline("No valid AWS credentials")
+                },
+            });
         }
     };
     for check in ["same-account", "endpoint-matches"] {

@@ -21,7 +21,7 @@ pub(crate) enum Fate {
     Changed,
     Unknown,
     Gained,
-    /// Its access goes, and IAM knows no such principal: nobody has it.
+    /// Its access goes, and IAM knows no such principal: no one has it.
     Gone,
     Same,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Change {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Diff {
     pub(crate) summary: BTreeMap<&'static str, usize>,
-    /// Who is locked out that must not be: you, nodes, Fargate, every administrator, everybody.
+    /// Who is locked out that must not be: you, nodes, Fargate, every administrator, everyone.
     pub(crate) lockouts: Vec<String>,
     /// The worst first.
     pub(crate) items: Vec<Change>,
@@ -76,7 +76,7 @@ fn change(subject: &Subject, before: &State, after: &State, rights: Option<&Righ
         }
         (Access::Granted(_), Access::None { .. }) if gone => (
             Fate::Gone,
-            vec!["IAM has no role of this name: nobody loses anything".to_owned()],
+            vec!["IAM has no role of this name: no one loses anything".to_owned()],
         ),
         (Access::Granted(grant), Access::None { .. }) => {
             (Fate::Lost, words(grant, &Grant::default(), rights))
@@ -210,7 +210,7 @@ fn lockouts(
         count(of, |item| &item.before) > 0 && count(of, |item| &item.after) == 0
     };
     if all_lost(&|_| true) {
-        said.push("This locks out everybody.".to_owned());
+        said.push("This locks out everyone.".to_owned());
     } else if all_lost(&|grant| grant.is_admin(rights)) {
         said.push("This locks out every administrator that is mapped.".to_owned());
     }
@@ -304,7 +304,7 @@ mod tests {
         let all = diff(&state(mode, &before, vec![]), &state(mode, "\t", vec![]));
         assert_eq!(
             all.lockouts.last().map(String::as_str),
-            Some("This locks out everybody.")
+            Some("This locks out everyone.")
         );
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Item {
     /// What the username and the groups are bound to, where that was read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) may: Vec<String>,
-    /// It is in force, and for nobody.
+    /// It is in force, and for no one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
 }

@@ -66,7 +66,7 @@ pub(crate) struct Plan {
     /// The mode that the cluster has now.
     pub(crate) authentication_mode: AuthenticationMode,
     pub(crate) entries: Vec<Planned>,
-    /// Lines that match nobody: nothing is lost by leaving them out.
+    /// Lines that match no one: nothing is lost by leaving them out.
     pub(crate) left_out: Vec<NotCarried>,
     pub(crate) not_carried: Vec<NotCarried>,
     pub(crate) steps: Vec<Step>,
@@ -338,7 +338,7 @@ impl<'a> Planner<'a> {
         Some(name)
     }
 
-    /// A name that gives no more and no less than this one did: either nobody has it, or an earlier run of the plan bound it.
+    /// A name that gives no more and no less than this one did: either no one has it, or an earlier run of the plan bound it.
     fn new_name(&self, kind: Bound, old: &str) -> Option<String> {
         let candidates =
             ["migrated:", "migrated2:", "migrated3:"].map(|prefix| format!("{prefix}{}", bare(old)));
@@ -402,7 +402,7 @@ impl<'a> Planner<'a> {
         Some(self.target.kubectl(&words))
     }
 
-    /// Lines that match nobody.
+    /// Lines that match no one.
     fn left_out(&mut self) {
         for listed in list_all(&self.state.cluster(), |arn| self.state.existence_of_entry(arn)) {
             let why = match listed.state {
@@ -925,7 +925,7 @@ mod tests {
         assert_eq!(plan.entries[0].principal_arn, full);
         assert_eq!(fate(&plan, &full).unwrap().result, Fate::Same);
 
-        // Letter case does not matter to aws-auth; a session, a path or a blank match nobody.
+        // Letter case does not matter to aws-auth; a session, a path or a blank match no one.
         let plan = one("ARN:AWS:IAM::111122223333:ROLE/Dev", "dev", "g");
         assert_eq!(plan.entries[0].principal_arn, role("Dev"));
         for never in [

@@ -60,7 +60,7 @@ impl Diff {
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
         match said.is_empty() {
-            true => "nobody has access before or after".to_owned(),
+            true => "no one has access before or after".to_owned(),
             false => said.join(", "),
         }
     }
@@ -163,7 +163,7 @@ impl Plan {
                     .map(|one| one.row(Some(Status::Warn))),
             )
             .section(
-                "Left out: they match nobody",
+                "Left out: they match no one",
                 self.left_out.iter().take(MOST).map(|one| one.row(None)),
             )
             .section("Note", self.caveats.iter().map(Row::new))

@@ -55,7 +55,7 @@ impl Subject {
 pub(crate) struct Grant {
     /// With its placeholders.
     pub(crate) username: String,
-    /// Without `system:authenticated`, which the API server gives everybody.
+    /// Without `system:authenticated`, which the API server gives everyone.
     pub(crate) groups: BTreeSet<String>,
     /// `AmazonEKSViewPolicy (namespaces a, b)`.
     pub(crate) policies: BTreeSet<String>,
@@ -210,7 +210,7 @@ impl State {
         self.open.insert(Subject::Principal(arn.to_owned()).key(), why);
     }
 
-    /// The principals of aws-auth's lines, as IAM writes them; lines that match nobody are for nobody.
+    /// The principals of aws-auth's lines, as IAM writes them; lines that match no one are for no one.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let lines = self
             .aws_auth
@@ -257,7 +257,7 @@ impl State {
             .iter()
             .flatten()
             .map(|entry| entry.principal_arn.clone());
-        // A session is nobody's principal, neither in an entry nor in a line.
+        // A session is no one's principal, neither in an entry nor in a line.
         let is_principal =
             |arn: &String| caller_of(arn).is_ok_and(|caller| caller.kind != PrincipalKind::AssumedRole);
         let principals = of_entries

@@ -599,7 +599,7 @@ fn refusals_name_what_is_in_the_way() {
     the `import` block on line 13 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
     `aws_iam_service_linked_role.spot.tags_all` uses tags_all, which only the resource has: change that, then patch again
     aws_iam_role.x (line 10) is an ordinary role named AWSServiceRoleForEC2Spot: remove it and every reference to it, then patch again
-    aws_iam_service_linked_role.all (line 10) creates roles with for_each: take spot.amazonaws.com out of its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.all["spot.amazonaws.com"]'; then patch again
+    aws_iam_service_linked_role.all (line 10) creates roles with for_each: remove spot.amazonaws.com from its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.all["spot.amazonaws.com"]'; then patch again
     aws_iam_service_linked_role.spot, aws_iam_service_linked_role.b all create the role: leave one of them, then patch again
     main.tf cannot hold the account's WorkspaceTemplate: name a file for it with --account-file
     data.aws_iam_role.x (line 10) asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every account; correct or remove it, then patch again
@@ -874,7 +874,7 @@ fn templates_of_a_cluster() {
         ..fine
     };
     let report = super::check::check_objects(&elsewhere);
-    insta::assert_snapshot!(report.undecided.join("\n"), @"the CAPTControlPlane clusters/four is made from the WorkspaceTemplate clusters/gone, which is outside the namespace that was looked into");
+    insta::assert_snapshot!(report.undecided.join("\n"), @"the CAPTControlPlane clusters/four is made from the WorkspaceTemplate clusters/gone, which is outside the namespace that was read");
 }
 
 // --- what brings NodePools from outside a module ---
@@ -1190,6 +1190,6 @@ fn what_create_refuses_has_the_line_and_the_steps() {
     insta::assert_snapshot!(all.join("\n"), @r#"
     the `import` block on line 18 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
     the `moved` block on line 18 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
-    aws_iam_service_linked_role.spot (line 10) creates roles with for_each: take spot.amazonaws.com out of its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.spot["spot.amazonaws.com"]'; then patch again
+    aws_iam_service_linked_role.spot (line 10) creates roles with for_each: remove spot.amazonaws.com from its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.spot["spot.amazonaws.com"]'; then patch again
     "#);
 }

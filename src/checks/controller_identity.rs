@@ -969,7 +969,7 @@ impl<'a> Judge<'a> {
             Status::Unknown,
             Found {
                 problem: "trust-undecided",
-                headline: "Whether the controller can get its role depends on what only the request shows",
+                headline: "Unknown whether the controller can get its role: only a real request shows it",
                 message: format!(
                     "unknown whether the role {role_name} admits the controller: {}",
                     decision.unknown().join("; ")

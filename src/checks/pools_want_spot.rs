@@ -193,7 +193,7 @@ fn placeholders(file: &str, found: &[String]) -> Judgement {
         .chain(assignments.iter().map(String::as_str))
         .chain(["envsubst"])
         .collect();
-    Judgement::fail(format!("{file} has values that nobody filled in: {}", names(found.iter().map(String::as_str))))
+    Judgement::fail(format!("{file} has values that are not filled in: {}", names(found.iter().map(String::as_str))))
         .headline("The pools file is a template with variables that are not filled in")
         .fix(
             "Fill them in first: envsubst reads standard input, clusterctl generate does it for cluster templates. Then check what comes out.",

@@ -50,7 +50,7 @@ fn judge(facts: &Facts) -> Judgement {
         Observed::Absent => return Judgement::skip("the role does not exist: see spot-role-exists"),
         Observed::Unknown(unknown) => {
             return Judgement::unknown(&format!("the role {SPOT_ROLE}"), unknown)
-                .headline("Whether the Spot role may use the KMS keys could not be read")
+                .headline("Unknown whether the Spot role may use the KMS keys")
                 .from(&facts.spot_role);
         }
     };
@@ -144,7 +144,7 @@ fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &str, named: &s
         (Some(false), Some(_)) => Judgement::undecided(format!(
             "{SPOT_ROLE} has no grant on {named}, and whether its policy allows the role depends on more than is known here"
         ))
-        .headline("It is not known whether the Spot role may use a KMS key")
+        .headline("Unknown whether the Spot role may use a KMS key")
         .fix(FIX, [grant]),
         _ => {
             let unread = [key.grants.observed.unknown(), key.policy.observed.unknown()];
@@ -152,7 +152,7 @@ fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &str, named: &s
                 Some(unknown) => Judgement::unknown(&format!("who may use {named}"), unknown),
                 None => Judgement::undecided(format!("who may use {named} could not be read")),
             };
-            let judgement = judgement.headline("It could not be read whether the Spot role may use a KMS key");
+            let judgement = judgement.headline("Unknown whether the Spot role may use a KMS key");
             match elsewhere {
                 // KMS shows a key's policy to its own account only, so no permission here lifts that.
                 true => {

@@ -104,7 +104,7 @@ mod tests {
             } else {
                 assert!(
                     kind.schema() == generated,
-                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it anew"
+                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it again"
                 );
             }
         }

@@ -75,7 +75,7 @@ Examples:
   kubectl capt-spot template patch main.tf --mode create > patched.tf
 
 Exit codes: 0 patched, or nothing to fix; 1 refused, or not agreed to; 2 wrong usage or a file
-that is not YAML or Terraform; 3 undecided: the file holds no module that can be looked into.";
+that is not YAML or Terraform; 3 undecided: the file holds no module that can be judged.";
 
 /// Flags of `template check`.
 #[derive(Debug, Clone, Default, Args)]
@@ -96,7 +96,7 @@ pub struct CheckArgs {
     /// captcontrolplanes.controlplane.cluster.x-k8s.io. Changes nothing.
     #[arg(long)]
     pub from_cluster: bool,
-    /// How it is told
+    /// How it is reported
     #[command(flatten)]
     pub reporting: Reporting,
 }

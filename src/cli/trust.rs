@@ -49,7 +49,7 @@ pub struct Trust {
     /// The session name that the request carries
     #[arg(long, value_name = "NAME", default_value = GET_TOKEN_SESSION)]
     pub session_name: String,
-    /// How it is told
+    /// How it is reported
     #[command(flatten)]
     pub reporting: Reporting,
 }

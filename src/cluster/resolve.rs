@@ -317,7 +317,7 @@ pub async fn resolve(
                     TargetError::NotEks {
                         context: context.name.clone(),
                         why: format!(
-                            "its server {} is no EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION",
+                            "its server {} is not an EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION",
                             server.as_deref().unwrap_or("is not set"),
                         ),
                     }
@@ -472,7 +472,7 @@ fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> Targe
             .and_then(|exec| exec.command.as_deref()),
     ) {
         (Some(_), _) => "its exec entry names no cluster",
-        (None, Some(_)) => "its exec entry is none of aws eks get-token and aws-iam-authenticator",
+        (None, Some(_)) => "its exec entry is neither aws eks get-token nor aws-iam-authenticator",
         (None, None) => "it has no exec entry",
     };
     let server = server.unwrap_or("not set");
@@ -486,7 +486,7 @@ fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> Targe
     TargetError::NotEks {
         context: context.name.clone(),
         why: format!(
-            "its server {server} is no EKS endpoint, {exec}, and no name in it is an EKS cluster's ARN\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION"
+            "its server {server} is not an EKS endpoint, {exec}, and no name in it is an EKS cluster's ARN\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION"
         ),
     }
 }

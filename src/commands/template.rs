@@ -227,7 +227,7 @@ fn patch_file(
         .map(|note| format!("note: {}\n", sanitize::line(note)))
         .collect();
     let exit = if input.objects.modules.is_empty() {
-        terminal::err(&format!("{} holds no module that can be looked into", input.name));
+        terminal::err(&format!("{} holds no module that can be judged", input.name));
         Exit::Undecided
     } else {
         Exit::Done
@@ -271,7 +271,7 @@ fn put_account(args: &PatchArgs, patched: &Patched) -> Result<(), CliError> {
         Ok(there) if there == *documents => return Ok(()),
         Ok(_) => {
             return Err(CliError::failed(format!(
-                "{} exists and says something else; nothing was written",
+                "{} exists with other content; nothing was written",
                 path.display()
             )));
         }

@@ -179,9 +179,13 @@ impl Side<'_> {
             .or_else(|| own_account.clone())
             .or_else(|| cluster_account.as_ref().map(ToString::to_string))
             .ok_or_else(|| {
-                let why = facts.caller.observed.unknown().map(ToString::to_string).unwrap_or_default();
+                let why = facts.caller.observed.unknown();
+                let how = why
+                    .and_then(|why| why.how_to_log_in(&facts.target))
+                    .unwrap_or_else(|| "\n  fix: give its ARN, or credentials with --profile".to_owned());
+                let why = why.map(ToString::to_string).unwrap_or_default();
                 CliError::failed(format!(
-                    "the account of the role {name} is not known ({why})\n  fix: give its ARN, or credentials with --profile"
+                    "the account of the role {name} is not known ({why}){how}"
                 ))
             })?;
         let role = facts.role.clone();
@@ -269,9 +273,12 @@ impl Side<'_> {
                     .parse()
                     .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 Observed::Unknown(unknown) => {
+                    let how = unknown.how_to_log_in(&facts.target).unwrap_or_else(|| {
+                        "\n  fix: name the principal with --principal, or give credentials with --profile"
+                            .to_owned()
+                    });
                     return Err(CliError::failed(format!(
-                        "who the caller is could not be read: {unknown}\n  fix: name the principal with --principal, or give \
-                         credentials with --profile"
+                        "who the caller is could not be read: {unknown}{how}"
                     )));
                 }
                 Observed::Absent => return Err(CliError::failed("STS names no caller")),

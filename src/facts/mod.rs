@@ -294,7 +294,7 @@ impl<'a> Reading<'a> {
         };
         match arn::assumed_role_name(&caller.arn) {
             Some(name) => self.role(&name).await,
-            None => Fact::not_asked(CALL, "the caller is no session of a role"),
+            None => Fact::not_asked(CALL, "the caller is not a session of a role"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Remedy, Target};
+use super::{Command, Remedy, Target, Unknown};
 
 /// Where AWS credentials come from, or were to come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,6 +224,18 @@ impl CredentialSource {
             commands: Command::lines(command.as_slice()),
             snippets: Vec::new(),
         }
+    }
+}
+
+impl Unknown {
+    /// How to get valid AWS credentials, where there are none; as the end of an error's text.
+    pub fn how_to_log_in(&self, target: &Target) -> Option<String> {
+        let remedy = self.credentials.as_ref()?.remedy(target);
+        Some(format!(
+            "\n  fix: {}\n    {}",
+            remedy.text,
+            remedy.commands.join("\n    ")
+        ))
     }
 }
 

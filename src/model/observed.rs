@@ -209,9 +209,9 @@ pub enum DeniedBy {
     MissingAllow,
     /// An identity-based policy denies it explicitly.
     ExplicitDeny,
-    /// A service control policy of the organisation.
+    /// A service control policy of the organization.
     ServiceControlPolicy,
-    /// A resource control policy of the organisation.
+    /// A resource control policy of the organization.
     ResourceControlPolicy,
     /// A permissions boundary.
     PermissionsBoundary,
@@ -257,8 +257,8 @@ impl DeniedBy {
         match self {
             Self::MissingAllow => " (no policy of the caller allows it)",
             Self::ExplicitDeny => " by an explicit deny",
-            Self::ServiceControlPolicy => " by a service control policy of the organisation",
-            Self::ResourceControlPolicy => " by a resource control policy of the organisation",
+            Self::ServiceControlPolicy => " by a service control policy of the organization",
+            Self::ResourceControlPolicy => " by a resource control policy of the organization",
             Self::PermissionsBoundary => " by a permissions boundary",
             Self::SessionPolicy => " by a session policy",
             Self::VpcEndpointPolicy => " by a VPC endpoint policy",

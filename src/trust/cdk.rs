@@ -218,7 +218,7 @@ fn advice(question: &CdkQuestion<'_>, part: &str) -> Option<String> {
     let role = question.role_arn;
     match part {
         "mapped" => Some(match question.mapping {
-            Mapping::Unread { .. } => "Let the mapping be read (see the message).".to_owned(),
+            Mapping::Unread { .. } => "Allow the mapping to be read (see the message).".to_owned(),
             _ => format!(
                 "Map it. Where the cluster uses access entries: an entry for {role} of type STANDARD, and AmazonEKSClusterAdminPolicy \
                  with cluster scope. In aws-auth: its ARN without the path, and the group system:masters."
@@ -242,10 +242,10 @@ fn advice(question: &CdkQuestion<'_>, part: &str) -> Option<String> {
                 .trust
                 .remedy
                 .as_ref()
-                .map_or_else(|| "See what could not be seen.".to_owned(), |remedy| remedy.text.clone()),
+                .map_or_else(|| "Lift what could not be read.".to_owned(), |remedy| remedy.text.clone()),
         }),
         _ => question
             .cluster_account
-            .map(|_| "Take a role of the cluster's account.".to_owned()),
+            .map(|_| "Use a role of the cluster's account.".to_owned()),
     }
 }

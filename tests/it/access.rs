@@ -35,7 +35,7 @@ fn principals(list: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// One of everything: an entry that hides its line, a role with a path, one that is gone, a line that matches nobody, an account, and
+/// One of everything: an entry that hides its line, a role with a path, one that is gone, a line that matches no one, an account, and
 /// bindings of groups and users.
 fn busy(mode: AuthenticationMode) -> Stage {
     let stage = live(mode);
@@ -114,7 +114,7 @@ fn a_live_cluster_is_listed() {
     assert_eq!(stage.writes(), [""; 0]);
 }
 
-/// What is in force, hidden, gone and for nobody; what groups and users are bound to.
+/// What is in force, hidden, gone and for no one; what groups and users are bound to.
 #[test]
 fn everything_about_a_busy_cluster() {
     let stage = busy(AuthenticationMode::ApiAndConfigMap);
@@ -181,7 +181,7 @@ fn two_files_are_compared_without_a_cluster() {
         .run(&["access", "diff", "--from-file", &new, "-f", &old])
         .expect(1);
     insta::assert_snapshot!("two_files", ran.stdout);
-    // A mistake that loses everybody is named.
+    // A mistake that loses everyone is named.
     let broken = file(&stage, "broken.json", manifest(&(line("Dev") + "\t- x\n")));
     let ran = stage
         .run(&["access", "diff", "--from-file", &old, "-f", &broken])

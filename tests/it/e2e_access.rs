@@ -362,7 +362,7 @@ fn as_lines(plan: &Value) -> String {
         .map(|entry| {
             let arn = entry["principalArn"].as_str().expect("an ARN");
             let item = plan["proof"]["items"].as_array().expect("items").iter().find(|item| item["principal"] == arn);
-            let after = &item.expect("the proof has everybody")["after"];
+            let after = &item.expect("the proof has everyone")["after"];
             // aws-auth wants the role's ARN without its path.
             let (start, name) = (arn.split("role/").next().expect("a role"), arn.rsplit('/').next().expect("a name"));
             json!({"rolearn": format!("{start}role/{name}"), "username": after["username"], "groups": after["groups"]})
@@ -439,7 +439,7 @@ fn the_real_authenticator_answers_as_the_plan_says() {
             )
         })
         .collect();
-    // Who the API server says they are: username and groups, or nobody.
+    // Who the API server says they are: username and groups, or no one.
     let whoami = |role: &str| -> Option<(String, Vec<String>)> {
         shell.write_kubeconfig(&server.kubeconfig(&context, &tokens[role]));
         let ran = shell.kubectl(&["auth", "whoami", "-o", "json"]);

@@ -7,6 +7,7 @@ mod capt_live;
 mod completeness;
 mod create_role;
 mod credentials;
+mod docs;
 mod e2e;
 mod e2e_access;
 mod e2e_authenticator;

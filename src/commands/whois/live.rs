@@ -212,7 +212,10 @@ impl<'a> Place<'a> {
                         Ok((me.arn.clone(), caller))
                     }
                     Observed::Unknown(unknown) => Err(CliError {
-                        message: format!("who you are to AWS could not be read: {unknown}"),
+                        message: format!(
+                            "who you are to AWS could not be read: {unknown}{}",
+                            unknown.how_to_log_in(self.target).unwrap_or_default()
+                        ),
                         exit: Exit::Undecided,
                     }),
                     Observed::Absent => Err(CliError::failed("AWS does not say who you are")),
@@ -427,7 +430,7 @@ impl<'a> Place<'a> {
                 if unknown.why == Why::Unauthenticated && decision.outcome == Outcome::Mapped =>
             {
                 decision.caveats.push(format!(
-                    "the API server refused the token all the same ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
+                    "the API server refused the token anyway ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
                 ));
                 false
             }
