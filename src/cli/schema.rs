@@ -21,8 +21,16 @@ pub enum Published {
     TemplateReport,
     /// `whois ARN`
     Whois,
-    /// `whois --all`
+    /// `whois ARN ARN`
     WhoisList,
+    /// `access list`
+    AccessList,
+    /// `access diff`
+    AccessDiff,
+    /// `access migrate`
+    AccessPlan,
+    /// `access migrate --verify`
+    AccessVerification,
 }
 
 impl Published {
@@ -37,6 +45,10 @@ impl Published {
             Self::TemplateReport => include_str!("../../schemas/template-report.json"),
             Self::Whois => include_str!("../../schemas/whois.json"),
             Self::WhoisList => include_str!("../../schemas/whois-list.json"),
+            Self::AccessList => include_str!("../../schemas/access-list.json"),
+            Self::AccessDiff => include_str!("../../schemas/access-diff.json"),
+            Self::AccessPlan => include_str!("../../schemas/access-plan.json"),
+            Self::AccessVerification => include_str!("../../schemas/access-verification.json"),
         }
     }
 }
@@ -44,6 +56,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access;
     use crate::capt::report::Document;
     use crate::report::account::AccountReport;
     use crate::report::create_role::CreateRoleResult;
@@ -73,6 +86,10 @@ mod tests {
                 Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
+                Published::AccessList => written::<access::Document<access::AccessList>>(),
+                Published::AccessDiff => written::<access::Document<access::Compared>>(),
+                Published::AccessPlan => written::<access::Document<access::Plan>>(),
+                Published::AccessVerification => written::<access::Document<access::Verification>>(),
             };
             let name = kind.to_possible_value().expect("a name");
             generated.insert(

@@ -3,6 +3,7 @@
 pub mod account;
 pub(crate) mod block;
 pub mod create_role;
+pub(crate) mod csv;
 mod github;
 pub mod json;
 mod junit;
@@ -434,6 +435,7 @@ pub fn render(pages: &[Page], document: &impl Serialize, format: Output, style: 
         Output::Sarif => sarif::render(pages),
         Output::Markdown => markdown::render(pages),
         Output::Github => github::render(pages),
+        Output::Csv => csv::render(pages),
     }
 }
 

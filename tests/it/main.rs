@@ -9,6 +9,7 @@ mod create_role;
 mod credentials;
 mod docs;
 mod e2e;
+mod e2e_access;
 mod e2e_authenticator;
 mod e2e_create_role;
 mod e2e_karpenter;
