@@ -1,6 +1,7 @@
 //! Every verb and flag.
 
 pub mod access;
+pub mod fleet;
 pub mod gate;
 pub mod hook;
 pub mod schema;
@@ -157,6 +158,9 @@ pub enum Verb {
     Trust(trust::Trust),
     /// The account's side alone, without a cluster: the Spot role, who may create it, quotas
     Account(Account),
+    /// Many clusters: which there are
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     /// What a check looks at, why it matters, how to fix it
     Explain(Explain),
     /// The least-privilege IAM policies and RBAC that the tool needs
@@ -566,6 +570,7 @@ const FORMATS: &[(&str, &str)] = &[
     ("whois", "text, json or yaml"),
     ("trust", "text, json or yaml"),
     ("template", "text, json, yaml or sarif"),
+    ("fleet", "text, json or yaml"),
     ("explain", "text, json or yaml"),
     ("policy", "text (ready to apply), json or yaml"),
 ];

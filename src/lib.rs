@@ -131,6 +131,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
             block_on_to_the_end(commands::clusters::run(args, global))
         }
         Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),
+        Verb::Fleet(command) => block_on(commands::fleet::run(command, global)),
         Verb::Whois(args) => commands::whois::run(args, global),
         Verb::Access(command) => commands::access::run(command, global),
         Verb::CreateRole(args) => block_on(commands::create_role::run(args, global)),

@@ -276,7 +276,11 @@ impl Resolved {
                 partition: partition.to_owned(),
                 account: account.map(str::to_owned),
                 server: String::new(),
-                profile: identity.profile(),
+                // Whoever pastes a command has a profile for the account, or none: their own credentials are another account's.
+                profile: match (&role, account) {
+                    (Some(_), Some(account)) => Some(format!("PROFILE_OF_{account}")),
+                    _ => identity.profile(),
+                },
                 role_arn: None,
                 certificate_authority_sha256: None,
                 insecure: false,

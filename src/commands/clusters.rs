@@ -42,6 +42,11 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
             )));
         }
     }
+    if args.shard.is_some() && args.clusters.is_none() {
+        return Err(CliError::usage(
+            "--shard goes with --clusters: an inventory says whose account a cluster is in",
+        ));
+    }
     let shard = args.shard.unwrap_or(Shard::WHOLE);
     let asked = match &args.clusters {
         Some(path) => of_inventory(path, shard, global)?,
@@ -197,7 +202,13 @@ impl<'a> Results<'a> {
                 self.not_meant[place] = true;
                 terminal::note(&format!("{}: {why}", self.asked[place].unresolved().context));
             }
-            Outcome::NotJudged(error) => self.not_judged(place, error, Exit::Failed),
+            Outcome::NotJudged(error) => {
+                let exit = match &self.asked[place] {
+                    Asked::Unlisted(_) => Exit::Undecided,
+                    Asked::Context { .. } | Asked::Entry(_) => Exit::Failed,
+                };
+                self.not_judged(place, error, exit);
+            }
             Outcome::Judged(judged) => {
                 let (facts, report) = *judged;
                 self.judged += 1;

@@ -7,6 +7,7 @@ pub mod clusters;
 pub mod completion;
 pub mod create_role;
 pub mod explain;
+pub mod fleet;
 pub mod gate;
 pub mod hook;
 pub mod install;

@@ -3,6 +3,7 @@
 
 pub mod engine;
 pub mod inventory;
+pub mod list;
 pub mod overview;
 
 pub use crate::model::Shard;

@@ -19,6 +19,9 @@ const MOST_READY: usize = 20;
 /// So many clusters or accounts are named beside a problem.
 const MOST_NAMED: usize = 5;
 
+/// So many characters of a cluster's own reason.
+const LONGEST_REASON: usize = 240;
+
 /// The clusters so far.
 #[derive(Debug, Default)]
 pub struct Overview {
@@ -63,12 +66,15 @@ impl Overview {
     pub fn judged(&mut self, place: usize, report: &Report) {
         let target = &report.target;
         let account = target.account.clone().unwrap_or_default();
-        let told = [target.arn.as_deref(), Some("")];
+        // The name that `aws eks update-kubeconfig` gives says what stands here already.
+        let arn = format!("cluster/{}", target.cluster);
+        let told =
+            |context: &str| context.is_empty() || context.starts_with("arn:") && context.ends_with(&arn);
         self.add(
             place,
             &report.page(false),
             [target.cluster.clone(), target.region.clone(), account],
-            Some(target.context.clone()).filter(|context| !told.contains(&Some(context.as_str()))),
+            Some(target.context.clone()).filter(|context| !told(context)),
             Exit::from(report.verdict),
         );
     }
@@ -114,7 +120,9 @@ impl Overview {
             }
             if found.status == Status::Unknown && problem.reasons.len() < 10 * MOST_NAMED {
                 let reason = found.message.lines().next().unwrap_or_default();
-                problem.reasons.push((place, format!("{name}: {reason}")));
+                let short: String = reason.chars().take(LONGEST_REASON).collect();
+                let more = if short.len() < reason.len() { " ..." } else { "" };
+                problem.reasons.push((place, format!("{name}: {short}{more}")));
             }
         }
         self.rows.push(Row {
