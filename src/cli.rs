@@ -511,6 +511,7 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
             "quiet",
         ]],
     ),
+    (&["fleet", "list"], &[&["cluster_name"]]),
     (&["whois"], &[&["namespace"]]),
     (&["trust"], &[&["namespace"]]),
     (
