@@ -702,3 +702,32 @@ fn among_many_a_cluster_is_judged_as_alone() {
         }
     }
 }
+
+#[test]
+fn contexts_of_one_identity_share_what_is_the_account_s() {
+    let stage = Stage::with_a_second_context();
+    let count = |stage: &Stage, action: &str| {
+        let calls = stage.standin.calls();
+        calls.iter().filter(|call| call.long.starts_with(action)).count()
+    };
+    stage.preflight(&["--all-contexts"]).expect(0);
+    for action in [
+        "iam:GetRole AWSServiceRoleForEC2Spot",
+        "iam:GetRole demo-node",
+        "sts:GetCallerIdentity",
+        "servicequotas:GetServiceQuota",
+    ] {
+        assert_eq!(count(&stage, action), 1, "{action}");
+    }
+    // A finding names its source, whoever read it first.
+    stage.standin.clear_calls();
+    let ran = stage.run(&["preflight", "--all-contexts", "-v"]).expect(0);
+    assert_eq!(
+        ran.stderr
+            .matches("iam:GetRole AWSServiceRoleForEC2Spot -> found")
+            .count(),
+        2,
+        "{}",
+        ran.stderr
+    );
+}
