@@ -803,9 +803,27 @@ pub struct NodeFold {
     pub auto_mode: u64,
     /// Hybrid nodes.
     pub hybrid: u64,
+    /// Karpenter's nodes by the pool that made them, of the first [`MOST_NODE_POOLS`] pools.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<String, PoolNodes>,
     /// Items that were no Nodes.
     pub broken: Broken,
 }
+
+/// How the nodes of a pool run, by their label `karpenter.sh/capacity-type`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PoolNodes {
+    /// Spot instances.
+    pub spot: u64,
+    /// On-demand instances.
+    pub on_demand: u64,
+    /// Instances of a capacity reservation.
+    pub reserved: u64,
+}
+
+/// More pools than anybody has.
+const MOST_NODE_POOLS: usize = 1000;
 
 impl NodeFold {
     /// Reads one item of a list of Nodes.
@@ -825,6 +843,17 @@ impl NodeFold {
             ComputeType::Auto => self.auto_mode += 1,
             ComputeType::Hybrid => self.hybrid += 1,
             ComputeType::Other => {}
+        }
+        if let (Some(pool), Some(capacity)) = (&node.node_pool, &node.capacity_type)
+            && (self.pools.len() < MOST_NODE_POOLS || self.pools.contains_key(pool))
+        {
+            let nodes = self.pools.entry(pool.clone()).or_default();
+            match capacity.as_str() {
+                "spot" => nodes.spot += 1,
+                "on-demand" => nodes.on_demand += 1,
+                "reserved" => nodes.reserved += 1,
+                _ => {}
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::page::AboutCluster;
 use super::preflight::closing_of;
 use super::{Envelope, Finding, Page, Selection, Summary, Verdict, judge};
 use crate::checks::Status;
@@ -95,6 +96,13 @@ impl AccountReport {
             findings: self.checks.clone(),
             strict,
             show_all,
+            about_cluster: AboutCluster {
+                account: self.target.account.clone(),
+                region: Some(self.target.region.clone()),
+                at: Some(self.envelope.generated_at),
+                judged: true,
+                ..AboutCluster::default()
+            },
             ..Page::new("account", status, word, subject)
         }
         .place(&["accounts", account, &self.target.region])

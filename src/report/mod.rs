@@ -3,9 +3,12 @@
 pub mod account;
 pub(crate) mod block;
 mod github;
+mod html;
 pub mod json;
 mod junit;
 mod markdown;
+mod openmetrics;
+pub(crate) mod openreports;
 mod page;
 mod preflight;
 mod sarif;
@@ -351,8 +354,7 @@ pub struct Finding {
     /// The check's page.
     pub docs: String,
     /// Why it was skipped.
-    #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<Skip>,
     /// Why it could not be read; text says the same cause once.
     #[serde(skip)]
@@ -452,6 +454,9 @@ pub fn render(pages: &[Page], document: &impl Serialize, format: Output, style: 
         Output::Sarif => sarif::render(pages),
         Output::Markdown => markdown::render(pages),
         Output::Github => github::render(pages),
+        Output::Html => html::render(pages),
+        Output::Openmetrics => openmetrics::render(pages),
+        Output::Openreports => openreports::render(pages),
     }
 }
 

@@ -25,6 +25,12 @@ pub enum Output {
     Markdown,
     /// Annotations of GitHub Actions; the Markdown goes to the step's summary
     Github,
+    /// One self-contained page for a browser
+    Html,
+    /// OpenMetrics, for Prometheus
+    Openmetrics,
+    /// OpenReports objects, for Policy Reporter and others
+    Openreports,
 }
 
 /// `--report FORMAT=FILE`.
