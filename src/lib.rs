@@ -11,6 +11,8 @@ mod cli;
 mod cluster;
 mod commands;
 mod facts;
+#[allow(dead_code, reason = "preflight --clusters and fleet list come next")]
+mod fleet;
 mod helm;
 /// What node pools mean, compared with Karpenter's own code in tests.
 pub mod karpenter;

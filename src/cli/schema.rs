@@ -23,6 +23,8 @@ pub enum Published {
     Whois,
     /// `whois --all`
     WhoisList,
+    /// `fleet list`
+    ClusterInventory,
 }
 
 impl Published {
@@ -37,6 +39,7 @@ impl Published {
             Self::TemplateReport => include_str!("../../schemas/template-report.json"),
             Self::Whois => include_str!("../../schemas/whois.json"),
             Self::WhoisList => include_str!("../../schemas/whois-list.json"),
+            Self::ClusterInventory => include_str!("../../schemas/cluster-inventory.json"),
         }
     }
 }
@@ -45,6 +48,7 @@ impl Published {
 mod tests {
     use super::*;
     use crate::capt::report::Document;
+    use crate::fleet::inventory::Inventory;
     use crate::report::account::AccountReport;
     use crate::report::whois::{Whois, WhoisList};
     use crate::report::{CreateRoleResult, PreflightReportList, Report};
@@ -72,6 +76,7 @@ mod tests {
                 Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
+                Published::ClusterInventory => written::<Inventory>(),
             };
             let name = kind.to_possible_value().expect("a name");
             generated.insert(
