@@ -1,6 +1,7 @@
 //! Every verb and flag.
 
 pub mod access;
+pub mod fleet;
 pub mod gate;
 pub mod hook;
 pub mod schema;
@@ -154,6 +155,9 @@ pub enum Verb {
     Template(template::TemplateCommand),
     /// May a principal assume a role? CDK's kubectlRoleArn, and every cluster-admin role
     Trust(trust::Trust),
+    /// Many clusters: put results together
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
     /// The account's side alone, without a cluster: the Spot role, who may create it, quotas
     Account(Account),
     /// What a check looks at, why it matters, how to fix it
@@ -518,6 +522,10 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
             EKS,
             &["namespace", "profile", "color", "verbose", "quiet"],
         ],
+    ),
+    (
+        &["fleet", "merge"],
+        &[CONNECTION, EKS, &["namespace", "profile", "verbose"]],
     ),
     (
         &["template", "patch"],

@@ -11,7 +11,6 @@ mod cli;
 mod cluster;
 mod commands;
 mod facts;
-#[allow(dead_code, reason = "preflight --clusters and fleet list come next")]
 mod fleet;
 mod helm;
 /// What node pools mean, compared with Karpenter's own code in tests.
@@ -126,6 +125,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Gate(args) => block_on(commands::gate::run(args, global)),
         // Taken before clap: see commands::raw.
         Verb::Install(_) | Verb::Upgrade(_) => Err(CliError::usage("name the release and the chart")),
+        Verb::Fleet(verb) => commands::fleet::run(verb, global),
         Verb::Trust(args) => block_on(commands::trust::run(args, global)),
         Verb::Account(args) => block_on(commands::account::run(args, global)),
         Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),

@@ -93,7 +93,10 @@ pub async fn run(
                 exit = exit.worse(stop.exit);
                 pages.push(Page::unresolved("preflight", &name, &stop.message));
                 items.push(Item::NotJudged {
-                    target: Unresolved { context: name },
+                    target: Unresolved {
+                        context: name,
+                        ..Unresolved::default()
+                    },
                     error: stop.message,
                 });
             }
@@ -111,6 +114,7 @@ pub async fn run(
             "preflight-report-list",
             jiff::Timestamp::now(),
         ),
+        shard: None,
         items,
     };
     commands::print(&pages, &list, global, ui)?;

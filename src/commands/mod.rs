@@ -7,6 +7,7 @@ pub mod completion;
 pub mod contexts;
 pub mod create_role;
 pub mod explain;
+pub mod fleet;
 pub mod gate;
 pub mod hook;
 pub mod install;

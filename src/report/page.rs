@@ -114,6 +114,23 @@ impl Page {
             .closing("the cluster could not be judged")
     }
 
+    /// The same of a cluster of which something is known.
+    pub(crate) fn not_judged(target: &super::Unresolved, error: &str) -> Self {
+        let mut page = Self::unresolved("preflight", &target.context, error);
+        if let Some(cluster) = &target.cluster {
+            let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+            let (account, region) = (or_unknown(&target.account), or_unknown(&target.region));
+            page = page.place(&["clusters", &account, &region, cluster]);
+        }
+        page.about_cluster = AboutCluster {
+            account: target.account.clone(),
+            region: target.region.clone(),
+            cluster: target.cluster.clone(),
+            ..AboutCluster::default()
+        };
+        page
+    }
+
     /// Adds a word beside the subject.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {

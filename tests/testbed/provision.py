@@ -652,7 +652,7 @@ exec {root}/usr/{program} "$@"
 
 FONTS_CONF = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir>{root}/usr/share/fonts</dir><cachedir>{root}/fontcache</cachedir></fontconfig>
+<fontconfig><dir>/usr/share/fonts</dir><dir>{root}/usr/share/fonts</dir><cachedir>{root}/fontcache</cachedir></fontconfig>
 """
 
 
@@ -663,7 +663,7 @@ def make_chromium(unit: Unit) -> List[Part]:
     driver = shutil.which("chromedriver")
     if browser and driver:
         version = CHILDREN.run([browser, "--version"], unit.log, 60).strip().split(" ")[-1]
-        return [Part("chromium", browser, version, "the machine's", driver)]
+        return [Part("chromium", browser, version, "the machine's"), Part("chromedriver", driver, version, "the machine's")]
     if not shutil.which("apt-get"):
         raise NotProvisioned("neither Chrome or Chromium with chromedriver is on PATH, nor apt-get to fetch Debian's")
     work = unit.scratch()
@@ -696,7 +696,7 @@ def make_chromium(unit: Unit) -> List[Part]:
     os.replace(work / "root", root)
     version = CHILDREN.run([str(root / "chromium"), "--version"], unit.log, 60).strip().split(" ")[1]
     source = "Debian's package chromium, unpacked"
-    return [Part("chromium", "chromium/chromium", version, source, "chromium/chromedriver")]
+    return [Part(name, f"chromium/{name}", version, source) for name in ("chromium", "chromedriver")]
 
 
 VENV_PARTS = {"moto": "bin/moto_server", "awscli": "bin/aws", "python-hcl2": "bin/python", "xmlschema": "bin/python", "zizmor": "bin/zizmor"}
@@ -722,7 +722,7 @@ def make_venv(unit: Unit) -> List[Part]:
 
 def chromium_inputs() -> bytes:
     # Where the wrappers point is part of them.
-    return f"{BED} {CHROMIUM_PACKAGES} {CHROMIUM_WRAPPER} {FONTS_CONF}".encode()
+    return f"1 {BED} {CHROMIUM_PACKAGES} {CHROMIUM_WRAPPER} {FONTS_CONF}".encode()
 
 
 def venv_inputs() -> bytes:
@@ -771,7 +771,7 @@ def units() -> List[Unit]:
         Unit("helm3", ["helm3"], LAYER_34.encode, make_layer(LAYER_34, {"helm/helm": ("helm3", "helm3")}), lane="helm3"),
         Unit("sarif-schema", ["sarif-schema"], files("schemas"), make_sarif_schema, lane="schemas"),
         Unit("junit-schema", ["junit-schema"], JUNIT_SOURCE.encode, make_junit_schema, lane="schemas"),
-        Unit("chromium", ["chromium"], chromium_inputs, make_chromium, lane="chromium"),
+        Unit("chromium", ["chromium", "chromedriver"], chromium_inputs, make_chromium, lane="chromium"),
         Unit("venv", list(VENV_PARTS), venv_inputs, make_venv, lane="venv"),
     ]
 

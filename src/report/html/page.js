@@ -24,7 +24,8 @@
     shown.textContent = `${count} of ${rows.length}`;
   }
   if (table) {
-    for (const control of [text, verdict, account]) control.addEventListener("input", filter);
+    text.addEventListener("input", filter);
+    for (const choice of [verdict, account]) choice.addEventListener("change", filter);
     filter();
     const order = new Intl.Collator(undefined, { numeric: true });
     const key = (row, column) => {

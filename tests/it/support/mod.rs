@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub mod browser;
 pub mod karpenter;
 pub mod oracle;
 pub mod program;

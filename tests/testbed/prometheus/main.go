@@ -1,6 +1,6 @@
 // Command testbed-prometheus reads what this project gives Prometheus with Prometheus's own code.
 //
-//	testbed-prometheus metrics FILE...      each FILE is OpenMetrics text; prints its samples, one a line
+//	testbed-prometheus metrics FILE...      each FILE is OpenMetrics and Prometheus's older text; prints its samples, one a line
 //	testbed-prometheus rules FILE           the alert rules are well-formed
 //	testbed-prometheus alerts RULES FILE    which alerts the samples of FILE raise at once, whatever time `for` asks for
 //	testbed-prometheus queries QUERIES FILE each line of QUERIES is PromQL; prints how many series it gives on FILE's samples
@@ -9,6 +9,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,13 +20,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/model/textparse"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/util/annotations"
 )
@@ -40,6 +44,11 @@ func read(path string) ([]sample, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
+	}
+	// A Pushgateway and the node exporter read with this one.
+	older := expfmt.NewTextParser(model.LegacyValidation)
+	if _, err := older.TextToMetricFamilies(bytes.NewReader(content)); err != nil {
+		return nil, fmt.Errorf("%s, as Prometheus's older text: %w", path, err)
 	}
 	p := textparse.NewOpenMetricsParser(content, labels.NewSymbolTable())
 	var samples []sample
@@ -74,15 +83,17 @@ func read(path string) ([]sample, error) {
 }
 
 type point struct {
-	chunks.Sample
 	t int64
 	v float64
 }
 
-func (p point) ST() int64           { return 0 }
-func (p point) T() int64            { return p.t }
-func (p point) F() float64          { return p.v }
-func (p point) Copy() chunks.Sample { return p }
+func (p point) ST() int64                     { return 0 }
+func (p point) T() int64                      { return p.t }
+func (p point) F() float64                    { return p.v }
+func (p point) H() *histogram.Histogram       { return nil }
+func (p point) FH() *histogram.FloatHistogram { return nil }
+func (p point) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
+func (p point) Copy() chunks.Sample           { return p }
 
 // shelf is what a scrape at one time left behind.
 type shelf struct {

@@ -104,9 +104,9 @@ class Session:
         return self.cdp("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": value}]})
 
     def clipboard(self):
-        for permission in ("clipboardReadWrite", "clipboardSanitizedWrite"):
-            self.cdp("Browser.grantPermissions", {"permissions": [permission]})
-        return self.call("POST", "/execute/async", {"script": "navigator.clipboard.readText().then(arguments[0], String)", "args": []})
+        self.script("document.body.append(Object.assign(document.createElement('textarea'), {id: 'paste'}))")
+        self.type("#paste", "\ue009v")  # Ctrl+V
+        return self.script("const area = document.querySelector('#paste'); area.remove(); return area.value")
 
     def messages(self):
         return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
