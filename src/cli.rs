@@ -155,7 +155,7 @@ pub enum Verb {
     Template(template::TemplateCommand),
     /// May a principal assume a role? CDK's kubectlRoleArn, and every cluster-admin role
     Trust(trust::Trust),
-    /// Many clusters: put results together
+    /// Many clusters: a Job that judges them, their results put together
     #[command(subcommand)]
     Fleet(fleet::Fleet),
     /// The account's side alone, without a cluster: the Spot role, who may create it, quotas
@@ -522,6 +522,20 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
             EKS,
             &["namespace", "profile", "color", "verbose", "quiet"],
         ],
+    ),
+    (
+        &["fleet", "manifest"],
+        &[&[
+            "as_user",
+            "as_groups",
+            "use_exec",
+            "request_timeout",
+            "overall_timeout",
+            "profile",
+            "color",
+            "verbose",
+            "quiet",
+        ]],
     ),
     (
         &["fleet", "merge"],

@@ -1,5 +1,7 @@
 //! `fleet`: many clusters.
 
+mod manifest;
+
 use std::path::Path;
 
 use crate::cli::Global;
@@ -21,6 +23,7 @@ const MOST_BYTES: usize = 512 * 1024 * 1024;
 /// As its verbs.
 pub fn run(verb: &Fleet, global: &Global) -> Result<Exit, CliError> {
     match verb {
+        Fleet::Manifest(args) => manifest::run(args, global),
         Fleet::Merge(args) => merge(args, global),
     }
 }

@@ -13,6 +13,7 @@ pub mod hook;
 pub mod install;
 pub mod man;
 pub mod offer;
+mod pod;
 pub mod policy;
 pub mod preflight;
 pub mod raw;
