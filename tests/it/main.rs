@@ -4,6 +4,7 @@ mod access;
 mod account;
 mod bad_input;
 mod capt_live;
+mod chart;
 mod completeness;
 mod create_role;
 mod credentials;
