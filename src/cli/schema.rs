@@ -25,6 +25,8 @@ pub enum Published {
     WhoisList,
     /// `fleet list`
     ClusterInventory,
+    /// The last line of `preflight --shard I/N -o ndjson`
+    PreflightShard,
 }
 
 impl Published {
@@ -40,6 +42,7 @@ impl Published {
             Self::Whois => include_str!("../../schemas/whois.json"),
             Self::WhoisList => include_str!("../../schemas/whois-list.json"),
             Self::ClusterInventory => include_str!("../../schemas/cluster-inventory.json"),
+            Self::PreflightShard => include_str!("../../schemas/preflight-shard.json"),
         }
     }
 }
@@ -51,7 +54,7 @@ mod tests {
     use crate::fleet::inventory::Inventory;
     use crate::report::account::AccountReport;
     use crate::report::whois::{Whois, WhoisList};
-    use crate::report::{CreateRoleResult, PreflightReportList, Report};
+    use crate::report::{CreateRoleResult, PreflightReportList, PreflightShard, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
     use schemars::{JsonSchema, Schema};
@@ -77,6 +80,7 @@ mod tests {
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
                 Published::ClusterInventory => written::<Inventory>(),
+                Published::PreflightShard => written::<PreflightShard>(),
             };
             let name = kind.to_possible_value().expect("a name");
             generated.insert(

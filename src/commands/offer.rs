@@ -121,10 +121,7 @@ pub(crate) async fn create(
     session: &Session,
     calls: &Calls,
 ) -> Result<Created, CliError> {
-    let session = Session {
-        limits: session.limits.restarted(),
-        ..session.clone()
-    };
+    let session = session.restarted();
     let work = spot_role::create(plan, facts, &session, calls);
     ui.progress("creating the role and waiting until IAM shows it", work)
         .await

@@ -126,6 +126,7 @@ pub fn healthy() -> Facts {
                 authentication_mode_stated: true,
                 oidc_issuer: Some("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC".to_owned()),
                 certificate_authority_sha256: None,
+                certificate_authority_data: None,
                 auto_mode: false,
                 role_arn: None,
                 auto_mode_node_role: None,

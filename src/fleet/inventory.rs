@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::shard::Shard;
 use crate::report::{API_VERSION, Envelope};
 use crate::text::read_bounded;
+use crate::text::sanitize::short_line;
+use crate::text::style::{Style, wrap};
 
 /// Its `kind`.
 pub const KIND: &str = "ClusterInventory";
@@ -411,6 +413,78 @@ impl Inventory {
             }
         }
         Ok(inventory)
+    }
+
+    /// As a person reads it.
+    pub fn text(&self, style: Style) -> String {
+        let mut out = String::new();
+        let cells: Vec<[&str; 4]> = self
+            .clusters
+            .iter()
+            .map(|entry| {
+                let account = entry.account.as_deref().unwrap_or("unknown account");
+                let context = entry
+                    .context
+                    .as_deref()
+                    .filter(|name| Some(*name) != entry.arn.as_deref());
+                [
+                    account,
+                    entry.region.as_str(),
+                    entry.name.as_str(),
+                    context.unwrap_or_default(),
+                ]
+            })
+            .collect();
+        let width = |at: usize| cells.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+        let widths = [width(0), width(1), width(2), 0];
+        for row in &cells {
+            let line: Vec<String> = row
+                .iter()
+                .zip(widths)
+                .map(|(cell, width)| format!("{:<width$}", short_line(cell)))
+                .collect();
+            out.push_str(line.join("  ").trim_end());
+            out.push('\n');
+        }
+        let mark = |kind| match kind {
+            ProblemKind::Unread => '?',
+            _ => '-',
+        };
+        for problem in &self.problems {
+            let text = format!("{}: {}", problem.subject, problem.reason);
+            for (n, line) in text.lines().enumerate() {
+                match n {
+                    0 => out.push_str(&format!("{} ", mark(problem.kind))),
+                    _ => out.push_str("  "),
+                }
+                out.push_str(&wrap(style, 2, 2, &short_line(line.trim_start())));
+                out.push('\n');
+            }
+        }
+        let accounts: std::collections::BTreeSet<&str> = self
+            .clusters
+            .iter()
+            .filter_map(|entry| entry.account.as_deref())
+            .collect();
+        let plural = |n: usize, word: &str| match n {
+            1 => format!("1 {word}"),
+            n => format!("{n} {word}s"),
+        };
+        let unread = self
+            .problems
+            .iter()
+            .filter(|problem| problem.kind == ProblemKind::Unread)
+            .count();
+        let missing = match unread {
+            0 => String::new(),
+            n => format!("; {} could not be listed", plural(n, "place")),
+        };
+        out.push_str(&format!(
+            "{} of {}{missing}\n",
+            plural(self.clusters.len(), "cluster"),
+            plural(accounts.len(), "account")
+        ));
+        out
     }
 
     /// The part of it that a shard judges: its accounts' clusters and problems.
