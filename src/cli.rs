@@ -233,6 +233,9 @@ pub struct Preflight {
     /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
     #[arg(long, value_name = "FORMAT=FILE")]
     pub report: Vec<ReportFile>,
+    /// Apply the results as OpenReports objects to the context's cluster, or the one that this runs in, in its namespace
+    #[arg(long, conflicts_with = "from")]
+    pub publish: bool,
     /// Try again until it is ready, at most this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
@@ -433,7 +436,7 @@ pub enum WhichPolicy {
     /// The IAM policy that creating the role needs
     Create(PolicyScope),
     /// The RBAC objects that reading needs
-    Rbac(RbacSubject),
+    Rbac(Rbac),
 }
 
 /// What a policy is narrowed to.
@@ -445,6 +448,17 @@ pub struct PolicyScope {
     /// Partition: aws, aws-cn, aws-us-gov; told from --region otherwise
     #[arg(long, value_name = "NAME", value_parser = partition)]
     pub partition: Option<String>,
+}
+
+/// `policy rbac`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Rbac {
+    /// Whom to bind.
+    #[command(flatten)]
+    pub subject: RbacSubject,
+    /// What preflight --publish needs, too, in the namespace of -n (default: the service account's)
+    #[arg(long)]
+    pub publish: bool,
 }
 
 /// Whom `policy rbac` binds.
@@ -533,8 +547,10 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
     ),
     (
         &["policy"],
-        &[CONNECTION, &["namespace", "profile", "color", "verbose", "quiet"]],
+        &[CONNECTION, &["profile", "color", "verbose", "quiet"]],
     ),
+    (&["policy", "read"], &[&["namespace"]]),
+    (&["policy", "create"], &[&["namespace"]]),
     (&["policy", "rbac"], &[EKS]),
     (
         &["completion"],

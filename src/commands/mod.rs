@@ -16,6 +16,7 @@ pub mod offer;
 mod pod;
 pub mod policy;
 pub mod preflight;
+mod publish;
 pub mod raw;
 pub mod template;
 pub mod trust;

@@ -8,8 +8,12 @@ use super::{Finding, Page};
 use crate::checks::Status;
 use crate::text::sanitize::{line, lines};
 
-/// Their group and version.
-pub(crate) const API_VERSION: &str = "openreports.io/v1alpha1";
+/// Their group.
+pub(crate) const GROUP: &str = "openreports.io";
+/// Their version.
+pub(crate) const VERSION: &str = "v1alpha1";
+/// Their kind.
+pub(crate) const KIND: &str = "Report";
 /// The source that their readers tell tools apart by, and the field manager.
 pub(crate) const SOURCE: &str = "capt-spot";
 /// Labels and annotations of ours.
@@ -17,13 +21,13 @@ const OWN: &str = "capt-spot.appthrust.io";
 
 /// As manifests, ready to apply. They name no namespace: the one of the kubeconfig, or of `kubectl apply -n`, is theirs.
 pub(crate) fn render(pages: &[Page]) -> String {
-    let objects: Vec<String> = objects(pages).iter().map(to_yaml).collect();
+    let objects: Vec<String> = objects(pages.iter()).iter().map(to_yaml).collect();
     objects.join("---\n")
 }
 
 /// One for each page.
-pub(crate) fn objects(pages: &[Page]) -> Vec<Value> {
-    pages.iter().map(object).collect()
+pub(crate) fn objects<'a>(pages: impl Iterator<Item = &'a Page>) -> Vec<Value> {
+    pages.map(object).collect()
 }
 
 fn object(page: &Page) -> Value {
@@ -61,8 +65,8 @@ fn object(page: &Page) -> Value {
         .map(|finding| result(page, finding, &properties))
         .collect();
     json!({
-        "apiVersion": API_VERSION,
-        "kind": "Report",
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": KIND,
         "metadata": {
             "name": name(page),
             "labels": labels,

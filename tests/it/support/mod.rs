@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod karpenter;
+pub mod kubelet;
 pub mod oracle;
 pub mod program;
 pub mod relay;
