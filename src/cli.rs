@@ -525,6 +525,7 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
             "quiet",
         ]],
     ),
+    (&["fleet", "list"], &[&["cluster_name"]]),
     (&["whois"], &[&["namespace"]]),
     (&["trust"], &[&["namespace"]]),
     (

@@ -652,3 +652,53 @@ fn an_organization_on_moto() {
         .expect(1);
     assert!(ran.stderr.contains("could not be listed"), "{}", ran.stderr);
 }
+
+/// Fewer requests, the same findings.
+#[test]
+fn among_many_a_cluster_is_judged_as_alone() {
+    let before = || {
+        let mut world = scenario::healthy();
+        let kubernetes = world.kubernetes(scenario::CLUSTER);
+        kubernetes.uninstall("karpenter.sh", "v1");
+        kubernetes.uninstall("karpenter.k8s.aws", "v1");
+        kubernetes.clear("apps/v1", "deployments");
+        world
+    };
+    let viewer = || {
+        let mut world = before();
+        let kubernetes = world.kubernetes(scenario::CLUSTER);
+        let viewer = kubernetes.tokens[scenario::VIEW_TOKEN].clone();
+        kubernetes.principals.insert(
+            format!("arn:aws:iam::{}:user/platform-admin", scenario::ACCOUNT),
+            viewer,
+        );
+        world
+    };
+    let without_identity = || {
+        let mut world = scenario::healthy();
+        world.kubernetes(scenario::CLUSTER).change(
+            "v1",
+            "serviceaccounts",
+            "karpenter",
+            "karpenter",
+            |account| {
+                account["metadata"]["annotations"] = json!({});
+            },
+        );
+        world
+    };
+    for (name, world) in [
+        ("healthy", scenario::healthy()),
+        ("fresh", scenario::fresh_account_karpenter_on_fargate()),
+        ("before the installation", before()),
+        ("a viewer", viewer()),
+        ("no identity", without_identity()),
+    ] {
+        let stage = Stage::new(world);
+        let alone = stage.preflight(&[]).json();
+        let among = stage.preflight(&["--all-contexts"]).json();
+        for field in ["checks", "verdict", "target", "caller", "phase"] {
+            assert_eq!(alone[field], among["items"][0][field], "{name}: {field}");
+        }
+    }
+}
