@@ -12,7 +12,7 @@ use sha2::Digest as _;
 
 use super::block::{self, Block};
 use super::{Finding, Page, docs_url};
-use crate::checks::{Remedy, Status};
+use crate::checks::{Group, Remedy, Status};
 use crate::text::sanitize::line;
 
 const STYLE: &str = include_str!("html/page.css");
@@ -105,7 +105,11 @@ fn clusters(pages: &[Page], out: &mut String) {
         )
     })
     .collect();
-    let _ = write!(out, "<p>{}</p>\n<h2>Clusters</h2>\n", words.join(", "));
+    let _ = write!(
+        out,
+        "<p>{} <a class=\"soft\" href=\"#problems\">Problems by account</a></p>\n<h2>Clusters</h2>\n",
+        words.join(", ")
+    );
     let accounts: std::collections::BTreeSet<&str> = pages.iter().map(account).collect();
     let options = |values: &[(&str, String)]| -> String {
         let option = |(value, shown): &(&str, String)| {
@@ -124,12 +128,12 @@ fn clusters(pages: &[Page], out: &mut String) {
         .into_iter()
         .chain(accounts.iter().map(|account| (*account, (*account).to_owned())))
         .collect();
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<div class=\"tools scripted\"><label>Filter <input id=\"filter\" type=\"search\" autocomplete=\"off\"></label>\
          <label>Verdict <select id=\"verdict\">{verdicts}</select></label>\
          <label>Account <select id=\"account\">{}</select></label>\
-         <span class=\"soft\" role=\"status\"><span id=\"shown\"></span> shown</span></div>\n",
+         <span class=\"soft\" role=\"status\"><span id=\"shown\"></span> shown</span></div>",
         options(&each)
     );
     out.push_str("<table class=\"clusters\">\n<thead><tr>");
@@ -298,21 +302,27 @@ fn fix(remedy: &Remedy, out: &mut String) {
 
 /// What is wrong where: by account, each problem once, with the clusters that have it.
 fn problems(pages: &[Page], out: &mut String) {
-    /// A check's headline; its clusters, by their number.
-    type Problems<'a> = BTreeMap<(u8, &'a str, String), Vec<usize>>;
+    /// A check's headline; its clusters, by their number, and the first one's fix where it is the account's.
+    type Problems<'a> = BTreeMap<(u8, &'a str, String), (Vec<usize>, Option<Remedy>)>;
     let mut by_account: BTreeMap<&str, Problems<'_>> = BTreeMap::new();
     for (n, page) in pages.iter().enumerate() {
         for block in block::problems(&page.findings) {
-            let id = block.findings.first().map_or("", |finding| finding.id.as_str());
+            let first = block.findings.first();
+            let id = first.map_or("", |finding| finding.id.as_str());
+            let of_account = first.is_some_and(|finding| finding.group == Group::SpotRole.id());
             let key = (rank(block.status), id, block.headline);
-            let of_account = by_account.entry(account(page)).or_default();
-            of_account.entry(key).or_default().push(n);
+            let (clusters, _) = by_account
+                .entry(account(page))
+                .or_default()
+                .entry(key)
+                .or_insert_with(|| (Vec::new(), block.remedy.filter(|_| of_account)));
+            clusters.push(n);
         }
     }
     if by_account.is_empty() {
         return;
     }
-    out.push_str("<h2>Problems by account</h2>\n");
+    out.push_str("<h2 id=\"problems\">Problems by account</h2>\n");
     for (account, problems) in by_account {
         let open = if pages.len() > 50 { "" } else { " open" };
         let of_account = pages.iter().filter(|page| self::account(page) == account).count();
@@ -324,7 +334,7 @@ fn problems(pages: &[Page], out: &mut String) {
             count(problems.len(), "problem"),
             count(of_account, "cluster")
         );
-        for ((rank, id, headline), clusters) in problems {
+        for ((rank, id, headline), (clusters, remedy)) in problems {
             let status = match rank {
                 0 => Status::Fail,
                 1 => Status::Unknown,
@@ -341,13 +351,17 @@ fn problems(pages: &[Page], out: &mut String) {
             };
             let _ = writeln!(
                 out,
-                "<li><span class=\"{} word\">{}</span> {} <small>{}</small>: {}{more}</li>",
+                "<li><span class=\"{} word\">{}</span> {} <small>{}</small>: {}{more}",
                 class(status),
                 status.word(),
                 text(&headline),
                 text(id),
                 links.join(", ")
             );
+            if let Some(remedy) = remedy {
+                fix(&remedy, out);
+            }
+            out.push_str("</li>\n");
         }
         out.push_str("</ul>\n</details>\n");
     }

@@ -262,3 +262,34 @@ fn a_cron_job_judges_its_own_cluster_and_publishes_with_no_more_than_the_printed
         .collect();
     assert_eq!(managers, [(&json!("capt-spot"), &json!("Apply"))]);
 }
+
+/// The overlay of examples/fleet: what Kustomize makes of the printed CronJob is what the API server takes.
+#[test]
+fn kustomize_patches_the_printed_cron_job() {
+    let Some(bed) = Testbed::require(&NEEDED) else {
+        return;
+    };
+    let server = ApiServer::start(&bed);
+    let stage = Stage::healthy();
+    let folder = tempfile::tempdir().expect("a folder");
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fleet");
+    for file in ["kustomization.yaml", "pushgateway.yaml"] {
+        std::fs::copy(example.join(file), folder.path().join(file)).expect("copied");
+    }
+    let manifest = ["fleet", "manifest", "--schedule=*/15 * * * *", "--image", IMAGE];
+    let printed = stage.run(&manifest).expect(0).stdout;
+    std::fs::write(folder.path().join("manifest.yaml"), printed).expect("written");
+    let mut build = server.kubectl(User::Admin);
+    build.arg("kustomize").arg(folder.path());
+    let built = succeed(output(build));
+    kubectl(&server, &["create", "namespace", NAMESPACE]);
+    apply(&server, &built);
+    let spec = &get(&server, "cronjob/capt-spot")["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+    let names: Vec<&Value> = spec["containers"]
+        .as_array()
+        .expect("containers")
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
+    assert_eq!(names, ["capt-spot", "push"]);
+}
