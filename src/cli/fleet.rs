@@ -27,7 +27,7 @@ pub enum FleetCommand {
 #[command(after_help = "Examples:\n  \
     kubectl capt-spot fleet list -o json > inventory.json    kubeconfig's contexts\n  \
     kubectl capt-spot fleet list --organization --role-name reader -o json\n  \
-    kubectl capt-spot fleet list --accounts ids.txt --role-name reader --regions eu-west-1\n  \
+    kubectl capt-spot fleet list --accounts ids.txt --role-name reader -o json\n  \
     kubectl capt-spot fleet list --cluster-api --context management\n\n\
     The inventory is what -o json and yaml print. Accounts and regions that could not be listed are part of it, with the reason.\n\
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something could not be listed.")]

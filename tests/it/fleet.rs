@@ -702,3 +702,61 @@ fn among_many_a_cluster_is_judged_as_alone() {
         }
     }
 }
+
+#[test]
+fn contexts_of_one_identity_share_what_is_the_account_s() {
+    let stage = Stage::with_a_second_context();
+    let count = |stage: &Stage, action: &str| {
+        let calls = stage.standin.calls();
+        calls.iter().filter(|call| call.long.starts_with(action)).count()
+    };
+    stage.preflight(&["--all-contexts"]).expect(0);
+    for action in [
+        "iam:GetRole AWSServiceRoleForEC2Spot",
+        "iam:GetRole demo-node",
+        "sts:GetCallerIdentity",
+        "servicequotas:GetServiceQuota",
+    ] {
+        assert_eq!(count(&stage, action), 1, "{action}");
+    }
+    // A finding names its source, whoever read it first.
+    stage.standin.clear_calls();
+    let ran = stage.run(&["preflight", "--all-contexts", "-v"]).expect(0);
+    assert_eq!(
+        ran.stderr
+            .matches("iam:GetRole AWSServiceRoleForEC2Spot -> found")
+            .count(),
+        2,
+        "{}",
+        ran.stderr
+    );
+}
+
+/// At a terminal each cluster has a line as soon as it is judged; Ctrl-C ends with the overview.
+#[cfg(unix)]
+#[test]
+fn at_a_terminal_each_cluster_is_told_of_at_once() {
+    use crate::support::terminal::Terminal;
+    let fleet = Fleet::new(2, 1);
+    fleet.stage.standin.fault(
+        &format!("kubernetes:* of {}", scenario::fleet_cluster(1, 0)),
+        Fault::Hang,
+    );
+    let path = fleet.write(&fleet.inventory());
+    let command = fleet.stage.command(&[
+        "preflight",
+        "--clusters",
+        path.to_str().expect("a path"),
+        "--request-timeout",
+        "0",
+        "--overall-timeout",
+        "0",
+    ]);
+    let mut terminal = Terminal::run(&command);
+    terminal.wait_for("READY  a0-c0 eu-west-1");
+    terminal.wait_for("1 of 2 clusters");
+    terminal.press("\u{3}");
+    let (code, shown, _) = terminal.end();
+    assert_eq!(code, 130, "{shown}");
+    assert!(shown.contains("; interrupted, 1 not"), "{shown}");
+}
