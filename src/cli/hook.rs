@@ -3,7 +3,7 @@
 use clap::Args;
 
 /// The image of this version.
-const IMAGE: &str = concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION"));
+pub(crate) const IMAGE: &str = concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION"));
 /// The name of every object, and the default name of the service account.
 pub(crate) const NAME: &str = "capt-spot-preflight";
 
