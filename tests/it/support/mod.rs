@@ -1,9 +1,11 @@
 //! What several tests need.
 
+pub mod dist;
 pub mod karpenter;
 pub mod oracle;
 pub mod program;
 pub mod relay;
+pub mod release_page;
 pub mod shell;
 pub mod terminal;
 pub mod testbed;
