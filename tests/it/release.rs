@@ -539,6 +539,19 @@ fn every_archive_has_what_belongs_to_the_program() {
     assert!(!notices.contains("  proptest "));
 }
 
+#[test]
+fn the_example_of_the_action_is_the_one_in_the_docs() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect(name);
+    let example = read("examples/preflight.workflow.yml");
+    // Without the note of where it goes, and what the linter is told.
+    let (_, example) = example.split_once('\n').expect("lines");
+    let lines = example
+        .lines()
+        .map(|line| line.split(" # zizmor:").next().unwrap_or_default());
+    let example = lines.fold(String::new(), |text, line| text + line + "\n");
+    assert!(read("docs/ci.md").contains(&format!("```yaml\n{example}```\n")));
+}
+
 /// One version, from Cargo.toml; everything that names it names the same.
 #[test]
 fn there_is_one_version() {
