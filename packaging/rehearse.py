@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,8 @@ def tool(name):
 def build_here(out):
     """This machine's program is real. The others get a placeholder, so that names, sums and manifests are whole."""
     system, arch = dist.host()
+    # The release workflow has the digest of the image that it built.
+    os.environ.setdefault("CAPT_SPOT_IMAGE", f"ghcr.io/appthrust/kubectl-capt-spot@sha256:{'0' * 64}")
     binaries = {(system, arch): dist.build(system)}
     note = []
     for key in dist.PLATFORMS:
@@ -157,6 +160,18 @@ def notes(out):
 
 def krew(out):
     run(bed("validate-krew-manifest"), "-manifest", out / f"{dist.PLUGIN}.yaml", "-skip-install")
+    return ""
+
+
+def image_by_digest(out):
+    """The Job that `hook` prints runs the image of this very release."""
+    system, arch = dist.host()
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(out / f"{dist.BINARY}_v{dist.version()}_{system}_{arch}.tar.gz") as tar:
+            tar.extractall(folder, filter="data")
+        said = run(Path(folder) / dist.exe(system), "hook", "--cluster-name", "demo", "--region", "eu-west-1")
+    if not re.search(r"image: ghcr\.io/appthrust/kubectl-capt-spot@sha256:[0-9a-f]{64}\b", said):
+        raise Failed("`hook` names its image without a digest")
     return ""
 
 
@@ -324,6 +339,7 @@ STEPS = [
     ("SBOM", bill_of_materials),
     ("section of the changelog", notes),
     ("krew's validator", krew),
+    ("the image of hook", image_by_digest),
     ("installing, by every way", installs),
     ("Homebrew formula", homebrew),
     ("Nix expression", nix),

@@ -2,7 +2,7 @@
 #
 #     helm-hook.ps1 install|update OS ARCH
 param (
-    [Parameter(Mandatory = $true)] [ValidateSet("install", "update")] [string] $Event,
+    [Parameter(Mandatory = $true)] [ValidateSet("install", "update")] [string] $Hook,
     [Parameter(Mandatory = $true)] [string] $Os,
     [Parameter(Mandatory = $true)] [string] $Arch
 )
@@ -78,7 +78,7 @@ try {
 } catch {
     $code = 1
     Say $_.Exception.Message
-    if ($Event -eq "update") {
+    if ($Hook -eq "update") {
         if ((Test-Path -LiteralPath $kept) -and -not (Test-Path -LiteralPath $folder)) {
             [void] (New-Item -ItemType Directory -Force -Path (Split-Path $folder))
             Copy-Item -Recurse -LiteralPath $kept -Destination $folder

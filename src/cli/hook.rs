@@ -3,7 +3,7 @@
 use clap::Args;
 
 /// The image of this version: a release is built with its image's digest.
-const IMAGE: &str = match option_env!("CAPT_SPOT_IMAGE") {
+pub(crate) const IMAGE: &str = match option_env!("CAPT_SPOT_IMAGE") {
     Some(image) => image,
     None => concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION")),
 };
