@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures_util::join;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReviewSpec;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -309,7 +310,11 @@ impl Api {
     ///
     /// # Errors
     /// Why there is no answer of that kind.
-    pub async fn review(&self, resource: &Resource<'_>, spec: Option<Value>) -> Result<Value, Unknown> {
+    pub async fn review(
+        &self,
+        resource: &Resource<'_>,
+        spec: Option<&SelfSubjectAccessReviewSpec>,
+    ) -> Result<Value, Unknown> {
         let grant = resource.grant("create", None);
         let call = grant.action();
         let mut body = json!({
@@ -317,7 +322,7 @@ impl Api {
             "kind": resource.kind(),
         });
         if let Some(spec) = spec {
-            body["spec"] = spec;
+            body["spec"] = json!(spec);
         }
         let body = body.to_string().into_bytes();
         let answer = self

@@ -74,13 +74,12 @@ fn when_absent(operator: &Operator) -> Tri {
     if operator.comparison == Comparison::Other {
         return Tri::Unknown;
     }
-    if operator.if_exists {
-        return Tri::True;
-    }
-    match operator.set {
-        Some(SetOperator::ForAllValues) => Tri::True,
-        Some(SetOperator::ForAnyValue) => Tri::False,
-        None => Tri::from(operator.negated),
+    match (operator.set, operator.if_exists) {
+        // The guide says true of IfExists and false of ForAnyValue, and nothing of both; those who tried it found false.
+        (Some(SetOperator::ForAnyValue), true) => Tri::Unknown,
+        (Some(SetOperator::ForAnyValue), false) => Tri::False,
+        (Some(SetOperator::ForAllValues), _) | (None, true) => Tri::True,
+        (None, false) => Tri::from(operator.negated),
     }
 }
 
@@ -342,7 +341,7 @@ mod tests {
             ("ForAllValues:StringNotEquals", True),
             ("ForAnyValue:StringEquals", False),
             ("ForAnyValue:StringNotEquals", False),
-            ("ForAnyValue:StringEqualsIfExists", True),
+            ("ForAnyValue:StringEqualsIfExists", Tri::Unknown),
             // What nobody has described stays unknown.
             ("StringResembles", Tri::Unknown),
             ("NullIfExists", Tri::Unknown),
