@@ -169,8 +169,8 @@ def image_by_digest(out):
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(out / f"{dist.BINARY}_v{dist.version()}_{system}_{arch}.tar.gz") as tar:
             tar.extractall(folder, filter="data")
-        said = run(Path(folder) / dist.exe(system), "hook", "--cluster-name", "demo", "--region", "eu-west-1")
-    if not re.search(r"image: ghcr\.io/appthrust/kubectl-capt-spot@sha256:[0-9a-f]{64}\b", said):
+        said = run(Path(folder) / dist.exe(system), "hook", "--cluster-name", "demo", "--region", "eu-west-1", "-o", "json")
+    if not re.search(r'"image": "ghcr\.io/appthrust/kubectl-capt-spot@sha256:[0-9a-f]{64}"', said):
         raise Failed("`hook` names its image without a digest")
     return ""
 

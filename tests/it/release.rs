@@ -540,6 +540,34 @@ fn every_archive_has_what_belongs_to_the_program() {
 }
 
 #[test]
+fn cargo_binstall_is_led_to_archives_that_there_are() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
+    let krew = fs::read_to_string(root().join("krew-manifest.yaml")).expect("the manifest");
+    let override_ = regex_lite::Regex::new(r#"(?m)^([a-z0-9_-]+) = \{ pkg-url = "\{ repo \}(/[^"]+)" \}$"#)
+        .expect("a pattern");
+    let mut seen = 0;
+    for found in override_.captures_iter(&manifest) {
+        seen += 1;
+        let (target, path) = (&found[1], found[2].replace("{ version }", "${VERSION}"));
+        assert!(krew.contains(&format!("{path}\n")), "{target}: {path}");
+        let arch = if target.starts_with("x86_64") {
+            "amd64"
+        } else {
+            "arm64"
+        };
+        let system = ["linux", "darwin", "windows"]
+            .into_iter()
+            .find(|system| target.contains(system))
+            .expect(target);
+        assert!(
+            path.ends_with(&format!("_{system}_{arch}.tar.gz")),
+            "{target}: {path}"
+        );
+    }
+    assert_eq!(seen, 8);
+}
+
+#[test]
 fn the_example_of_the_action_is_the_one_in_the_docs() {
     let read = |name: &str| fs::read_to_string(root().join(name)).expect(name);
     let example = read("examples/preflight.workflow.yml");
