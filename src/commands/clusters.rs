@@ -291,7 +291,10 @@ impl<'a> Results<'a> {
             }
         }
         let mut exit = self.overview.exit();
-        if self.judged == 0 {
+        if self.asked.is_empty() && shard.is_some() {
+            // More shards than accounts, or two that fell to one: this one is done.
+            terminal::note("no account of the inventory falls to this shard");
+        } else if self.judged == 0 {
             exit = exit.worse(Exit::Undecided);
             if self.overview.len() == 0 && missing == 0 {
                 terminal::err(match args.clusters {
