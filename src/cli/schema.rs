@@ -21,12 +21,20 @@ pub enum Published {
     TemplateReport,
     /// `whois ARN`
     Whois,
-    /// `whois --all`
+    /// `whois ARN ARN`
     WhoisList,
     /// `fleet list`
     ClusterInventory,
     /// The last line of `preflight --shard I/N -o ndjson`
     PreflightShard,
+    /// `access list`
+    AccessList,
+    /// `access diff`
+    AccessDiff,
+    /// `access migrate`
+    AccessPlan,
+    /// `access migrate --verify`
+    AccessVerification,
 }
 
 impl Published {
@@ -43,6 +51,10 @@ impl Published {
             Self::WhoisList => include_str!("../../schemas/whois-list.json"),
             Self::ClusterInventory => include_str!("../../schemas/cluster-inventory.json"),
             Self::PreflightShard => include_str!("../../schemas/preflight-shard.json"),
+            Self::AccessList => include_str!("../../schemas/access-list.json"),
+            Self::AccessDiff => include_str!("../../schemas/access-diff.json"),
+            Self::AccessPlan => include_str!("../../schemas/access-plan.json"),
+            Self::AccessVerification => include_str!("../../schemas/access-verification.json"),
         }
     }
 }
@@ -50,11 +62,13 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access;
     use crate::capt::report::Document;
     use crate::fleet::inventory::Inventory;
     use crate::report::account::AccountReport;
+    use crate::report::create_role::CreateRoleResult;
     use crate::report::whois::{Whois, WhoisList};
-    use crate::report::{CreateRoleResult, PreflightReportList, PreflightShard, Report};
+    use crate::report::{PreflightReportList, PreflightShard, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
     use schemars::{JsonSchema, Schema};
@@ -81,6 +95,10 @@ mod tests {
                 Published::WhoisList => written::<WhoisList>(),
                 Published::ClusterInventory => written::<Inventory>(),
                 Published::PreflightShard => written::<PreflightShard>(),
+                Published::AccessList => written::<access::Document<access::AccessList>>(),
+                Published::AccessDiff => written::<access::Document<access::Compared>>(),
+                Published::AccessPlan => written::<access::Document<access::Plan>>(),
+                Published::AccessVerification => written::<access::Document<access::Verification>>(),
             };
             let name = kind.to_possible_value().expect("a name");
             generated.insert(
@@ -95,7 +113,7 @@ mod tests {
             } else {
                 assert!(
                     kind.schema() == generated,
-                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it anew"
+                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it again"
                 );
             }
         }

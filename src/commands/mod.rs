@@ -26,7 +26,7 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use crate::aws;
-use crate::cli::Global;
+use crate::cli::{Global, Reporting};
 use crate::cluster::kubeconfig::Overrides;
 use crate::cluster::resolve::Request;
 use crate::cluster::{self, clues};
@@ -89,7 +89,7 @@ impl From<std::io::Error> for CliError {
 pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), CliError> {
     match global.output {
         Output::Text | Output::Json | Output::Yaml => Ok(()),
-        Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github => {
+        Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github | Output::Csv => {
             Err(CliError::usage(format!(
                 "{verb} prints text, json or yaml
   fix: leave --output out, or take one of these"
@@ -123,6 +123,28 @@ pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui
             })?;
     }
     Ok(())
+}
+
+/// Prints answers, and writes the further reports that the flags ask for.
+///
+/// # Errors
+/// The same, or a file could not be written.
+pub(crate) fn answer(
+    pages: &[Page],
+    document: &impl Serialize,
+    how: &Reporting,
+    global: &Global,
+    ui: &Ui,
+) -> Result<(), CliError> {
+    let pages: Vec<Page> = pages
+        .iter()
+        .map(|page| Page {
+            show_all: how.show_all,
+            ..page.clone()
+        })
+        .collect();
+    print(&pages, document, global, ui)?;
+    write_reports(&how.report, &pages, document)
 }
 
 /// Writes the reports of `--report FORMAT=FILE`, without colour.

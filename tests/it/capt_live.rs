@@ -437,7 +437,8 @@ fn printed_commands_lead_to_the_same_cluster_again() {
     let args: Vec<&str> = command.split(' ').skip(2).chain(["--yes"]).collect();
     let ran = stage.run(&args).expect(0);
     assert!(
-        ran.stdout.starts_with("Created arn:aws:iam::111122223333:role/"),
+        ran.stdout
+            .starts_with("CREATED  AWSServiceRoleForEC2Spot (account 111122223333)"),
         "{}",
         ran.stdout
     );

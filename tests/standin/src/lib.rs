@@ -35,6 +35,7 @@ mod fault;
 mod http;
 mod kubeconfig;
 mod kubernetes;
+pub mod oracle;
 mod record;
 pub mod scenario;
 mod selector;
