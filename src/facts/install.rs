@@ -5,8 +5,11 @@
 use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt as _};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReviewSpec,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Ask, Reading, unread};
 use crate::karpenter::objects::{Deployment, ServiceAccount};
@@ -113,52 +116,41 @@ impl Needed {
         }
     }
 
-    fn spec(&self) -> Value {
-        let mut spec = serde_json::Map::new();
-        match &self.path {
-            Some(path) => {
-                spec.insert(
-                    "nonResourceAttributes".to_owned(),
-                    json!({"path": path, "verb": self.verb}),
-                );
-            }
-            None => {
-                let (resource, sub) = self
-                    .resource
-                    .split_once('/')
-                    .unwrap_or((self.resource.as_str(), ""));
-                let mut attributes = json!({"group": self.group, "resource": resource, "verb": self.verb});
-                if let Some(map) = attributes.as_object_mut() {
-                    for (key, value) in [
-                        ("subresource", Some(sub)),
-                        ("namespace", self.namespace.as_deref()),
-                        ("name", self.name.as_deref()),
-                    ] {
-                        if let Some(value) = value.filter(|value| !value.is_empty()) {
-                            map.insert(key.to_owned(), json!(value));
-                        }
-                    }
-                }
-                spec.insert("resourceAttributes".to_owned(), attributes);
-            }
+    fn spec(&self) -> SelfSubjectAccessReviewSpec {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        if let Some(path) = &self.path {
+            return SelfSubjectAccessReviewSpec {
+                non_resource_attributes: Some(NonResourceAttributes {
+                    path: given(path),
+                    verb: given(&self.verb),
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            };
         }
-        Value::Object(spec)
+        let (resource, sub) = self.resource.split_once('/').unwrap_or((&self.resource, ""));
+        SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: given(&self.group),
+                resource: given(resource),
+                subresource: given(sub),
+                verb: given(&self.verb),
+                namespace: self.namespace.clone(),
+                name: self.name.clone(),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        }
     }
 }
 
-/// One rule of a role.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rule {
-    /// API groups.
     pub groups: Vec<String>,
-    /// Resources.
     pub resources: Vec<String>,
-    /// Verbs.
     pub verbs: Vec<String>,
     /// Only these objects; empty for all.
     pub names: Vec<String>,
-    /// Paths that are no resources.
     pub paths: Vec<String>,
 }
 
@@ -169,9 +161,7 @@ pub struct PlannedRole {
     /// Namespace; none for a ClusterRole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Name.
     pub name: String,
-    /// Rules.
     pub rules: Vec<Rule>,
     /// It aggregates others, so that creating it needs every right there is.
     #[serde(default)]
@@ -185,11 +175,9 @@ pub struct PlannedBinding {
     /// Namespace; none for a ClusterRoleBinding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Name.
     pub name: String,
     /// The role is a ClusterRole, not a Role of the same namespace.
     pub cluster_role: bool,
-    /// The role's name.
     pub role: String,
 }
 
@@ -333,13 +321,10 @@ pub fn chart(ask: &Ask) -> Chart {
     })
 }
 
-/// The answer to one review.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Review {
-    /// What was asked.
     #[serde(flatten)]
     pub needed: Needed,
-    /// Whether it is allowed.
     pub allowed: bool,
 }
 
@@ -396,7 +381,7 @@ async fn reviews(api: &Api, all: BTreeSet<Needed>) -> Result<Vec<Review>, Unknow
 }
 
 async fn review(api: &Api, needed: Needed) -> Result<Review, Unknown> {
-    let answer = api.review(&REVIEW, Some(needed.spec())).await?;
+    let answer = api.review(&REVIEW, Some(&needed.spec())).await?;
     let flag = |pointer| answer.pointer(pointer).and_then(Value::as_bool);
     let allowed = flag("/status/allowed").ok_or_else(|| {
         Unknown::new(

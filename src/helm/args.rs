@@ -139,7 +139,7 @@ pub enum UsageError {
 }
 
 /// Where `helm upgrade` takes the values from that the command line doesn't give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OldValues {
     /// The chart's defaults only (`--reset-values`).
     Reset,
@@ -148,11 +148,12 @@ pub enum OldValues {
     /// The last release's given values over the new chart's defaults (`--reset-then-reuse-values`).
     ResetThenReuse,
     /// None of the three: the last release's given values if the command line gives none at all.
+    #[default]
     ReuseIfNoneGiven,
 }
 
 /// What helm was told, as far as it matters to the preflight.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HelmView {
     /// The release. `None`: generated, not given, or hidden behind a flag that nobody knows.
     pub release: Option<String>,
@@ -200,36 +201,6 @@ pub struct HelmView {
     pub color: Option<String>,
     /// Flags that neither the table nor helm's help knows, as written (without their values).
     pub unknown_flags: Vec<String>,
-}
-
-impl Default for HelmView {
-    fn default() -> Self {
-        Self {
-            release: None,
-            chart: None,
-            namespace: None,
-            kube_context: None,
-            kubeconfig: None,
-            kube_apiserver: None,
-            as_user: None,
-            as_groups: Vec::new(),
-            has_token: false,
-            dry_run: false,
-            install_if_missing: false,
-            create_namespace: false,
-            skip_crds: false,
-            no_hooks: false,
-            generated_name: false,
-            helm_names_it: false,
-            old_values: OldValues::ReuseIfNoneGiven,
-            gives_values: false,
-            reads_stdin: false,
-            help: false,
-            debug: false,
-            color: None,
-            unknown_flags: Vec::new(),
-        }
-    }
 }
 
 /// The command line, split.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures_util::join;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReviewSpec;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -309,7 +310,11 @@ impl Api {
     ///
     /// # Errors
     /// Why there is no answer of that kind.
-    pub async fn review(&self, resource: &Resource<'_>, spec: Option<Value>) -> Result<Value, Unknown> {
+    pub async fn review(
+        &self,
+        resource: &Resource<'_>,
+        spec: Option<&SelfSubjectAccessReviewSpec>,
+    ) -> Result<Value, Unknown> {
         let grant = resource.grant("create", None);
         let call = grant.action();
         let mut body = json!({
@@ -317,7 +322,7 @@ impl Api {
             "kind": resource.kind(),
         });
         if let Some(spec) = spec {
-            body["spec"] = spec;
+            body["spec"] = json!(spec);
         }
         let body = body.to_string().into_bytes();
         let answer = self
@@ -612,7 +617,7 @@ fn read(status: StatusCode, html: bool, bytes: &[u8], grant: &Grant) -> Result<V
         StatusCode::GONE => Refusal::Gone,
         StatusCode::FORBIDDEN => Refusal::Unknown(Unknown::denied(DeniedBy::Rbac, message, grant.clone())),
         StatusCode::UNAUTHORIZED => Refusal::Unknown(Unknown::new(
-            Why::Unauthenticated,
+            Why::TokenRefused,
             "the cluster does not accept the token (401 Unauthorized): the principal is not mapped in aws-auth or an access entry, or the token has expired",
         )),
         StatusCode::TOO_MANY_REQUESTS => Refusal::Unknown(Unknown::new(
@@ -1094,7 +1099,7 @@ mod tests {
         );
         assert_eq!(
             why(ask(401, false, &status("Unauthorized", ""))),
-            Some(Why::Unauthenticated)
+            Some(Why::TokenRefused)
         );
         assert_eq!(why(ask(429, false, "slow down")), Some(Why::Throttled));
         assert_eq!(

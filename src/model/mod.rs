@@ -13,7 +13,7 @@ mod target;
 
 pub use call::{Call, Calls};
 pub use cluster::{Caller, Cluster};
-pub use command::{Command, CommandScope};
+pub use command::{Command, CommandScope, argv};
 pub use credentials::{Clues, CredentialSource};
 pub use exit::Exit;
 pub use finding::*;

@@ -72,6 +72,39 @@ impl Ran {
         self.check(id)["message"].as_str().expect("a message").to_owned()
     }
 
+    /// The findings of a group (or one check) of a JSON report for a snapshot: status, headline, message, fix.
+    pub fn findings(&self, of: &str) -> String {
+        let report = self.json();
+        let mut told = String::new();
+        for check in report["checks"].as_array().expect("checks") {
+            if check["group"] != of && check["id"] != of {
+                continue;
+            }
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            told.push_str(&format!("{} {}\n", text(&check["status"]), text(&check["id"])));
+            let good = check["status"] == "pass" || check["status"] == "skip";
+            let headline = if good {
+                String::new()
+            } else {
+                text(&check["headline"])
+            };
+            let message = text(&check["message"]);
+            for line in [headline, message, text(&check["remedy"]["text"])] {
+                if !line.is_empty() {
+                    told.push_str(&format!("    {}\n", line.replace('\n', "\n    ")));
+                }
+            }
+            for command in check["remedy"]["commands"].as_array().into_iter().flatten() {
+                told.push_str(&format!("    $ {}\n", text(command)));
+            }
+            for snippet in check["remedy"]["snippets"].as_array().into_iter().flatten() {
+                let snippet = text(&snippet["text"]).replace('\n', "\n    | ");
+                told.push_str(&format!("    | {snippet}\n"));
+            }
+        }
+        told
+    }
+
     /// Asserts the exit code, showing everything when it is another.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
