@@ -91,7 +91,7 @@ fn caller_mapped(facts: &Facts) -> Judgement {
         .map_or(arn.as_str(), |role| role.arn.as_str());
     let mapped_arn = facts.target.role_arn.as_deref().unwrap_or(mapped_arn);
     let mode = facts.cluster.known().map(|cluster| cluster.authentication_mode);
-    let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"))
+    let judgement = Judgement::fail(format!("the cluster does not admit {arn} (401): {reason}"))
         .headline("The cluster does not accept your identity");
     match mode {
         Some(mode) => {

@@ -53,9 +53,9 @@ fn escalations(chart: &Chart, answers: &Answers<'_>) -> Vec<Escalation> {
     let lacks = |lacking: &[Needed]| -> Option<String> {
         let first = lacking.first()?;
         Some(match lacking.len() {
-            1 => format!("it hands out {} {}", first.verb, first.kind()),
+            1 => format!("it grants {} {}", first.verb, first.kind()),
             more => format!(
-                "it hands out {more} rights that you lack, {} {} for one",
+                "it grants {more} rights that you lack, {} {} for one",
                 first.verb,
                 first.kind()
             ),
@@ -119,7 +119,7 @@ fn can_install(facts: &Facts) -> Judgement {
         Observed::Unknown(unknown) => {
             return Judgement::unknown("what you may do in the cluster", unknown).from(fact);
         }
-        Observed::Absent => return Judgement::undecided("nobody was asked").from(fact),
+        Observed::Absent => return Judgement::undecided("not asked").from(fact),
     };
     let chart = chart(&facts.ask);
     let answers = Answers(
@@ -151,7 +151,7 @@ fn can_install(facts: &Facts) -> Judgement {
     if missing.is_empty() && escalations.is_empty() {
         let roles = match (known, answers.everything()) {
             (false, false) => {
-                "; whether also what is in its roles may be handed out is known with the chart (kubectl capt-spot install)"
+                "; whether also what is in its roles may be granted is known with the chart (kubectl capt-spot install)"
             }
             _ => "",
         };
@@ -181,7 +181,7 @@ fn can_install(facts: &Facts) -> Judgement {
             _ => String::new(),
         };
         said.push(format!(
-            "the API server lets nobody hand out rights that they lack, so it would refuse {}{more}",
+            "the API server does not let anyone grant rights that they lack, so it would refuse {}{more}",
             shown.join(", ")
         ));
     }
@@ -199,7 +199,7 @@ fn can_install(facts: &Facts) -> Judgement {
     judgement
         .headline("You lack permissions that installing Karpenter needs")
         .fix(
-            "Let somebody install it who may, or have an administrator of the cluster grant it; the simplest is cluster-admin for the time of the install (with access entries: the policy AmazonEKSClusterAdminPolicy).",
+            "Ask somebody who may to install it, or have an administrator of the cluster grant it; the simplest is cluster-admin for the time of the install (with access entries: the policy AmazonEKSClusterAdminPolicy).",
             grants(&missing, &escalations, facts),
         )
         .evidence("asked", reviews.len())

@@ -40,7 +40,7 @@ fn cluster_found(facts: &Facts) -> Judgement {
                 ))
                 .headline("The kubeconfig names more than one cluster")
                 .fix(
-                    "Check that this is the cluster you mean; name it with --context, or write the kubeconfig entry anew.",
+                    "Check that this is the cluster you mean; name it with --context, or write the kubeconfig entry again.",
                     [target.aws(&["eks", "update-kubeconfig", "--name", name])],
                 )
             };

@@ -800,7 +800,7 @@ impl<'a> Judge<'a> {
             decision.unknown().join("; ")
         );
         let judgement = Judgement::undecided(message)
-            .headline("Whether the controller can get its role depends on what only the request shows")
+            .headline("Unknown whether the controller can get its role: only a real request shows it")
             .fix("See whether the controller's log has AccessDenied for sts.", logs);
         self.add("trust-undecided", judgement);
         true

@@ -162,7 +162,7 @@ fn refusals(facts: &Facts, role: &str, refused: &BTreeMap<DeniedBy, Vec<&LaunchR
         .is_some_and(|claims| claims.pools.values().any(|pool| pool.spot > 0));
     let judgement = match (launches, spot_runs) {
         (true, false) => Judgement::fail(text),
-        (true, true) => Judgement::warn(format!("{text}; and yet Spot instances run")),
+        (true, true) => Judgement::warn(format!("{text}; even so, Spot instances run")),
         (false, _) => Judgement::warn(text),
     };
     let headline = match (launches, forgotten) {

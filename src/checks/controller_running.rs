@@ -28,8 +28,9 @@ fn judge(facts: &Facts) -> Judgement {
             Judgement::skip("EKS Auto Mode runs Karpenter inside EKS: there is no controller in the cluster")
                 .evidence("autoMode", true)
         }
-        Installed::Unread(what, unknown) => Judgement::unknown(what, unknown)
-            .headline("It could not be read whether Karpenter's controller runs"),
+        Installed::Unread(what, unknown) => {
+            Judgement::unknown(what, unknown).headline("Unknown whether Karpenter's controller runs")
+        }
         Installed::Removed => removed(facts),
         Installed::Yes => match facts.controller.running() {
             Some(deployment) => running(facts, deployment),
@@ -167,7 +168,7 @@ fn not_ready(facts: &Facts, deployment: &Deployment, name: &str) -> Judgement {
         ),
         "Unschedulable" if nowhere => (
             "Karpenter's controller has nowhere to run",
-            "Karpenter does not run on the nodes that it creates: make a Fargate profile that selects its namespace, or a node group.",
+            "Karpenter does not run on the nodes that it creates: create a Fargate profile that selects its namespace, or a node group.",
         ),
         "Unschedulable" => (
             "No node takes Karpenter's controller",

@@ -67,7 +67,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         ))
         .headline("The kubeconfig does not verify the server's certificate")
         .fix(
-            "Write the kubeconfig entry anew: it then has the cluster's certificate authority.",
+            "Write the kubeconfig entry again: it then has the cluster's certificate authority.",
             [rewrite_entry(facts)],
         ),
         (true, _) => Judgement::pass(format!("the server is the cluster's endpoint, {endpoint}")),
@@ -109,7 +109,7 @@ fn another(facts: &Facts, message: String) -> Judgement {
     Judgement::fail(message)
         .headline("The kubeconfig leads to another cluster")
         .fix(
-            "Write the kubeconfig entry anew, then run this again.",
+            "Write the kubeconfig entry again, then run this again.",
             [rewrite_entry(facts)],
         )
 }

@@ -100,7 +100,7 @@ impl Told {
         let not_read = Observed::Unknown(Unknown::not_asked(if facts.cluster_admins.len() >= MOST {
             "only the first hundred are read"
         } else {
-            "these facts hold no read of it"
+            "these facts do not include it"
         }));
         let role = found.map_or(&not_read, |found| &found.role.observed);
         let may = found
@@ -296,7 +296,7 @@ impl Told {
             Some((headline, _)) => Judgement::warn(sentences(&wrong, &self.unread))
                 .headline(*headline)
                 .fix(
-                    "Take dead mappings out, or create the roles again; let each trust policy name the principals that are to \
+                    "Remove dead mappings, or create the roles again; let each trust policy name the principals that are to \
                      administer the cluster, and no one else.",
                     self.commands,
                 ),

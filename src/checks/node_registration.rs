@@ -158,7 +158,7 @@ fn judge(facts: &Facts) -> Judgement {
     let judgement = if parts.is_empty() {
         match &fact.observed {
             Observed::Unknown(unknown) => Judgement::unknown("the NodeClaims", unknown)
-                .headline("It could not be read whether instances join the cluster"),
+                .headline("Unknown whether instances join the cluster"),
             Observed::Absent => Judgement::skip("the cluster serves no NodeClaims"),
             Observed::Known(claims) => Judgement::pass(all_joined(claims)),
         }

@@ -151,7 +151,7 @@ fn of_all(facts: &Facts, paths: &[LaunchPath<'_>]) -> Judgement {
             "{}{still}",
             names(all.unknown.iter().map(String::as_str))
         )))
-        .headline("It is not known whether Karpenter uses a node pool")
+        .headline("Unknown whether Karpenter uses a node pool")
     } else if let Some((path, conditions)) = all.pending.first() {
         Judgement::undecided(with_stopped(format!(
             "Karpenter has not finished looking at {}: {}{still}",

@@ -130,8 +130,8 @@ fn of_the_role(facts: &Facts, told: &Told) -> Judgement {
         return Judgement::warn(format!("{refused}; by now {why}")).headline(HEADLINE);
     }
     if role.is_some() {
-        return Judgement::fail(format!("{refused}; and yet the role exists in the account of these credentials"))
-            .headline("EC2 refuses Spot for want of a role that exists")
+        return Judgement::fail(format!("{refused}; even so, the role exists in the account of these credentials"))
+            .headline("EC2 refuses Spot for a missing role, although the role exists")
             .fix(
                 "Is Karpenter's controller in another account, or was the role deleted in between? The Events say what its role is refused.",
                 [warnings(facts)],

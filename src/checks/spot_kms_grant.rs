@@ -54,7 +54,7 @@ fn judge(facts: &Facts) -> Judgement {
         Observed::Absent => return Judgement::skip("the role does not exist: see spot-role-exists"),
         Observed::Unknown(unknown) => {
             return Judgement::unknown(&format!("the role {SPOT_ROLE}"), unknown)
-                .headline("Whether the Spot role may use the KMS keys could not be read")
+                .headline("Unknown whether the Spot role may use the KMS keys")
                 .from(&facts.spot_role);
         }
     };
@@ -160,7 +160,7 @@ fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &Role, named: &
             "{SPOT_ROLE} has no grant on {named}, and unknown whether its policy allows the role: {}",
             policy.open.join("; ")
         ))
-        .headline("It is not known whether the Spot role may use a KMS key")
+        .headline("Unknown whether the Spot role may use a KMS key")
         .fix(FIX, [grant]),
         _ => {
             let unread = [key.grants.observed.unknown(), key.policy.observed.unknown()];
@@ -168,8 +168,7 @@ fn of_state(facts: &Facts, key: &KmsKey, state: &KeyState, role: &Role, named: &
                 Some(unknown) => Judgement::unknown(&format!("who may use {named}"), unknown),
                 None => Judgement::undecided(format!("who may use {named} could not be read")),
             };
-            let judgement =
-                judgement.headline("It could not be read whether the Spot role may use a KMS key");
+            let judgement = judgement.headline("Unknown whether the Spot role may use a KMS key");
             match elsewhere {
                 // KMS shows a key's policy to its own account only, so no permission here lifts that.
                 true => {

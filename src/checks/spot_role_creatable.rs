@@ -100,7 +100,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
             )
             .snippet(Language::Json, serde_json::to_string_pretty(&statement).unwrap_or_default())
     };
-    const UNKNOWN: &str = "Whether you may create the missing EC2 Spot role is unknown";
+    const UNKNOWN: &str = "Unknown whether you may create the missing EC2 Spot role";
     let instead_of_caller = |message: String| {
         Judgement::warn(message).headline("Karpenter creates the EC2 Spot role, you may not")
     };
@@ -137,7 +137,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
                 }
                 May::Depends(keys) => {
                     let text =
-                        format!("it depends on condition keys that the simulator was not told: {keys}");
+                        format!("it depends on condition keys that the simulator was not given: {keys}");
                     if controller_may {
                         instead_of_caller(format!("whether {who} may: {text}; {}", instead()))
                     } else {

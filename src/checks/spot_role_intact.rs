@@ -52,7 +52,7 @@ fn spot_role_intact(facts: &Facts) -> Judgement {
 }
 
 fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgement {
-    const UNREAD: &str = "Whether the EC2 Spot role is the service-linked one could not be read";
+    const UNREAD: &str = "Unknown whether the EC2 Spot role is the service-linked one";
     let target = &facts.target;
     let show = target.aws(&["iam", "get-role", "--role-name", SPOT_ROLE]);
     let list = target.aws(&["iam", "list-attached-role-policies", "--role-name", SPOT_ROLE]);
@@ -92,7 +92,7 @@ fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgemen
             let judgement = Judgement::fail(format!("{} is damaged: {texts}", role.arn))
                 .headline("The EC2 Spot service-linked role is damaged");
             if policies.known().is_none() {
-                return judgement.fix("Read its policies too before anything is done about it.", [show, list]);
+                return judgement.fix("Read its policies too before you change anything.", [show, list]);
             }
             judgement.fix(
                 "AWS owns this role and its policy, and neither can be edited. While no Spot instances run in the account, \

@@ -35,7 +35,7 @@ pub enum TargetError {
     NoSuchContext { context: String, known: String },
     /// The context names a cluster or user that the files do not have.
     #[error(
-        "the context \"{context}\" names the {kind} \"{name}\", which the kubeconfig does not have\n  fix: write the entry anew (aws eks update-kubeconfig --name CLUSTER --region REGION) or correct the file"
+        "the context \"{context}\" names the {kind} \"{name}\", which the kubeconfig does not have\n  fix: write the entry again (aws eks update-kubeconfig --name CLUSTER --region REGION) or correct the file"
     )]
     Dangling {
         context: String,
@@ -48,7 +48,7 @@ pub enum TargetError {
     NotEks { context: String, why: String },
     /// Nothing names the cluster or region.
     #[error(
-        "the context \"{context}\" does not tell which EKS cluster it is ({why})\n  fix: name it with {flags}"
+        "the context \"{context}\" does not say which EKS cluster it is ({why})\n  fix: name it with {flags}"
     )]
     NotTold {
         context: String,

@@ -186,7 +186,7 @@ impl AskedRole {
         let named_by = NamedBy::NodeClass { name: self.class };
         let (Named::Role(given) | Named::Profile(given)) = &self.named;
         if let Some(variable) = placeholder(given) {
-            let why = format!("{given} has the variable {variable}, which nobody filled in");
+            let why = format!("{given} has the variable {variable}, which is not filled in");
             return NodeRole {
                 named_by,
                 given: given.clone(),

@@ -297,7 +297,7 @@ impl Manifests {
                         kind: "document".to_owned(),
                         name: None,
                         field: "kind".to_owned(),
-                        problem: "is missing: this is no Kubernetes object".to_owned(),
+                        problem: "is missing: this is not a Kubernetes object".to_owned(),
                     },
                 );
                 return;
@@ -525,7 +525,7 @@ spec:
             .collect();
         insta::assert_snapshot!(broken.join("\n"), @r#"
         10: NodePool one: spec.template.spec.requirements[1].key is missing
-        13: document (without a name): kind is missing: this is no Kubernetes object
+        13: document (without a name): kind is missing: this is not a Kubernetes object
         15: NodePool two: apiVersion is missing
         19: NodePool three: apiVersion is "karpenter.sh/v9", a version that is not known here (known: v1, v1beta1, v1alpha5)
         "#);

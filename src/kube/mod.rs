@@ -12,7 +12,8 @@ mod resource;
 pub use resource::Resource;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::join;
@@ -37,6 +38,34 @@ pub struct Api {
     calls: Calls,
     /// What each API group serves, asked once.
     groups: Arc<Mutex<BTreeMap<String, Arc<Asked>>>>,
+    /// In a run over many clusters: what became of the first requests.
+    contact: Option<Arc<Contact>>,
+}
+
+/// Whether an API server ever answered. One that takes no connection, or takes it and says nothing, is not tried again and again
+/// while other clusters wait for their turn.
+#[derive(Debug, Default)]
+struct Contact {
+    answered: AtomicBool,
+    lost: OnceLock<Unknown>,
+}
+
+impl Contact {
+    fn note(&self, outcome: &Result<Value, Refusal>) {
+        match outcome {
+            Err(Refusal::Unknown(unknown)) if matches!(unknown.why, Why::Unreachable | Why::TimedOut) => {
+                if !self.answered.load(Ordering::Relaxed) {
+                    self.lost.get_or_init(|| unknown.clone());
+                }
+            }
+            _ => self.answered.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Why nothing more is asked.
+    fn lost(&self) -> Option<&Unknown> {
+        self.lost.get().filter(|_| !self.answered.load(Ordering::Relaxed))
+    }
 }
 
 type Asked = OnceCell<Result<Group, Unknown>>;
@@ -98,7 +127,17 @@ impl Api {
             limits,
             calls: calls.clone(),
             groups: Arc::default(),
+            contact: None,
         })
+    }
+
+    /// Gives a server up that answered none of the first requests.
+    #[must_use]
+    pub fn giving_up(self) -> Self {
+        Self {
+            contact: Some(Arc::default()),
+            ..self
+        }
     }
 
     /// Where the calls to this API server are written down.
@@ -349,6 +388,41 @@ impl Api {
         Fact::new(call, observed)
     }
 
+    /// Applies one object of this program's own, server-side: the fields that it once set and sets no longer go, those of others stay.
+    /// Nothing else here writes.
+    ///
+    /// # Errors
+    /// Why it could not be applied.
+    pub async fn apply(
+        &self,
+        resource: &Resource<'_>,
+        name: &str,
+        object: &Value,
+        manager: &str,
+    ) -> Result<(), Unknown> {
+        let grant = resource.grant("patch", Some(name));
+        let call = grant.action();
+        let path = format!("{}?fieldManager={manager}&force=true", resource.path(Some(name)));
+        let body = object.to_string().into_bytes();
+        let applied = self.send(Method::PATCH, &path, &body, &grant).await;
+        let applied = applied.map_err(|refusal| match refusal {
+            Refusal::Unknown(unknown) => unknown,
+            _ => Unknown::new(
+                Why::Unusable,
+                format!(
+                    "{call}: the cluster does not have the kind {} ({})",
+                    resource.kind(),
+                    resource.group()
+                ),
+            ),
+        });
+        let told = applied
+            .as_ref()
+            .map_or_else(ToString::to_string, |_| "applied".to_owned());
+        self.calls.record(&call, told);
+        applied.map(drop)
+    }
+
     /// Reads a list to its end. An expired page token (410 Gone) starts once more from the beginning. `seen` counts the items.
     async fn fold<T>(
         &self,
@@ -486,11 +560,19 @@ impl Api {
     }
 
     async fn send(&self, method: Method, path: &str, body: &[u8], grant: &Grant) -> Result<Value, Refusal> {
+        if let Some(lost) = self.contact.as_ref().and_then(|contact| contact.lost()) {
+            return Err(Refusal::Unknown(lost.clone()));
+        }
         let work = Box::pin(self.send_with_retries(method, path, body, grant));
-        self.limits
+        let outcome = self
+            .limits
             .run(&grant.action(), work)
             .await
-            .map_err(Refusal::Unknown)?
+            .unwrap_or_else(|unknown| Err(Refusal::Unknown(unknown)));
+        if let Some(contact) = &self.contact {
+            contact.note(&outcome);
+        }
+        outcome
     }
 
     async fn send_with_retries(
@@ -508,7 +590,12 @@ impl Api {
                 .uri(path)
                 .header("accept", "application/json");
             if !body.is_empty() {
-                request = request.header("content-type", "application/json");
+                // JSON is YAML.
+                let kind = match method {
+                    Method::PATCH => "application/apply-patch+yaml",
+                    _ => "application/json",
+                };
+                request = request.header("content-type", kind);
             }
             let request = request
                 .body(Body::from(body.to_vec()))

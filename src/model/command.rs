@@ -84,6 +84,13 @@ impl Command {
         }
     }
 
+    /// The same, run by another program: `aws-vault exec prod --`.
+    #[must_use]
+    pub fn run_by(mut self, words: &[String]) -> Self {
+        self.line = format!("{} {}", joined(words), self.line);
+        self
+    }
+
     /// The same, its output written to a file.
     #[must_use]
     pub fn into_file(mut self, path: &str) -> Self {

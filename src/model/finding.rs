@@ -36,7 +36,9 @@ impl Status {
 }
 
 /// Why a check was skipped; only the first kind leaves the verdict alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
 pub enum Skip {
     /// There is nothing to judge here.
     NotApplicable,

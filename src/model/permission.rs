@@ -171,6 +171,14 @@ const RBAC: &[Rbac] = &[
         names: &[],
         namespace: None,
     },
+    // What the groups and users of a mapping may do (`access`).
+    Rbac {
+        group: "rbac.authorization.k8s.io",
+        resources: &["clusterrolebindings", "rolebindings"],
+        verbs: &["list"],
+        names: &[],
+        namespace: None,
+    },
     Rbac {
         group: "apps",
         resources: &["daemonsets"],
@@ -293,6 +301,13 @@ pub fn rbac_objects(subject: &Value) -> Vec<Value> {
         ));
     }
     objects
+}
+
+/// What `--publish` needs: to apply OpenReports objects in one namespace. It reads and deletes none.
+pub fn publish_objects(subject: &Value, namespace: &str) -> Vec<Value> {
+    let rule =
+        json!({"apiGroups": ["openreports.io"], "resources": ["reports"], "verbs": ["create", "patch"]});
+    role_in("capt-spot-publish", namespace, vec![rule], subject).into()
 }
 
 /// A Role of one namespace, and its binding.

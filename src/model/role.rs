@@ -53,7 +53,7 @@ pub struct Simulation {
 pub struct Decided {
     /// The overall decision.
     pub decision: SimulatedDecision,
-    /// Whether the organisation's policies allow it, when the simulator looked at them.
+    /// Whether the organization's policies allow it, when the simulator looked at them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_by_organizations: Option<bool>,
     /// Whether the permissions boundary allows it, when there is one.

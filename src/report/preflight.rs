@@ -1,6 +1,7 @@
 //! A preflight's report as a page.
 
 use super::block::{self, Block};
+use super::page::AboutCluster;
 use super::{Finding, Offline, Page, Phase, Report, Verdict};
 use crate::checks::{REGISTRY, Skip, Status};
 
@@ -20,6 +21,15 @@ impl Report {
             name: target.context.clone(),
             strict: self.strict,
             show_all,
+            about_cluster: AboutCluster {
+                account: target.account.clone(),
+                region: Some(target.region.clone()),
+                cluster: Some(target.cluster.clone()),
+                arn: target.arn.clone(),
+                version: target.version.clone(),
+                at: Some(self.envelope.generated_at),
+                judged: true,
+            },
             ..Page::new("preflight", status, word, subject)
         }
         .place(&["clusters", account, &target.region, &target.cluster])
@@ -95,7 +105,7 @@ impl Report {
 }
 
 /// The answer in a few words: what is wrong, or `ready` where nothing is.
-pub(super) fn closing_of(verdict: Verdict, findings: &[Finding], ready: String) -> String {
+pub(crate) fn closing_of(verdict: Verdict, findings: &[Finding], ready: String) -> String {
     let of = |wanted: &[Status]| {
         let blocks = block::problems(findings).into_iter();
         headlines(
@@ -133,9 +143,30 @@ fn headlines(blocks: &[Block<'_>]) -> String {
     }
 }
 
-fn within_a_sentence(headline: &str) -> String {
+pub(crate) fn within_a_sentence(headline: &str) -> String {
     const LOWERED: &[&str] = &[
-        "A", "An", "Another", "New", "No", "Nodes", "Pods", "Some", "The", "You", "Your",
+        "A",
+        "An",
+        "Another",
+        "Creating",
+        "Destroying",
+        "New",
+        "No",
+        "Nobody",
+        "Nodes",
+        "Nothing",
+        "Only",
+        "Pods",
+        "Principal",
+        "Some",
+        "Something",
+        "The",
+        "Unknown",
+        "What",
+        "Whether",
+        "Who",
+        "You",
+        "Your",
     ];
     match headline.split_once(' ') {
         Some((word, rest)) if LOWERED.contains(&word) => format!("{} {rest}", word.to_lowercase()),

@@ -305,7 +305,7 @@ pub(crate) fn remedy(question: &Question<'_>, verdict: &TrustVerdict) -> Option<
                 .as_ref()
                 .map_or_else(|| "the Deny".to_owned(), |by| format!("statement {}", by.index + 1));
             advice.say(format!(
-                "No Allow helps against a Deny: take {deny} out of the trust policy of {role}, or narrow it."
+                "No Allow helps against a Deny: remove {deny} from the trust policy of {role}, or narrow it."
             ));
             if let Some(names) = names {
                 advice.say(format!(
@@ -322,7 +322,7 @@ pub(crate) fn remedy(question: &Question<'_>, verdict: &TrustVerdict) -> Option<
         Reason::IdentityMissing => advice.identity_missing(names),
         Reason::IdentityDenied => {
             advice.say(
-                "No Allow helps against a Deny: find the statement that denies it, and take it out or narrow it. A Deny of an \
+                "No Allow helps against a Deny: find the statement that denies it, and remove or narrow it. A Deny of an \
                  SCP or a boundary can show here too.",
             );
             advice.simulate();

@@ -21,7 +21,7 @@ use iam_policy::evaluate::{self, ASSUME_ROLE, Decision, Judged, OwnSide, evaluat
 use iam_policy::kleene::Tri;
 use iam_policy::principal::{Class, Oddity, Requester};
 
-/// What the identity side of P says: P's own policies, its permissions boundary and its organisation.
+/// What the identity side of P says: P's own policies, its permissions boundary and its organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// The answer of `iam:SimulatePrincipalPolicy` for P, `sts:AssumeRole` and R. Absent: IAM has no such P.
@@ -79,17 +79,6 @@ pub enum Outcome {
     Fail,
     /// What it depends on is not known.
     Unknown,
-}
-
-impl Outcome {
-    /// `pass`, `fail`, `unknown`
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 impl From<Tri> for Outcome {
@@ -151,7 +140,7 @@ pub enum Reason {
     IdentityDenied,
     /// Fail: P's permissions boundary does not allow it.
     Boundary,
-    /// Fail: the organisation's service control policies do not allow it.
+    /// Fail: the organization's service control policies do not allow it.
     Organization,
     /// Unknown: R could not be read.
     RoleUnread,
@@ -637,12 +626,12 @@ impl<'a> Sides<'a> {
             Identity::Simulated(Observed::Known(found)) => &found.decided,
         };
         if found.allowed_by_organizations == Some(false) {
-            let text = "a service control policy of its organisation does not allow sts:AssumeRole";
+            let text = "a service control policy of its organization does not allow sts:AssumeRole";
             return (Tri::False, text.to_owned());
         }
         if !found.missing_context.is_empty() {
             let text = format!(
-                "its own policies look at {}, which the simulator was not told, so its answer does not count",
+                "its own policies look at {}, which the simulator was not given, so its answer does not count",
                 found.missing_context.join(", ")
             );
             return (Tri::Unknown, text);
@@ -799,7 +788,7 @@ fn limitations(question: &Question<'_>, verdict: &TrustVerdict) -> Vec<Limitatio
     };
     if *question.identity == Identity::LeftOut {
         add(
-            "the principal's own policies, its permissions boundary and its organisation: a file is judged alone",
+            "the principal's own policies, its permissions boundary and its organization: a file is judged alone",
         );
     }
     if question.kind() == "role" {

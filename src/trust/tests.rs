@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::cdk::{CdkAnswer, CdkQuestion, Mapping};
-use super::report::{Tried, TrustReport, render_text};
+use super::report::{Tried, TrustReport};
 use super::*;
 use crate::facts::cluster_admins::GET_TOKEN_SESSION;
 use crate::facts::fixture::healthy;
 use crate::model::{Decided, Grant, Why};
+use crate::text::Output;
 use crate::text::style::Style;
 use iam_policy::arn::AccountId;
 use iam_policy::document::with_statement;
@@ -78,6 +79,10 @@ fn promised() -> Identity {
     Identity::Promised("CDK".to_owned())
 }
 
+fn plain(report: &TrustReport) -> String {
+    crate::report::render(&[report.page()], report, Output::Text, Style::PLAIN)
+}
+
 struct Asked {
     requester: Requester,
     role_arn: Arn,
@@ -117,7 +122,7 @@ impl Asked {
     }
 
     fn text(&self) -> String {
-        render_text(&TrustReport::new(&self.question(), self.judge()), Style::PLAIN)
+        plain(&TrustReport::new(&self.question(), self.judge()))
     }
 }
 
@@ -422,7 +427,7 @@ proptest! {
             prop_assert_eq!(verdict.decided_by.clone().map(|by| by.effect), Some("Allow".to_owned()));
         }
         let report = TrustReport::new(&asked.question(), verdict);
-        let text = render_text(&report, Style::PLAIN);
+        let text = plain(&report);
         prop_assert!(text.chars().all(|c| c == '\n' || crate::text::sanitize::harmless(c)));
         for command in report.verdict.remedy.iter().flat_map(|remedy| &remedy.commands) {
             prop_assert!(shlex::split(command).is_some(), "{command}");

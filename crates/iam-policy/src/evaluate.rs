@@ -571,12 +571,12 @@ const ANYBODY: &str = "anybody";
 /// An account that no document names.
 const STRANGER: &str = "000000000000";
 
-/// What the requester's own side says of the action: its policies, its permissions boundary and its organisation.
+/// What the requester's own side says of the action: its policies, its permissions boundary and its organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnSide {
     /// It could not be read, or it depends on what is not known.
     Unknown,
-    /// It stops the action whatever the other side says: an explicit deny, the organisation, or there is no such principal.
+    /// It stops the action whatever the other side says: an explicit deny, the organization, or there is no such principal.
     Stops,
     /// It allows it.
     Allows,

@@ -1,7 +1,8 @@
 //! What several tests need.
 
+pub mod browser;
 pub mod karpenter;
-pub mod oracle;
+pub mod kubelet;
 pub mod program;
 pub mod relay;
 pub mod shell;

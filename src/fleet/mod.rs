@@ -1,0 +1,15 @@
+//! Many clusters: which there are ([`inventory`], [`list`]), judging them in one process ([`engine`]), what is said of all of them
+//! together ([`overview`]), and the results of shards put together ([`merge`]).
+
+pub mod engine;
+pub mod inventory;
+pub mod list;
+pub mod merge;
+pub mod overview;
+
+pub use crate::model::Shard;
+
+/// Where [`Shard`] was first.
+pub mod shard {
+    pub use crate::model::Shard;
+}
