@@ -167,12 +167,8 @@ pub enum Verb {
     Policy(Policy),
     /// Print shell completion
     Completion(Completion),
-    /// Print the version of this program; no network is used
-    #[command(after_help = "Examples:\n  \
-        kubectl capt-spot version\n  \
-        kubectl capt-spot version -o json\n\n\
-        Exit codes: 0 done, 2 wrong usage.")]
-    Version,
+    /// Print the version of this program; without --check no network is used
+    Version(Version),
     /// Print the JSON Schema of a report
     #[command(hide = true)]
     Schema(Schema),
@@ -193,6 +189,19 @@ pub struct Reporting {
     /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
     #[arg(long, value_name = "FORMAT=FILE")]
     pub report: Vec<ReportFile>,
+}
+
+/// `version`
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(after_help = "Examples:\n  \
+        kubectl capt-spot version\n  \
+        kubectl capt-spot version -o json\n  \
+        kubectl capt-spot version --check\n\n\
+        Exit codes: 0 done, 1 the newest release is not known, 2 wrong usage.")]
+pub struct Version {
+    /// Ask the project's page of releases whether there is a newer one
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `schema`
@@ -579,9 +588,22 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
     (
         &["version"],
         &[
-            CONNECTION,
             EKS,
-            &["namespace", "profile", "color", "verbose", "quiet"],
+            &[
+                "context",
+                "kubeconfig",
+                "cluster",
+                "user",
+                "as_user",
+                "as_groups",
+                "use_exec",
+                "overall_timeout",
+                "namespace",
+                "profile",
+                "color",
+                "verbose",
+                "quiet",
+            ],
         ],
     ),
     (

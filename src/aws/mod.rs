@@ -17,7 +17,7 @@ pub mod sts;
 pub mod token;
 
 pub use ask::{Question, describe_each};
-pub use http::http_client;
+pub use http::{http_client, redirect_of};
 pub use limits::Limits;
 pub use pages::Pages;
 pub use sessions::Sessions;

@@ -36,6 +36,7 @@ mod preflight;
 mod pty;
 mod readme;
 mod recorded_karpenter;
+mod release;
 mod reports;
 mod support;
 mod template;

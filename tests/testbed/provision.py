@@ -558,6 +558,12 @@ def make_krew(unit: Unit) -> List[Part]:
     return [Part(name, install(out / name, name), version, "built from the Go module sigs.k8s.io/krew") for name in names]
 
 
+def make_actionlint(unit: Unit) -> List[Part]:
+    module = "github.com/rhysd/actionlint"
+    path = install(GO.build(unit, "actionlint", [f"{module}/cmd/actionlint"]) / "actionlint", "actionlint")
+    return [Part("actionlint", path, module_version("actionlint", module), f"built from the Go module {module}")]
+
+
 def make_registry(unit: Unit) -> List[Part]:
     module = "github.com/google/go-containerregistry"
     path = install(GO.build(unit, "registry", ["."]) / "registry", "testbed-registry")
@@ -807,6 +813,7 @@ def units() -> List[Unit]:
         Unit("registry", ["oci-registry"], files("registry"), make_registry, lane="go"),
         Unit("prometheus", ["prometheus"], files("prometheus"), make_prometheus, lane="go"),
         Unit("openreports", ["openreports-crds"], files("openreports"), make_openreports, lane="go"),
+        Unit("actionlint", ["actionlint"], files("actionlint"), make_actionlint, lane="go"),
         # The last of its lane, for the fewest tests wait for it.
         Unit(
             "karpenter",
