@@ -42,7 +42,7 @@ fn with_cluster(global: &Global) -> Result<Global, CliError> {
     }
     let named = resolve::named_by_context(&super::request(global)).map_err(|error| {
         CliError::usage(format!(
-            "the Job must be told its cluster, and the kubeconfig does not: {error}\n  fix: name it with --cluster-name and --region"
+            "the Job needs the name of its cluster, and the kubeconfig does not give it: {error}\n  fix: name it with --cluster-name and --region"
         ))
     })?;
     terminal::note(&format!(
@@ -225,7 +225,7 @@ fn name(flag: &str, value: &str) -> Result<(), CliError> {
         Ok(())
     } else {
         Err(CliError::usage(format!(
-            "{flag} {value} is no name of Kubernetes\n  fix: lower-case letters, digits and dashes, at most 63"
+            "{flag} {value} is not a Kubernetes name\n  fix: lower-case letters, digits and dashes, at most 63"
         )))
     }
 }
@@ -235,7 +235,7 @@ fn plain(flag: &str, value: &str) -> Result<(), CliError> {
     let odd = |c: char| c.is_control() || (c == ' ' && !value.contains("{{"));
     if value.is_empty() || value.contains(odd) {
         return Err(CliError::usage(format!(
-            "{flag} has a value that can't be meant: {value:?}"
+            "{flag} has an unusable value: {value:?}"
         )));
     }
     Ok(())
@@ -359,11 +359,17 @@ mod tests {
     #[test]
     fn values_that_cannot_be_meant() {
         for (line, word) in [
-            (&["-n", "Kube_System"][..], "--namespace Kube_System is no name"),
+            (
+                &["-n", "Kube_System"][..],
+                "--namespace Kube_System is not a Kubernetes name",
+            ),
             (&["--service-account", "-x"], "value"),
-            (&["--image", "a b"], "--image has a value"),
-            (&["--image", ""], "--image has a value"),
-            (&["--cluster-name", "a\nb"], "--cluster-name has a value"),
+            (&["--image", "a b"], "--image has an unusable value"),
+            (&["--image", ""], "--image has an unusable value"),
+            (
+                &["--cluster-name", "a\nb"],
+                "--cluster-name has an unusable value",
+            ),
             (&["--role-arn", "KarpenterRole"], "is not a role's ARN"),
             (
                 &["--role-arn", "arn:aws:iam::111122223333:user/x"],

@@ -3,10 +3,11 @@
 pub mod access;
 pub mod account;
 pub mod capt;
+pub mod clusters;
 pub mod completion;
-pub mod contexts;
 pub mod create_role;
 pub mod explain;
+pub mod fleet;
 pub mod gate;
 pub mod hook;
 pub mod install;
@@ -25,7 +26,7 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use crate::aws;
-use crate::cli::Global;
+use crate::cli::{Global, Reporting};
 use crate::cluster::kubeconfig::Overrides;
 use crate::cluster::resolve::Request;
 use crate::cluster::{self, clues};
@@ -88,7 +89,7 @@ impl From<std::io::Error> for CliError {
 pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), CliError> {
     match global.output {
         Output::Text | Output::Json | Output::Yaml => Ok(()),
-        Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github => {
+        Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github | Output::Csv => {
             Err(CliError::usage(format!(
                 "{verb} prints text, json or yaml
   fix: leave --output out, or take one of these"
@@ -122,6 +123,28 @@ pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui
             })?;
     }
     Ok(())
+}
+
+/// Prints answers, and writes the further reports that the flags ask for.
+///
+/// # Errors
+/// The same, or a file could not be written.
+pub(crate) fn answer(
+    pages: &[Page],
+    document: &impl Serialize,
+    how: &Reporting,
+    global: &Global,
+    ui: &Ui,
+) -> Result<(), CliError> {
+    let pages: Vec<Page> = pages
+        .iter()
+        .map(|page| Page {
+            show_all: how.show_all,
+            ..page.clone()
+        })
+        .collect();
+    print(&pages, document, global, ui)?;
+    write_reports(&how.report, &pages, document)
 }
 
 /// Writes the reports of `--report FORMAT=FILE`, without colour.
@@ -170,6 +193,7 @@ pub fn request(global: &Global) -> Request {
     Request {
         kubeconfig: global.kubeconfig.clone(),
         in_memory: None,
+        loaded: None,
         capt: None,
         context: global
             .context
@@ -196,6 +220,7 @@ pub fn options(global: &Global) -> Options {
     Options {
         limits: aws::Limits::start(global.request_timeout, global.overall_timeout),
         use_exec: global.use_exec,
+        sessions: None,
     }
 }
 
@@ -233,15 +258,30 @@ pub fn print_calls(facts: &Facts) {
     }
 }
 
+/// Runs `work` on this thread; it heeds signals itself ([`signalled`]).
+///
+/// # Errors
+/// What `work` says.
+pub(crate) fn block_on_to_the_end<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("the program could not start: {error}")))
+}
+
 /// Runs `work` on this thread, until it is done or a signal ends it.
 ///
 /// # Errors
 /// What `work` says, or that it was interrupted.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::failed(format!("the program could not start: {error}")))?;
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
@@ -255,7 +295,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Re
 }
 
 /// Waits for Ctrl-C or a request to end. SIGHUP stays the system's, which heeds nohup.
-async fn signalled() -> Exit {
+pub(crate) async fn signalled() -> Exit {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

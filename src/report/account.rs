@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::preflight::closing_of;
-use super::{Envelope, Finding, Page, Selection, Summary, Verdict, judge};
+use super::{Envelope, Finding, Page, Selection, Summary, Verdict, closing_of, judge};
 use crate::checks::Status;
 use crate::facts::Facts;
 
@@ -82,7 +81,7 @@ impl AccountReport {
     }
 
     /// As people and CI systems see it.
-    pub fn page(&self, strict: bool, show_all: bool) -> Page {
+    pub fn page(&self, strict: bool) -> Page {
         let (status, word) = match self.verdict {
             Verdict::Ready => (Status::Pass, "READY"),
             Verdict::NotReady => (Status::Fail, "NOT READY"),
@@ -94,7 +93,6 @@ impl AccountReport {
         Page {
             findings: self.checks.clone(),
             strict,
-            show_all,
             ..Page::new("account", status, word, subject)
         }
         .place(&["accounts", account, &self.target.region])

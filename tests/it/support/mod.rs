@@ -2,7 +2,6 @@
 
 pub mod dist;
 pub mod karpenter;
-pub mod oracle;
 pub mod program;
 pub mod relay;
 pub mod release_page;
