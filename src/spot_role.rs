@@ -3,7 +3,6 @@
 //! Texts and codes as in the IAM API reference and as seen from AWS: "has been taken in this account" comes as
 //! `InvalidInput`, which a bad suffix gives too, so the text decides.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::aws::{self, Failure, Session, eks, iam, sts};
@@ -131,23 +130,6 @@ impl Refusal {
 
 /// What is said where nothing better is.
 const UNVERIFIED: &str = "What makes it safe to create the role could not be verified";
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.judgement.message)?;
-        let Some(remedy) = &self.judgement.remedy else {
-            return Ok(());
-        };
-        write!(f, "\n  fix: {}", remedy.text)?;
-        let snippets = remedy.snippets.iter().map(|snippet| &snippet.text);
-        let mut lines = remedy
-            .commands
-            .iter()
-            .chain(snippets)
-            .flat_map(|text| text.lines());
-        lines.try_for_each(|line| write!(f, "\n    {line}"))
-    }
-}
 
 /// Decides from the facts whether the role may be created here. Pure.
 ///
@@ -515,7 +497,7 @@ mod tests {
             missing(&mut facts);
             damage(&mut facts);
             match plan(&facts, None) {
-                Err(why) if why.refused => assert!(why.to_string().contains(says), "{why}"),
+                Err(why) if why.refused => assert!(why.judgement.to_string().contains(says), "{why:?}"),
                 other => panic!("{says}: {other:?}"),
             }
         }

@@ -91,6 +91,7 @@ pub struct Named {
 fn opened(request: &Request) -> Result<(Option<Kubeconfig>, KubeContext), TargetError> {
     let (kubeconfig, wanted) = match &request.in_memory {
         Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
+        None if request.loaded.is_some() => (request.loaded.clone(), request.context.as_deref()),
         None => {
             let kubeconfig = match &request.loaded {
                 Some(loaded) => Some(loaded.clone()),

@@ -1,7 +1,9 @@
 //! What several tests need.
 
+pub mod browser;
 pub mod dist;
 pub mod karpenter;
+pub mod kubelet;
 pub mod program;
 pub mod relay;
 pub mod release_page;
