@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capt_spot_standin::{Call, Standin, longest_chain, scenario};
+use capt_spot_standin::{
+    AccessEntry, AuthenticationMode, Call, Role, Standin, longest_chain, principal_trust, scenario,
+};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kubectl-capt_spot");
@@ -36,13 +38,20 @@ fn main() {
         return;
     }
     let home = tempfile::tempdir().expect("a home");
+    // `cargo bench --bench preflight -- fleet`
+    if std::env::args().any(|argument| argument == "fleet") {
+        fleet(home.path());
+        return;
+    }
     size_and_start();
     let waves = record(home.path());
     for delay in [0, 50] {
         against_bare_client(home.path(), &waves, Duration::from_millis(delay));
     }
     scale(home.path());
+    access(home.path());
     against_shell(home.path());
+    fleet(home.path());
 }
 
 struct Spread {
@@ -90,11 +99,10 @@ fn timed(command: &mut Command) -> Duration {
     took
 }
 
-/// Peak memory of a run of the preflight, in MiB.
+/// Peak memory of a run, in MiB.
 ///
 /// A launcher starts it: the kernel counts what the process had before exec, and this one holds the stand-ins' worlds.
-fn peak_mib(standin: &Standin, home: &Path, kubeconfig: &Path) -> f64 {
-    let run = preflight(standin, home, kubeconfig);
+fn peak_mib(run: &Command) -> f64 {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.arg(run.get_program()).args(run.get_args()).env_clear();
     command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -140,9 +148,13 @@ fn size_and_start() {
 }
 
 fn preflight(standin: &Standin, home: &Path, kubeconfig: &Path) -> Command {
+    program(&["preflight", "-o", "json"], standin, home, kubeconfig)
+}
+
+fn program(args: &[&str], standin: &Standin, home: &Path, kubeconfig: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command
-        .args(["preflight", "-o", "json"])
+        .args(args)
         .env_clear()
         .env("HOME", home)
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -207,7 +219,7 @@ fn against_bare_client(home: &Path, waves: &Waves, delay: Duration) {
     if delay.is_zero() {
         println!(
             "  peak memory        {:8.1} MiB",
-            peak_mib(&standin, home, &kubeconfig)
+            peak_mib(&preflight(&standin, home, &kubeconfig))
         );
     } else {
         let chain = longest_chain(&waves.calls);
@@ -373,8 +385,72 @@ fn scale(home: &Path) {
     println!("  preflight          {}", spread(times));
     println!(
         "  peak memory        {:8.1} MiB",
-        peak_mib(&standin, home, &kubeconfig)
+        peak_mib(&preflight(&standin, home, &kubeconfig))
     );
+}
+
+/// A mebibyte of aws-auth, 2,000 access entries of 2,000 roles, 5,000 bindings.
+fn access(home: &Path) {
+    let mut world = scenario::karpenter_on_fargate(AuthenticationMode::ApiAndConfigMap);
+    let account = world.account(scenario::ACCOUNT);
+    account.add_spot_role();
+    let trust = principal_trust(scenario::ACCOUNT);
+    account
+        .roles
+        .extend((0..2_000).map(|n| Role::new(&format!("role-{n}"), trust.clone())));
+    let arn = |n: usize| format!("arn:aws:iam::111122223333:role/role-{n}");
+    let entries = &mut world.cluster(scenario::CLUSTER).access_entries;
+    entries.extend((0..2_000).map(|n| AccessEntry::new(&arn(n), "STANDARD")));
+    let kubernetes = world.kubernetes(scenario::CLUSTER);
+    let mut map_roles = String::new();
+    for n in 0.. {
+        map_roles.push_str(&format!(
+            "- rolearn: {}\n  username: user-{n}:{{{{SessionName}}}}\n  groups: [group-{n}, system:group-{}]\n",
+            arn(n),
+            n % 100
+        ));
+        if map_roles.len() > 1_000_000 {
+            break;
+        }
+    }
+    kubernetes.put_aws_auth(&[("mapRoles", map_roles.as_str())]);
+    for n in 0..5_000 {
+        let subject = match n % 3 {
+            0 => json!({"kind": "User", "name": format!("user-{n}:jo")}),
+            1 => json!({"kind": "Group", "name": format!("group-{n}")}),
+            _ => json!({"kind": "Group", "name": format!("system:group-{}", n % 100)}),
+        };
+        kubernetes.put(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": format!("binding-{n}"), "namespace": format!("namespace-{}", n % 50)},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+            "subjects": [subject]
+        }));
+    }
+    let standin = Standin::start(world).expect("the stand-ins");
+    let kubeconfig = stage(&standin, home);
+    println!("\n1 MiB of aws-auth, 2,000 access entries, 5,000 bindings");
+    for verb in ["list", "migrate"] {
+        let run = || program(&["access", verb, "-o", "json"], &standin, home, &kubeconfig);
+        standin.clear_calls();
+        let times: Vec<Duration> = (0..3)
+            .map(|_| {
+                let started = Instant::now();
+                let output = run().output().expect("it starts");
+                // A plan for so many roles that IAM does not have is one with losses.
+                let code = output.status.code();
+                assert!(
+                    matches!(code, Some(0 | 1)),
+                    "{code:?} {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+                started.elapsed()
+            })
+            .collect();
+        println!("  access {verb:<12}{}", spread(times));
+        println!("  requests           {:5}", standin.calls().len() / 3);
+        println!("  peak memory        {:8.1} MiB", peak_mib(&run()));
+    }
 }
 
 /// What people do today, one after the other.
@@ -426,5 +502,144 @@ fn against_shell(home: &Path) {
     println!(
         "  ratio              {:8.1} times faster than (b)",
         ratio(&pipeline, &ours)
+    );
+}
+
+/// Many clusters of many accounts: how cost grows with them, against a run a cluster and against the shell loop of today.
+#[allow(clippy::cast_precision_loss, reason = "printed figures")]
+fn fleet(home: &Path) {
+    const DELAY: Duration = Duration::from_millis(50);
+    const PARALLEL: u32 = 16;
+    println!("\nmany clusters, 50 ms added to every answer, {PARALLEL} at a time");
+    let inventory = |accounts: usize, each: usize| {
+        let clusters = (0..accounts).flat_map(|account| {
+            (0..each).map(move |cluster| {
+                let id = scenario::fleet_account(account);
+                let role = format!("arn:aws:iam::{id}:role/{}", scenario::FLEET_ROLE);
+                let name = scenario::fleet_cluster(account, cluster);
+                json!({"account": id, "region": scenario::REGION, "name": name, "roleArn": role})
+            })
+        });
+        let clusters: Vec<Value> = clusters.collect();
+        json!({"apiVersion": "capt-spot/v1", "kind": "ClusterInventory", "clusters": clusters})
+    };
+    let file = home.join("inventory.json");
+    let judge = |standin: &Standin, inventory: &Value, format: &str| {
+        std::fs::write(&file, inventory.to_string()).expect("the inventory");
+        let mut command = Command::new(BINARY);
+        command
+            .args(["preflight", "--output", format, "--clusters"])
+            .arg(&file)
+            .env_clear()
+            .env("HOME", home)
+            .envs(standin.env());
+        command
+    };
+    let mut all = Duration::ZERO;
+    for (accounts, each) in [(5, 2), (10, 10), (50, 20)] {
+        let count = accounts * each;
+        let standin = Standin::start(scenario::fleet(accounts, each)).expect("the stand-ins");
+        standin.delay(DELAY);
+        let inventory = inventory(accounts, each);
+        let took = timed(&mut judge(&standin, &inventory, "ndjson"));
+        let calls = standin.calls();
+        let of_iam = calls
+            .iter()
+            .filter(|call| call.action.starts_with("iam:"))
+            .count();
+        let spot_roles = calls
+            .iter()
+            .filter(|call| call.long.ends_with("GetRole AWSServiceRoleForEC2Spot"))
+            .count();
+        let kubernetes = calls.iter().filter(|call| call.kubernetes.is_some()).count();
+        let requests = u32::try_from(calls.len()).expect("a number");
+        let ideal = DELAY * requests / PARALLEL;
+        println!("  {count} clusters of {accounts} accounts");
+        println!("    wall time        {:8.1} s", took.as_secs_f64());
+        println!(
+            "    of requests x latency / parallelism  {:.2}",
+            took.as_secs_f64() / ideal.as_secs_f64()
+        );
+        println!(
+            "    requests         {requests:8} ({} of AWS, {kubernetes} of Kubernetes), {:.1} a cluster",
+            calls.len() - kubernetes,
+            f64::from(requests) / count as f64
+        );
+        println!(
+            "    of IAM           {:8.1} an account, GetRole of the Spot role {:.1}",
+            of_iam as f64 / accounts as f64,
+            spot_roles as f64 / accounts as f64
+        );
+        for format in ["ndjson", "text", "json"] {
+            if count == 1000 || format == "ndjson" {
+                let mib = peak_mib(&judge(&standin, &inventory, format));
+                println!("    peak memory      {mib:8.1} MiB ({format})");
+            }
+        }
+        all = took;
+    }
+    // A run a cluster: each reads the account anew.
+    let standin = Standin::start(scenario::fleet(1, 1)).expect("the stand-ins");
+    standin.delay(DELAY);
+    let one = inventory(1, 1);
+    let runs = spread(
+        (0..RUNS)
+            .map(|_| timed(&mut judge(&standin, &one, "ndjson")))
+            .collect(),
+    );
+    let requests = standin.calls().len() / RUNS;
+    let separate = runs.median * 1000;
+    println!("  1,000 separate runs of this program, one after the other, from a sample of {RUNS}");
+    println!(
+        "    wall time        {:8.1} s, {requests} requests a cluster",
+        separate.as_secs_f64()
+    );
+    println!(
+        "    ratio            {:8.1} times as long as one run",
+        separate.as_secs_f64() / all.as_secs_f64()
+    );
+    let bed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/testbed");
+    let (aws, kubectl) = (bed.join("venv/bin/aws"), bed.join("bin/kubectl"));
+    if !aws.exists() || !kubectl.exists() {
+        println!("  shell loop: not run: make testbed brings the AWS CLI and kubectl");
+        return;
+    }
+    let mut world = scenario::healthy();
+    world.kubernetes(scenario::CLUSTER).tls = true;
+    let standin = Standin::start(world).expect("the stand-ins");
+    standin.delay(DELAY);
+    let script = format!(
+        "set -e\naws iam get-role --role-name AWSServiceRoleForEC2Spot\n\
+         aws eks update-kubeconfig --name {0} --kubeconfig loop\n\
+         kubectl --kubeconfig loop get configmap aws-auth -n kube-system -o yaml\n\
+         kubectl --kubeconfig loop get nodepools,ec2nodeclasses -o yaml\n",
+        scenario::CLUSTER
+    );
+    let path = std::env::join_paths([
+        bed.join("venv/bin"),
+        bed.join("bin"),
+        "/usr/bin".into(),
+        "/bin".into(),
+    ])
+    .expect("a PATH");
+    let shell = || {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .current_dir(home)
+            .env_clear()
+            .env("HOME", home)
+            .env("PATH", &path)
+            .env("AWS_PAGER", "")
+            .envs(standin.env());
+        command
+    };
+    let loops = spread((0..3).map(|_| timed(&mut shell())).collect());
+    let thousand = loops.median * 1000;
+    println!("  shell loop of aws and kubectl, which reads four things a cluster, from a sample of 3");
+    println!("    wall time        {:8.1} s", thousand.as_secs_f64());
+    println!(
+        "    ratio            {:8.1} times as long as one run",
+        thousand.as_secs_f64() / all.as_secs_f64()
     );
 }

@@ -68,9 +68,9 @@ fn cluster(from: aws_sdk_eks::types::Cluster) -> Result<Cluster, String> {
     {
         return Err(format!("has no endpoint, although the cluster is {status}"));
     }
-    let ca = from
-        .certificate_authority
-        .and_then(|ca| ca.data)
+    let ca_data = from.certificate_authority.and_then(|ca| ca.data);
+    let ca = ca_data
+        .as_deref()
         .and_then(|data| base64::engine::general_purpose::STANDARD.decode(data.trim()).ok())
         .map(|pem| sha256_hex(&pem));
     let compute = from.compute_config.as_ref();
@@ -87,6 +87,7 @@ fn cluster(from: aws_sdk_eks::types::Cluster) -> Result<Cluster, String> {
             .and_then(|identity| identity.oidc)
             .and_then(|oidc| oidc.issuer),
         certificate_authority_sha256: ca,
+        certificate_authority_data: ca_data,
         auto_mode: compute.and_then(|compute| compute.enabled).unwrap_or(false),
         role_arn: from.role_arn,
         created: from

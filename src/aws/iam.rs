@@ -60,7 +60,7 @@ pub async fn get_role(session: &Session, name: &str) -> Fact<Role> {
     let iam = session.iam();
     session
         .ask(
-            &Question::new("iam:GetRole", name, role_resource(session, name)),
+            &Question::new("iam:GetRole", name, role_resource(session, name)).of_account(""),
             &[
                 "Role.RoleName",
                 "Role.Path",
@@ -87,7 +87,7 @@ pub async fn attached_policies(session: &Session, name: &str) -> Fact<Vec<String
     let iam = session.iam();
     session
         .list(
-            &Question::new("iam:ListAttachedRolePolicies", name, role_resource(session, name)),
+            &Question::new("iam:ListAttachedRolePolicies", name, role_resource(session, name)).of_account(""),
             "AttachedPolicies",
             |marker| {
                 iam.list_attached_role_policies()
@@ -115,7 +115,7 @@ pub async fn get_instance_profile(session: &Session, name: &str) -> Fact<Instanc
     let resource = format!("arn:{}:iam::*:instance-profile/{name}", session.partition());
     session
         .ask(
-            &Question::new("iam:GetInstanceProfile", name, resource),
+            &Question::new("iam:GetInstanceProfile", name, resource).of_account(""),
             &["InstanceProfile.Arn", "InstanceProfile.Roles[]"],
             || iam.get_instance_profile().instance_profile_name(name).send(),
             |answer| {
@@ -152,7 +152,8 @@ pub async fn simulate(
     let subject = format!("{action} as {principal}");
     session
         .ask(
-            &Question::new("iam:SimulatePrincipalPolicy", &subject, principal),
+            &Question::new("iam:SimulatePrincipalPolicy", &subject, principal)
+                .of_account(&format!("{resource} {context:?}")),
             &["EvaluationResults[]"],
             || {
                 let mut request = iam

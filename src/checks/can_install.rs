@@ -53,7 +53,7 @@ fn escalations(chart: &Chart, answers: &Answers<'_>) -> Vec<Escalation> {
     let lacks = |lacking: &[Needed]| -> Option<String> {
         let first = lacking.first()?;
         Some(match lacking.len() {
-            1 => format!("it hands out {} {}", first.verb, first.kind()),
+            1 => format!("it grants {} {}", first.verb, first.kind()),
             more => format!(
                 "it grants {more} rights that you lack, {} {} for one",
                 first.verb,

@@ -12,7 +12,7 @@ use super::exec::KnownExec;
 use super::kubeconfig::{self, KubeContext, Overrides, Sources};
 use super::{Target, TargetError};
 use crate::aws::eks::{self, sha256_hex};
-use crate::aws::{self, Identity, Limits, Session};
+use crate::aws::{self, Identity, Limits, Session, TakenRole};
 use crate::model::{Calls, CommandScope, Observed};
 use iam_policy::arn;
 
@@ -23,6 +23,8 @@ pub struct Request {
     pub kubeconfig: Option<PathBuf>,
     /// A kubeconfig given in memory instead of a file (`--capt`).
     pub in_memory: Option<InMemory>,
+    /// What the kubeconfig files hold about the context, where they were read before.
+    pub loaded: Option<Kubeconfig>,
     /// `--capt`: the cluster to go on to from the management cluster that the context names.
     pub capt: Option<CaptCluster>,
     /// `--context`
@@ -90,8 +92,11 @@ fn opened(request: &Request) -> Result<(Option<Kubeconfig>, KubeContext), Target
     let (kubeconfig, wanted) = match &request.in_memory {
         Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
         None => {
-            let sources = Sources::from_env(request.kubeconfig.as_deref());
-            (kubeconfig::load(&sources)?, request.context.as_deref())
+            let kubeconfig = match &request.loaded {
+                Some(loaded) => Some(loaded.clone()),
+                None => kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?,
+            };
+            (kubeconfig, request.context.as_deref())
         }
     };
     let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
@@ -185,7 +190,7 @@ async fn client_config(
 
 /// The proxy on the way as kubectl has it: the cluster entry's whatever NO_PROXY says, else the environment's, where NO_PROXY lets the
 /// server pass and loopback always does. kube holds NO_PROXY against the proxy's own address.
-fn proxied(mut config: kube::Config, context: &KubeContext) -> Result<kube::Config, String> {
+pub(crate) fn proxied(mut config: kube::Config, context: &KubeContext) -> Result<kube::Config, String> {
     let variable = || {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         set("HTTPS_PROXY").or_else(|| set("https_proxy"))
@@ -233,6 +238,69 @@ pub struct Resolved {
     pub token_identity: Identity,
     /// The kubeconfig is not the person's: it came from a Secret.
     pub foreign: bool,
+    /// There is no kubeconfig: endpoint and certificate authority are what EKS says.
+    pub endpoint_by_eks: bool,
+    /// The role in which everything is read.
+    pub(crate) taken: Option<TakenRole>,
+}
+
+impl Resolved {
+    /// A cluster that is known by name, region and account alone. `role` is taken on for everything that is read.
+    pub(crate) fn by_name(
+        cluster: &str,
+        region: &str,
+        account: Option<&str>,
+        role: Option<TakenRole>,
+        request: &Request,
+    ) -> Self {
+        let identity = Identity {
+            profile_flag: request.flags.profile.clone(),
+            ..Identity::default()
+        };
+        let partition = arn::partition_of_region(region);
+        // As `aws eks update-kubeconfig` would name it.
+        let name = match account {
+            Some(account) => format!("arn:{partition}:eks:{region}:{account}:cluster/{cluster}"),
+            None => format!("{cluster}.{region}"),
+        };
+        let mut context = KubeContext {
+            name: name.clone(),
+            cluster_name: name.clone(),
+            ..kubeconfig::in_cluster_context()
+        };
+        context.in_cluster = false;
+        request.overrides.impersonate(&mut context.user);
+        Self {
+            target: Target {
+                context: name,
+                cluster: cluster.to_owned(),
+                region: region.to_owned(),
+                partition: partition.to_owned(),
+                account: account.map(str::to_owned),
+                server: String::new(),
+                // Whoever pastes a command has a profile for the account, or none: their own credentials are another account's.
+                profile: match (&role, account) {
+                    (Some(_), Some(account)) => Some(format!("PROFILE_OF_{account}")),
+                    _ => identity.profile(),
+                },
+                role_arn: None,
+                certificate_authority_sha256: None,
+                insecure: false,
+                scope: CommandScope::default(),
+                clues: Vec::new(),
+                disagreements: Vec::new(),
+            },
+            context,
+            config: None,
+            config_error: None,
+            exec: None,
+            token_identity: identity.clone(),
+            identity,
+            foreign: false,
+            endpoint_by_eks: true,
+            taken: role,
+        }
+    }
 }
 
 /// Resolves the context.
@@ -346,6 +414,8 @@ pub async fn resolve(
         identity,
         token_identity,
         foreign: request.in_memory.is_some(),
+        endpoint_by_eks: false,
+        taken: None,
     })
 }
 

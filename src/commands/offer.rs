@@ -123,10 +123,7 @@ pub(crate) async fn try_to_create(
     session: &Session,
     calls: &Calls,
 ) -> Result<Created, Refusal> {
-    let session = Session {
-        limits: session.limits.restarted(),
-        ..session.clone()
-    };
+    let session = session.restarted();
     let work = spot_role::create(plan, facts, &session, calls);
     ui.progress("creating the role and waiting until IAM shows it", work)
         .await

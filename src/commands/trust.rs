@@ -373,6 +373,7 @@ impl Side<'_> {
                 external_id: args.external_id.as_deref(),
                 // The shortest that STS gives.
                 seconds: Some(900),
+                tags: None,
             },
         )
         .await;

@@ -222,13 +222,27 @@ pub(super) async fn read(read: &Reading<'_>) -> Controller {
         });
         Fact::new(pods.call, counted)
     };
-    let ((associations, association), oidc_provider, service_account, pods, addon, agent_pods, cluster) = join!(
+    let agent = || async {
+        join!(
+            pod_identity::addon_status(&read.session, &read.target.cluster, AGENT),
+            agent_pods(read)
+        )
+    };
+    // Nobody asks about the agent where the controller has another way to credentials: known later, and over many clusters
+    // requests count more than one answer's time.
+    let many = read.options.sessions.is_some();
+    let beside = async {
+        match many {
+            true => None,
+            false => Some(agent().await),
+        }
+    };
+    let ((associations, association), oidc_provider, service_account, pods, beside, cluster) = join!(
         associations(read, &namespace, &name),
         oidc_provider(read),
         account,
         pods,
-        pod_identity::addon_status(&read.session, &read.target.cluster, AGENT),
-        agent_pods(read),
+        beside,
         read.cluster(),
     );
     controller = Controller {
@@ -236,11 +250,24 @@ pub(super) async fn read(read: &Reading<'_>) -> Controller {
         pods,
         associations,
         association,
-        addon,
-        agent_pods,
         oidc_provider,
         ..controller
     };
+    let by_irsa = controller
+        .subject(read.ask)
+        .is_some_and(|subject| matches!(controller.mechanism(&subject), Mechanism::Irsa { .. }));
+    let agent = match beside {
+        Some(agent) => Some(agent),
+        None if by_irsa => None,
+        None => Some(agent().await),
+    };
+    if let Some((addon, agent_pods)) = agent {
+        controller = Controller {
+            addon,
+            agent_pods,
+            ..controller
+        };
+    }
     let wanted = controller
         .subject(read.ask)
         .zip(cluster.known())

@@ -121,6 +121,7 @@ pub fn healthy() -> Facts {
                 authentication_mode: AuthenticationMode::ConfigMap,
                 oidc_issuer: Some("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC".to_owned()),
                 certificate_authority_sha256: None,
+                certificate_authority_data: None,
                 auto_mode: false,
                 role_arn: None,
                 created: Some(Timestamp::UNIX_EPOCH),

@@ -350,7 +350,8 @@ pub(super) async fn read(read: &Reading<'_>) -> Fact<Vec<Review>> {
         Ok(api) => api,
         Err(unknown) => return unread(call, unknown),
     };
-    let observed = match all_reviews(api, &chart(read.ask)).await {
+    let many = read.options.sessions.is_some();
+    let observed = match all_reviews(api, &chart(read.ask), many).await {
         Ok(answers) => Observed::Known(answers),
         Err(unknown) => Observed::Unknown(unknown),
     };
@@ -361,7 +362,20 @@ pub(super) async fn read(read: &Reading<'_>) -> Fact<Vec<Review>> {
     Fact::new(call, observed)
 }
 
-async fn all_reviews(api: &Api, chart: &Chart) -> Result<Vec<Review>, Unknown> {
+/// `many`: over many clusters one question that mostly answers all the others comes first, and not beside them.
+async fn all_reviews(api: &Api, chart: &Chart, many: bool) -> Result<Vec<Review>, Unknown> {
+    if many {
+        let everything = review(api, Needed::everything()).await?;
+        if everything.allowed {
+            let all = chart.first().into_iter();
+            return Ok(all
+                .map(|needed| Review {
+                    needed,
+                    allowed: true,
+                })
+                .collect());
+        }
+    }
     let mut answers = reviews(api, chart.first()).await?;
     let more = reviews(api, chart.second(&answers)).await?;
     let known: BTreeSet<Needed> = answers.iter().map(|one| one.needed.clone()).collect();

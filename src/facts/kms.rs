@@ -97,7 +97,7 @@ fn question(session: &Session, action: &str, key: &str) -> Question {
         true => key.to_owned(),
         false => format!("arn:{}:kms:{}:*:key/*", session.partition(), session.region),
     };
-    Question::new(action, key, resource)
+    Question::new(action, key, resource).of_account("")
 }
 
 async fn describe(session: &Session, given: &str) -> Fact<KeyState> {

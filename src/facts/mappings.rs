@@ -39,7 +39,7 @@ pub struct Mappings {
 }
 
 /// The most roles of aws-auth that IAM is asked about.
-const MOST_ROLES: usize = 500;
+pub const MOST_ROLES: usize = 500;
 
 /// Reads them, concurrently.
 pub async fn gather(
@@ -88,10 +88,16 @@ pub async fn gather(
             true => read.aws_auth().await.known(),
             false => None,
         };
-        let lines = aws_auth.into_iter().flat_map(|map| &map.taken_in().roles);
+        // IAM tells of its own account's roles.
+        let own = read.caller().await.known().map(|caller| caller.account.as_str());
+        let lines = aws_auth
+            .into_iter()
+            .flat_map(|map| map.taken_in().roles.iter().chain(&map.taken_in().users));
         let names: BTreeSet<String> = lines
-            .filter(|line| line.arn.contains(":role/"))
-            .map(|line| arn::role_name(&line.arn))
+            .filter_map(|line| line.principal())
+            .filter(|arn| own.is_none_or(|own| arn.split(':').nth(4) == Some(own)))
+            .filter(|arn| arn.contains(":role/"))
+            .map(|arn| arn::role_name(&arn))
             .take(MOST_ROLES)
             .collect();
         read.roles(names.into_iter()).await

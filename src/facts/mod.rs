@@ -41,7 +41,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::aws::{Limits, Session};
+use crate::aws::{Limits, Session, Sessions};
 // Where they were, for those that name them so.
 pub use crate::aws::{eks, iam, sts};
 use crate::cluster::{Resolved, Target};
@@ -122,6 +122,8 @@ pub struct Options {
     pub limits: Limits,
     /// `--use-exec`: run the exec plugin even where the token could be made here.
     pub use_exec: bool,
+    /// What a run over many clusters shares; none: there is one cluster.
+    pub sessions: Option<Sessions>,
 }
 
 /// Reads everything, concurrently. The session stays open for the one write.
@@ -174,7 +176,7 @@ pub async fn gather(
         gathered_at: read.now,
         redacted: false,
         ask: ask.clone(),
-        target: read.target.clone(),
+        target: read.target_as_read().await,
         caller: read.caller().await.clone(),
         caller_role: read.caller_role().await,
         caller_may_create,
@@ -256,11 +258,30 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// The target, with the server that EKS named where no kubeconfig did.
+    async fn target_as_read(&self) -> Target {
+        let mut target = self.target.clone();
+        if self.resolved.endpoint_by_eks
+            && let Some(cluster) = self.cluster().await.known()
+        {
+            target.server = cluster.endpoint.clone().unwrap_or_default();
+            target
+                .certificate_authority_sha256
+                .clone_from(&cluster.certificate_authority_sha256);
+        }
+        target
+    }
+
     /// The connection to the cluster; a token that is made for it waits for the cluster's endpoint.
     async fn api(&self) -> &Result<Api, Unknown> {
-        self.api
-            .get_or_init(|| connect::resolved(self).boxed_local())
-            .await
+        let connect = async || {
+            let api = connect::resolved(self).boxed_local().await?;
+            Ok(match self.options.sessions {
+                Some(_) => api.giving_up(),
+                None => api,
+            })
+        };
+        self.api.get_or_init(connect).await
     }
 
     /// What `ask` reads of the cluster; `call` names it where there is no connection.

@@ -46,7 +46,7 @@ async fn get(session: &Session, quota: SpotQuota) -> QuotaFact {
     );
     let vcpus = session
         .ask(
-            &Question::new("servicequotas:GetServiceQuota", &format!("ec2 {code}"), resource),
+            &Question::new("servicequotas:GetServiceQuota", &format!("ec2 {code}"), resource).of_account(""),
             &["Quota.Value"],
             || {
                 quotas

@@ -9,6 +9,7 @@ mod finding;
 mod observed;
 pub mod permission;
 mod role;
+mod shard;
 mod target;
 
 pub use call::{Call, Calls};
@@ -19,6 +20,7 @@ pub use exit::Exit;
 pub use finding::*;
 pub use observed::*;
 pub use role::*;
+pub use shard::Shard;
 pub use target::*;
 
 /// The service-linked role's name, the same in every account.

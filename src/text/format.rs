@@ -25,6 +25,8 @@ pub enum Output {
     Markdown,
     /// Annotations of GitHub Actions; the Markdown goes to the step's summary
     Github,
+    /// Comma-separated values, for spreadsheets
+    Csv,
 }
 
 /// `--report FORMAT=FILE`.

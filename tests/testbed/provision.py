@@ -662,7 +662,14 @@ def keep(made: Path, name: str) -> str:
     return f"schemas/{name}"
 
 
-VENV_PARTS = {"moto": "bin/moto_server", "awscli": "bin/aws", "python-hcl2": "bin/python", "xmlschema": "bin/python", "zizmor": "bin/zizmor"}
+VENV_PARTS = {
+    "moto": "bin/moto_server",
+    "awscli": "bin/aws",
+    "python-hcl2": "bin/python",
+    "xmlschema": "bin/python",
+    "cfn-lint": "bin/cfn-lint",
+    "zizmor": "bin/zizmor",
+}
 
 
 def make_venv(unit: Unit) -> List[Part]:

@@ -5,10 +5,13 @@ mod live;
 
 use crate::access::Asked;
 use crate::checks::mapping_fix::Fix;
+use crate::cli::access::Files;
 use crate::cli::{Global, Whois as Args};
 use crate::commands::{self, CliError};
-use crate::model::{Command, Exit, Language, Snippet};
-use crate::report::whois::{MappingRemedy, Whois, WhoisList};
+use crate::model::{
+    Caller as CallerFact, Cluster as ClusterFact, Command, Exit, Fact, Language, Snippet, Target, Unknown,
+};
+use crate::report::whois::{MappingRemedy, Unread, Whois, WhoisList};
 use crate::terminal::Ui;
 use eks_aws_auth::{
     AccessEntry, AssociatedPolicy, AuthenticationMode, Caller, Cluster, Decision, Outcome, Problem,
@@ -20,6 +23,15 @@ use eks_aws_auth::{
 /// # Errors
 /// Wrong usage; a file that cannot be read or is something else; a target that cannot be resolved.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
+    if args.all {
+        let files = Files {
+            filename: args.filename.clone(),
+            access_entries: args.access_entries.clone(),
+            authentication_mode: args.authentication_mode,
+            facts: None,
+        };
+        return super::access::run_list(&files, None, &args.reporting, global);
+    }
     let asked = args
         .principals
         .iter()
@@ -46,6 +58,46 @@ fn print(answers: Vec<Whois>, args: &Args, global: &Global, ui: &Ui) -> Result<E
 fn print_list(list: &WhoisList, args: &Args, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     commands::answer(&list.pages(), list, &args.reporting, global, ui)?;
     Ok(list.exit())
+}
+
+/// The cluster's account, as far as the target and EKS tell.
+///
+/// # Errors
+/// No such cluster, or credentials of another account.
+pub(super) fn own_account(
+    target: &Target,
+    cluster: &Fact<ClusterFact>,
+    caller: &Fact<CallerFact>,
+) -> Result<Option<String>, CliError> {
+    let of_cluster = cluster.known().and_then(|cluster| cluster.account());
+    let of_cluster = of_cluster.or(target.account.as_deref());
+    let credentials = caller.known().map(|caller| caller.account.as_str());
+    if let (Some(credentials), Some(account)) = (credentials, target.account.as_deref().or(of_cluster))
+        && credentials != account
+    {
+        return Err(CliError::failed(format!(
+            "the credentials are of account {credentials}, the cluster {} is in account {account}\n  fix: name a profile of that account with --profile",
+            target.cluster
+        )));
+    }
+    if cluster.observed.is_absent() {
+        return Err(CliError::failed(format!(
+            "EKS has no cluster {} in {} of account {}\n  fix: name it with --context, or with --cluster-name, --region and --profile",
+            target.cluster,
+            target.region,
+            credentials.unwrap_or("unknown")
+        )));
+    }
+    Ok(of_cluster.map(str::to_owned))
+}
+
+/// Something that could not be read.
+pub(super) fn unread(what: &str, unknown: &Unknown) -> Unread {
+    Unread {
+        what: what.to_owned(),
+        reason: unknown.to_string(),
+        grant: unknown.grant.as_ref().map(|grant| grant.statement()),
+    }
 }
 
 fn with_flags(caller: Caller, args: &Args) -> Caller {

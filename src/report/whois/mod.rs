@@ -1,6 +1,8 @@
-//! What `whois` says: one principal, several, or everyone whom the cluster knows. Pure.
+//! What `whois` says of one principal, or of several. Pure.
 
 mod page;
+
+pub(crate) use page::{ground, unread, with_problems};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Envelope;
 use crate::model::{Exit, Snippet};
 use eks_aws_auth::{
-    Alternative, AssociatedPolicy, AuthenticationMode, Decision, Listed, Outcome, PassedOver, Problem, Source,
+    Alternative, AssociatedPolicy, AuthenticationMode, Decision, Outcome, PassedOver, Problem, Source,
 };
 
 /// Something in aws-auth, with its line in the file that was given.
@@ -207,18 +209,7 @@ impl Whois {
     }
 }
 
-/// What stands in a list: a principal that was asked for, or one that the cluster knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(untagged)]
-pub enum Item {
-    /// The answer on a principal.
-    Answer(Box<Whois>),
-    /// A line or an entry.
-    Listed(Box<Placed<Listed>>),
-}
-
-/// The principals that were asked for, in that order; or every principal of a cluster.
+/// The principals that were asked for, in that order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -226,8 +217,8 @@ pub struct WhoisList {
     /// `WhoisList`.
     #[serde(flatten)]
     pub envelope: Envelope,
-    /// The answers in the order of the principals; or access entries first, then aws-auth, each in its own order.
-    pub items: Vec<Item>,
+    /// The answers in the order of the principals.
+    pub items: Vec<Whois>,
     /// What is not known, and what follows from it.
     pub caveats: Vec<String>,
     /// Everything that is wrong with aws-auth.
@@ -238,66 +229,27 @@ pub struct WhoisList {
 }
 
 impl WhoisList {
-    /// Of every principal.
-    pub fn of_everyone(
-        listed: Vec<Listed>,
-        caveats: Vec<String>,
-        problems: Vec<Problem>,
-        ground: Ground,
-        file_line: FileLine<'_>,
-    ) -> Self {
-        let place = |listed: Listed| Placed {
-            file_line: listed
-                .source
-                .key
-                .zip(listed.source.line)
-                .and_then(|(key, line)| file_line(key.as_str(), line)),
-            what: listed,
-        };
-        Self::new(
-            listed
-                .into_iter()
-                .map(|listed| Item::Listed(Box::new(place(listed))))
-                .collect(),
-            caveats,
-            place_problems(problems, file_line),
-            ground,
-        )
-    }
-
     /// Of several principals.
     pub fn of_answers(answers: Vec<Whois>, ground: Ground) -> Self {
         let problems = answers
             .first()
             .map(|one| one.problems.clone())
             .unwrap_or_default();
-        let answers = answers
-            .into_iter()
-            .map(|one| Item::Answer(Box::new(one)))
-            .collect();
-        Self::new(answers, Vec::new(), problems, ground)
-    }
-
-    fn new(items: Vec<Item>, caveats: Vec<String>, problems: Vec<Placed<Problem>>, ground: Ground) -> Self {
         Self {
             envelope: Envelope::new("WhoisList", "whois-list", ground.asked_at),
-            items,
-            caveats,
+            items: answers,
+            caveats: Vec::new(),
             problems,
             ground,
         }
     }
 
-    /// The exit code: the worst of the answers; for everyone 3 where something that belongs into the list could not be read.
+    /// The exit code: the worst of the answers.
     pub fn exit(&self) -> Exit {
         let own = match self.ground.unread.as_slice() {
             [] => Exit::Done,
             _ => Exit::Undecided,
         };
-        let answers = self.items.iter().filter_map(|item| match item {
-            Item::Answer(whois) => Some(whois.exit()),
-            Item::Listed(_) => None,
-        });
-        answers.fold(own, Exit::worse)
+        self.items.iter().map(Whois::exit).fold(own, Exit::worse)
     }
 }

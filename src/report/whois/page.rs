@@ -1,13 +1,12 @@
 //! `whois` as pages.
 
-use super::{Ground, Item, Placed, Unread, Whois, WhoisList};
+use super::{Ground, Placed, Unread, Whois, WhoisList};
 use crate::checks::{Judgement, Status, find};
 use crate::model::{Language, Remedy, Snippet};
 
-use crate::report::{Finding, Page, Row, Table, within_a_sentence};
+use crate::report::{Finding, Page, Row, within_a_sentence};
 use eks_aws_auth::{
-    Alternative, AssociatedPolicy, AuthenticationMode, Listed, MapKey, Outcome, Problem, Severity, Source,
-    SourceKind, State,
+    Alternative, AssociatedPolicy, AuthenticationMode, Outcome, Problem, Severity, Source, SourceKind,
 };
 
 /// The page that explains the answers.
@@ -96,57 +95,13 @@ impl Whois {
 }
 
 impl WhoisList {
-    /// As people and CI systems see it: a page for every principal that was asked for, or one for everyone.
+    /// As people and CI systems see it: a page for every principal that was asked for.
     pub fn pages(&self) -> Vec<Page> {
-        let answers = self.items.iter().filter_map(|item| match item {
-            Item::Answer(whois) => Some(whois.answer()),
-            Item::Listed(_) => None,
-        });
-        let mut pages: Vec<Page> = answers.collect();
-        // They are of the cluster, so they are said once.
-        match pages.pop() {
-            Some(last) => pages.push(with_problems(last, &self.problems)),
-            None => pages.push(with_problems(self.everyone(), &self.problems)),
-        }
+        let mut pages: Vec<Page> = self.items.iter().map(Whois::answer).collect();
+        // The problems are the cluster's, so they are said once.
+        let last = pages.pop().map(|last| with_problems(last, &self.problems));
+        pages.extend(last);
         pages
-    }
-
-    fn everyone(&self) -> Page {
-        let listed: Vec<&Listed> = self
-            .items
-            .iter()
-            .filter_map(|item| match item {
-                Item::Listed(placed) => Some(&placed.what),
-                Item::Answer(_) => None,
-            })
-            .collect();
-        let open = &self.ground.unread;
-        let (status, word) = match open.is_empty() {
-            true => (Status::Pass, "COMPLETE"),
-            false => (Status::Unknown, "INCOMPLETE"),
-        };
-        let in_force = listed.iter().filter(|one| one.state == State::InForce).count();
-        let said = match listed.len() {
-            0 => "no principal is mapped".to_owned(),
-            n => format!("{n} principals, {in_force} in force"),
-        };
-        let judgement = match open.as_slice() {
-            [] => Judgement::pass(&said),
-            open => unread(open),
-        };
-        let finding = Finding::new("mappings-read", "whois", "Every mapping was read", judgement);
-        let page = Page::new("whois", status, word, "the principals of the cluster");
-        let page = ground(&self.ground, None, page)
-            .finding(finding.explained_in(DOCS))
-            .section("Note", self.caveats.iter().map(Row::new))
-            .closing(said);
-        Page {
-            table: (!listed.is_empty()).then(|| Table {
-                head: vec!["STATE", "FROM", "PRINCIPAL", "USERNAME", "GROUPS AND POLICIES"],
-                rows: listed.into_iter().map(row_of).collect(),
-            }),
-            ..page
-        }
     }
 }
 
@@ -207,7 +162,7 @@ fn alternative(way: &Alternative) -> Row {
 }
 
 /// Where it was looked up. `principal` tells the answers of one cluster apart.
-fn ground(ground: &Ground, principal: Option<&str>, mut page: Page) -> Page {
+pub(crate) fn ground(ground: &Ground, principal: Option<&str>, mut page: Page) -> Page {
     let more = principal.as_slice();
     if let Some(target) = &ground.target {
         let account = target.account.as_deref().unwrap_or("unknown");
@@ -237,7 +192,7 @@ fn ground(ground: &Ground, principal: Option<&str>, mut page: Page) -> Page {
 }
 
 /// What could not be read, with the statements that lift it.
-fn unread(unread: &[Unread]) -> Judgement {
+pub(crate) fn unread(unread: &[Unread]) -> Judgement {
     let reasons: Vec<String> = unread
         .iter()
         .map(|one| format!("{}: {}", one.what, one.reason))
@@ -262,7 +217,7 @@ fn unread(unread: &[Unread]) -> Judgement {
 }
 
 /// What is wrong with aws-auth stands beside the answer: as warnings, which leave the exit code alone.
-fn with_problems(mut page: Page, problems: &[Placed<Problem>]) -> Page {
+pub(crate) fn with_problems(mut page: Page, problems: &[Placed<Problem>]) -> Page {
     let findings = problems.iter().take(MOST).map(problem);
     page.findings.extend(findings);
     if problems.len() > MOST {
@@ -303,57 +258,4 @@ fn problem(placed: &Placed<Problem>) -> Finding {
         find(id).map_or(id, |check| check.title),
         judgement,
     )
-}
-
-fn state_of(state: &State) -> (&'static str, Option<String>) {
-    match state {
-        State::InForce => ("in force", None),
-        State::Hidden { by } => ("hidden", Some(format!("the access entry of {by} hides it"))),
-        State::Displaced { by_line } => (
-            "displaced",
-            Some(format!(
-                "line {by_line} names the same principal, and the last one wins"
-            )),
-        ),
-        State::Later { by_line } => (
-            "masked",
-            Some(format!("mapRoles line {by_line} is looked at first")),
-        ),
-        State::Chance { other_line } => (
-            "chance",
-            Some(format!("line {other_line} names the same principal but for case")),
-        ),
-        State::Ignored => (
-            "ignored",
-            Some("the authentication mode leaves it out".to_owned()),
-        ),
-        State::Stale { why } => ("stale", Some(why.clone())),
-        State::NeverMatches { why } => ("no match", Some(why.clone())),
-        State::Dropped { why } => ("dropped", Some(why.clone())),
-    }
-}
-
-/// A row of the table, and what is to be said about its state.
-fn row_of(listed: &Listed) -> (Vec<String>, Option<String>) {
-    let principal = match listed.principal.as_str() {
-        "" => "(none)",
-        principal => principal,
-    };
-    let from = match (listed.source.kind, listed.source.key, listed.source.line) {
-        (SourceKind::AwsAuth, Some(key), Some(line)) => format!("{key}:{line}"),
-        _ => listed
-            .source
-            .entry_type
-            .clone()
-            .unwrap_or_else(|| "entry".to_owned()),
-    };
-    let user = match listed.source.key {
-        Some(MapKey::MapAccounts) => "(its own ARN)",
-        _ => username_of(listed.username.as_deref()),
-    };
-    let mut rights = listed.groups.clone();
-    rights.extend(listed.policies.iter().flatten().map(policy_of));
-    let (state, why) = state_of(&listed.state);
-    let row = [state, &from, principal, user, &rights.join(", ")];
-    (row.map(str::to_owned).to_vec(), why)
 }

@@ -1,7 +1,6 @@
 //! What several tests need.
 
 pub mod karpenter;
-pub mod oracle;
 pub mod program;
 pub mod relay;
 pub mod shell;
