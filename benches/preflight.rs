@@ -38,6 +38,11 @@ fn main() {
         return;
     }
     let home = tempfile::tempdir().expect("a home");
+    // `cargo bench --bench preflight -- fleet`
+    if std::env::args().any(|argument| argument == "fleet") {
+        fleet(home.path());
+        return;
+    }
     size_and_start();
     let waves = record(home.path());
     for delay in [0, 50] {
@@ -46,6 +51,7 @@ fn main() {
     scale(home.path());
     access(home.path());
     against_shell(home.path());
+    fleet(home.path());
 }
 
 struct Spread {
@@ -496,5 +502,144 @@ fn against_shell(home: &Path) {
     println!(
         "  ratio              {:8.1} times faster than (b)",
         ratio(&pipeline, &ours)
+    );
+}
+
+/// Many clusters of many accounts: how cost grows with them, against a run a cluster and against the shell loop of today.
+#[allow(clippy::cast_precision_loss, reason = "printed figures")]
+fn fleet(home: &Path) {
+    const DELAY: Duration = Duration::from_millis(50);
+    const PARALLEL: u32 = 16;
+    println!("\nmany clusters, 50 ms added to every answer, {PARALLEL} at a time");
+    let inventory = |accounts: usize, each: usize| {
+        let clusters = (0..accounts).flat_map(|account| {
+            (0..each).map(move |cluster| {
+                let id = scenario::fleet_account(account);
+                let role = format!("arn:aws:iam::{id}:role/{}", scenario::FLEET_ROLE);
+                let name = scenario::fleet_cluster(account, cluster);
+                json!({"account": id, "region": scenario::REGION, "name": name, "roleArn": role})
+            })
+        });
+        let clusters: Vec<Value> = clusters.collect();
+        json!({"apiVersion": "capt-spot/v1", "kind": "ClusterInventory", "clusters": clusters})
+    };
+    let file = home.join("inventory.json");
+    let judge = |standin: &Standin, inventory: &Value, format: &str| {
+        std::fs::write(&file, inventory.to_string()).expect("the inventory");
+        let mut command = Command::new(BINARY);
+        command
+            .args(["preflight", "--output", format, "--clusters"])
+            .arg(&file)
+            .env_clear()
+            .env("HOME", home)
+            .envs(standin.env());
+        command
+    };
+    let mut all = Duration::ZERO;
+    for (accounts, each) in [(5, 2), (10, 10), (50, 20)] {
+        let count = accounts * each;
+        let standin = Standin::start(scenario::fleet(accounts, each)).expect("the stand-ins");
+        standin.delay(DELAY);
+        let inventory = inventory(accounts, each);
+        let took = timed(&mut judge(&standin, &inventory, "ndjson"));
+        let calls = standin.calls();
+        let of_iam = calls
+            .iter()
+            .filter(|call| call.action.starts_with("iam:"))
+            .count();
+        let spot_roles = calls
+            .iter()
+            .filter(|call| call.long.ends_with("GetRole AWSServiceRoleForEC2Spot"))
+            .count();
+        let kubernetes = calls.iter().filter(|call| call.kubernetes.is_some()).count();
+        let requests = u32::try_from(calls.len()).expect("a number");
+        let ideal = DELAY * requests / PARALLEL;
+        println!("  {count} clusters of {accounts} accounts");
+        println!("    wall time        {:8.1} s", took.as_secs_f64());
+        println!(
+            "    of requests x latency / parallelism  {:.2}",
+            took.as_secs_f64() / ideal.as_secs_f64()
+        );
+        println!(
+            "    requests         {requests:8} ({} of AWS, {kubernetes} of Kubernetes), {:.1} a cluster",
+            calls.len() - kubernetes,
+            f64::from(requests) / count as f64
+        );
+        println!(
+            "    of IAM           {:8.1} an account, GetRole of the Spot role {:.1}",
+            of_iam as f64 / accounts as f64,
+            spot_roles as f64 / accounts as f64
+        );
+        for format in ["ndjson", "text", "json"] {
+            if count == 1000 || format == "ndjson" {
+                let mib = peak_mib(&judge(&standin, &inventory, format));
+                println!("    peak memory      {mib:8.1} MiB ({format})");
+            }
+        }
+        all = took;
+    }
+    // A run a cluster: each reads the account anew.
+    let standin = Standin::start(scenario::fleet(1, 1)).expect("the stand-ins");
+    standin.delay(DELAY);
+    let one = inventory(1, 1);
+    let runs = spread(
+        (0..RUNS)
+            .map(|_| timed(&mut judge(&standin, &one, "ndjson")))
+            .collect(),
+    );
+    let requests = standin.calls().len() / RUNS;
+    let separate = runs.median * 1000;
+    println!("  1,000 separate runs of this program, one after the other, from a sample of {RUNS}");
+    println!(
+        "    wall time        {:8.1} s, {requests} requests a cluster",
+        separate.as_secs_f64()
+    );
+    println!(
+        "    ratio            {:8.1} times as long as one run",
+        separate.as_secs_f64() / all.as_secs_f64()
+    );
+    let bed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/testbed");
+    let (aws, kubectl) = (bed.join("venv/bin/aws"), bed.join("bin/kubectl"));
+    if !aws.exists() || !kubectl.exists() {
+        println!("  shell loop: not run: make testbed brings the AWS CLI and kubectl");
+        return;
+    }
+    let mut world = scenario::healthy();
+    world.kubernetes(scenario::CLUSTER).tls = true;
+    let standin = Standin::start(world).expect("the stand-ins");
+    standin.delay(DELAY);
+    let script = format!(
+        "set -e\naws iam get-role --role-name AWSServiceRoleForEC2Spot\n\
+         aws eks update-kubeconfig --name {0} --kubeconfig loop\n\
+         kubectl --kubeconfig loop get configmap aws-auth -n kube-system -o yaml\n\
+         kubectl --kubeconfig loop get nodepools,ec2nodeclasses -o yaml\n",
+        scenario::CLUSTER
+    );
+    let path = std::env::join_paths([
+        bed.join("venv/bin"),
+        bed.join("bin"),
+        "/usr/bin".into(),
+        "/bin".into(),
+    ])
+    .expect("a PATH");
+    let shell = || {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .current_dir(home)
+            .env_clear()
+            .env("HOME", home)
+            .env("PATH", &path)
+            .env("AWS_PAGER", "")
+            .envs(standin.env());
+        command
+    };
+    let loops = spread((0..3).map(|_| timed(&mut shell())).collect());
+    let thousand = loops.median * 1000;
+    println!("  shell loop of aws and kubectl, which reads four things a cluster, from a sample of 3");
+    println!("    wall time        {:8.1} s", thousand.as_secs_f64());
+    println!(
+        "    ratio            {:8.1} times as long as one run",
+        thousand.as_secs_f64() / all.as_secs_f64()
     );
 }

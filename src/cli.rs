@@ -1,6 +1,7 @@
 //! Every verb and flag.
 
 pub mod access;
+pub mod fleet;
 pub mod gate;
 pub mod hook;
 pub mod schema;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::facts::redact::Redact;
+use crate::fleet::Shard;
 use crate::text::{Output, ReportFile, When};
 use eks_aws_auth::AuthenticationMode;
 
@@ -156,6 +158,9 @@ pub enum Verb {
     Trust(trust::Trust),
     /// The account's side alone, without a cluster: the Spot role, who may create it, quotas
     Account(Account),
+    /// Many clusters: which there are
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     /// What a check looks at, why it matters, how to fix it
     Explain(Explain),
     /// The least-privilege IAM policies and RBAC that the tool needs
@@ -198,6 +203,12 @@ pub struct Schema {
     pub report: schema::Published,
 }
 
+/// The heading of the flags for many clusters.
+const MANY: &str = "Many clusters";
+
+/// How many clusters are read at a time, where nobody says otherwise.
+const PARALLEL: usize = 16;
+
 /// `preflight`
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:\n  \
@@ -206,7 +217,9 @@ pub struct Schema {
         kubectl capt-spot preflight --only spot-role       one group of checks\n  \
         kubectl capt-spot preflight --yes --wait 5m        in a pipeline\n  \
         kubectl capt-spot preflight --save f.json --redact\n  \
-        kubectl capt-spot preflight --from f.json          later, without network\n\n\
+        kubectl capt-spot preflight --from f.json          later, without network\n  \
+        kubectl capt-spot preflight --contexts 'prod-*'    many clusters\n  \
+        kubectl capt-spot preflight --clusters inventory.json -o ndjson\n\n\
         kubectl capt-spot explain lists the checks and groups.\n\
         Exit codes: 0 ready, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.")]
 pub struct Preflight {
@@ -240,8 +253,8 @@ pub struct Preflight {
     /// Never ask anything
     #[arg(long)]
     pub no_input: bool,
-    /// Save what was read to a file, to be judged later
-    #[arg(long, value_name = "FILE")]
+    /// Save what was read to a file, to be judged later; of many clusters, to a folder with a file a cluster
+    #[arg(long, value_name = "FILE|FOLDER")]
     pub save: Option<PathBuf>,
     /// In the saved file, mask what identifies accounts, persons and machines, so that it can go into a public issue; with =names the
     /// names of roles, users and clusters, too. It says what it masked and what it left: read it through before
@@ -259,16 +272,36 @@ pub struct Preflight {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "wait", "yes"])]
     pub from: Option<PathBuf>,
     /// Judge every EKS context of the kubeconfig
-    #[arg(long, conflicts_with_all = ["contexts", "context", "from", "save", "wait", "yes"])]
+    #[arg(long, conflicts_with_all = ["contexts", "context", "from", "wait", "yes"], help_heading = MANY)]
     pub all_contexts: bool,
     /// Judge the contexts whose names match
-    #[arg(long, value_name = "GLOB", conflicts_with_all = ["context", "from", "save", "wait", "yes"])]
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["context", "from", "wait", "yes"], help_heading = MANY)]
     pub contexts: Option<String>,
+    /// Judge the clusters of an inventory, which fleet list writes; no kubeconfig is needed. - is stdin
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["all_contexts", "contexts", "context", "from", "wait", "yes"],
+        help_heading = MANY
+    )]
+    pub clusters: Option<PathBuf>,
+    /// Judge only the accounts of the inventory that fall to this one of N runs, counted from 0: 0/4
+    #[arg(long, value_name = "I/N", requires = "clusters", help_heading = MANY)]
+    pub shard: Option<Shard>,
+    /// How many clusters to read at a time
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = PARALLEL,
+        value_parser = parallel,
+        help_heading = MANY
+    )]
+    pub parallel: usize,
     /// Judge this Cluster API cluster; the context is the management cluster's, -n the Cluster's namespace
     ///
     /// The workload cluster's kubeconfig is taken from the Secret NAME-kubeconfig and stays in memory. It may not run
     /// programs here (unless --use-exec is said) and may not name files.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "all_contexts", "contexts"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "all_contexts", "contexts", "clusters"])]
     pub capt: Option<String>,
 }
 
@@ -493,6 +526,7 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
             "quiet",
         ]],
     ),
+    (&["fleet", "list"], &[&["cluster_name"]]),
     (&["whois"], &[&["namespace"]]),
     (&["trust"], &[&["namespace"]]),
     (
@@ -548,6 +582,7 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
 const FORMATS: &[(&str, &str)] = &[
     ("hook", "text, json or yaml"),
     ("version", "text, json or yaml"),
+    ("fleet", "text, json or yaml"),
     ("explain", "text, json or yaml"),
     ("policy", "text (ready to apply), json or yaml"),
 ];
@@ -629,6 +664,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     } else {
         parsed.min(FOREVER * 24)
     })
+}
+
+/// More clusters at a time would need more connections than a process may open.
+fn parallel(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n @ 1..=256) => Ok(n),
+        _ => Err("from 1 to 256".to_owned()),
+    }
 }
 
 fn redact(text: &str) -> Result<Redact, String> {

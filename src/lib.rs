@@ -11,6 +11,7 @@ mod cli;
 mod cluster;
 mod commands;
 mod facts;
+mod fleet;
 mod helm;
 /// What node pools mean, compared with Karpenter's own code in tests.
 pub mod karpenter;
@@ -27,7 +28,7 @@ use std::ffi::OsString;
 use clap::FromArgMatches as _;
 
 use cli::{Cli, Verb};
-use commands::{CliError, block_on};
+use commands::{CliError, block_on, block_on_to_the_end};
 use model::Exit;
 
 /// Runs the program with these arguments; the first is the name it was called by.
@@ -126,7 +127,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Install(_) | Verb::Upgrade(_) => Err(CliError::usage("name the release and the chart")),
         Verb::Trust(args) => block_on(commands::trust::run(args, global)),
         Verb::Account(args) => block_on(commands::account::run(args, global)),
+        Verb::Preflight(args) if commands::clusters::are_asked(args) => {
+            block_on_to_the_end(commands::clusters::run(args, global))
+        }
         Verb::Preflight(args) => block_on(commands::preflight::run(args, global)),
+        Verb::Fleet(command) => block_on(commands::fleet::run(command, global)),
         Verb::Whois(args) => commands::whois::run(args, global),
         Verb::Access(command) => commands::access::run(command, global),
         Verb::CreateRole(args) => block_on(commands::create_role::run(args, global)),

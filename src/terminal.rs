@@ -167,6 +167,45 @@ impl Ui {
     }
 }
 
+/// Shows how far many things are, where a person is.
+#[derive(Debug)]
+pub struct Counted(Option<indicatif::ProgressBar>);
+
+impl Ui {
+    /// Begins to count; shown from the first [`Counted::line`] on.
+    pub fn counted(&self, what: &str) -> Counted {
+        Counted(self.progress.then(|| {
+            let mut look = indicatif::ProgressStyle::default_spinner();
+            if !self.style.unicode {
+                look = look.tick_chars("|/-\\ ");
+            }
+            let spinner = indicatif::ProgressBar::new_spinner()
+                .with_style(look)
+                .with_message(sanitize::line(what).into_owned())
+                .with_finish(indicatif::ProgressFinish::AndClear);
+            spinner.enable_steady_tick(Duration::from_millis(120));
+            spinner
+        }))
+    }
+}
+
+impl Counted {
+    /// One more is done: its line, and how far all are.
+    pub fn line(&self, line: &str, so_far: &str) {
+        if let Some(spinner) = &self.0 {
+            spinner.println(sanitize::line(line));
+            spinner.set_message(sanitize::line(so_far).into_owned());
+        }
+    }
+
+    /// Takes the count away; the lines stay.
+    pub fn end(&self) {
+        if let Some(spinner) = &self.0 {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
 /// More than a terminal hands over as one line.
 const LONGEST_ANSWER: u64 = 4096;
 

@@ -26,6 +26,8 @@ pub struct Question {
     pub call: String,
     /// The permission it needs.
     pub grant: Grant,
+    /// What tells it from others about the same account, where the answer is the same for every cluster of that account.
+    shared_as: Option<String>,
 }
 
 impl Question {
@@ -37,7 +39,30 @@ impl Question {
                 action: action.to_owned(),
                 resource: resource.into(),
             },
+            shared_as: None,
         }
+    }
+
+    /// The answer is the same for every cluster of the account (and region, where the service has regions): a run over many
+    /// clusters asks once. `more` is what else the answer depends on, beside the call and the resource of its permission.
+    #[must_use]
+    pub fn of_account(mut self, more: &str) -> Self {
+        let resource = match &self.grant {
+            Grant::Iam { resource, .. } => resource.as_str(),
+            Grant::Rbac { .. } => "",
+        };
+        self.shared_as = Some([self.call.as_str(), resource, more].join(" "));
+        self
+    }
+
+    /// What an answer that is shared is found again by.
+    pub(super) fn shared_as(&self) -> Option<&str> {
+        self.shared_as.as_deref()
+    }
+
+    /// The service: `iam`.
+    pub(super) fn service(&self) -> &str {
+        self.call.split(':').next().unwrap_or_default()
     }
 
     fn malformed(&self, what: &str) -> Unknown {
@@ -61,15 +86,17 @@ impl Session {
     ) -> Fact<T>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
         Sent: Future<Output = Result<O, SdkError<E, Response>>>,
     {
-        let observed = match self.send(question, required, send).await {
+        let read = async |session: &Self| match session.send(question, required, send).await {
             Ok(answer) => match take(answer) {
                 Ok(value) => Observed::Known(value),
                 Err(what) => Observed::Unknown(question.malformed(&what)),
             },
             Err(failure) => failure.observed(),
         };
+        let observed = self.once(question, read).await;
         self.record(question, &observed, || "found".to_owned());
         Fact::new(question.call.clone(), observed)
     }
@@ -85,33 +112,55 @@ impl Session {
     ) -> Fact<Vec<T>>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
         Sent: Future<Output = Result<O, SdkError<E, Response>>>,
     {
         let required = format!("{field}[]");
-        let mut all = Vec::new();
-        let mut pages = Pages::default();
-        let observed = loop {
-            let token = pages.token().map(str::to_owned);
-            let (items, next) = match self.send(question, &[&required], || page(token)).await {
-                Ok(answer) => match take(answer) {
-                    Ok(page) => page,
-                    Err(what) => break Observed::Unknown(question.malformed(&what)),
-                },
-                Err(failure) if pages.is_first() => break failure.observed(),
-                // What the list belongs to was there a page ago.
-                Err(failure) => break Observed::Unknown(failure.unknown),
-            };
-            all.extend(items);
-            match pages.turn(next, &question.call) {
-                Ok(true) => {}
-                Ok(false) => break Observed::Known(all),
-                Err(unknown) => break Observed::Unknown(unknown),
+        let read = async |session: &Self| {
+            let mut all = Vec::new();
+            let mut pages = Pages::default();
+            loop {
+                let token = pages.token().map(str::to_owned);
+                let (items, next) = match session.send(question, &[&required], || page(token)).await {
+                    Ok(answer) => match take(answer) {
+                        Ok(page) => page,
+                        Err(what) => break Observed::Unknown(question.malformed(&what)),
+                    },
+                    Err(failure) if pages.is_first() => break failure.observed(),
+                    // What the list belongs to was there a page ago.
+                    Err(failure) => break Observed::Unknown(failure.unknown),
+                };
+                all.extend(items);
+                match pages.turn(next, &question.call) {
+                    Ok(true) => {}
+                    Ok(false) => break Observed::Known(all),
+                    Err(unknown) => break Observed::Unknown(unknown),
+                }
             }
         };
+        let observed = self.once(question, read).await;
         self.record(question, &observed, || {
             format!("{} items", observed.known().map_or(0, Vec::len))
         });
         Fact::new(question.call.clone(), observed)
+    }
+
+    /// What `read` observes; where the answer is shared, what it observed for whoever asked first.
+    async fn once<T: Clone + Send + Sync + 'static>(
+        &self,
+        question: &Question,
+        read: impl AsyncFnOnce(&Self) -> Observed<T>,
+    ) -> Observed<T> {
+        let cell = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.cell(question, self));
+        let Some(cell) = cell else { return read(self).await };
+        let first = async || {
+            // The time that one cluster has left must not decide for the others.
+            read(&self.restarted()).await
+        };
+        cell.get_or_init(first).await.clone()
     }
 
     /// Without credentials nothing is sent, and there is no call to write down.
@@ -139,6 +188,9 @@ impl Session {
     {
         if let Err(unknown) = &self.credentials {
             return Err(Failure::from(unknown.clone()));
+        }
+        if let Some(shared) = &self.shared {
+            shared.pace(question, &self.region).await;
         }
         let kept = Kept::default();
         // The SDK's futures are some ten KiB each, and many of them run at once.

@@ -68,14 +68,13 @@ fn cluster(from: aws_sdk_eks::types::Cluster) -> Result<Cluster, String> {
     {
         return Err(format!("has no endpoint, although the cluster is {status}"));
     }
-    let ca = from
-        .certificate_authority
-        .and_then(|ca| ca.data)
+    let ca_data = from.certificate_authority.and_then(|ca| ca.data);
+    let ca = ca_data
+        .as_deref()
         .and_then(|data| base64::engine::general_purpose::STANDARD.decode(data.trim()).ok())
         .map(|pem| sha256_hex(&pem));
     let compute = from.compute_config.as_ref();
     Ok(Cluster {
-        authentication_mode_stated: stated.is_some(),
         name: from.name.ok_or("has no name")?,
         arn: from.arn.ok_or("has no ARN")?,
         status,
@@ -88,13 +87,12 @@ fn cluster(from: aws_sdk_eks::types::Cluster) -> Result<Cluster, String> {
             .and_then(|identity| identity.oidc)
             .and_then(|oidc| oidc.issuer),
         certificate_authority_sha256: ca,
+        certificate_authority_data: ca_data,
         auto_mode: compute.and_then(|compute| compute.enabled).unwrap_or(false),
-        auto_mode_node_role: compute.and_then(|compute| compute.node_role_arn.clone()),
         role_arn: from.role_arn,
         created: from
             .created_at
             .and_then(|at| Timestamp::from_second(at.secs()).ok()),
-        public_endpoint: from.resources_vpc_config.map(|vpc| vpc.endpoint_public_access),
     })
 }
 

@@ -9,7 +9,10 @@ pub mod eks;
 mod http;
 pub mod iam;
 mod limits;
+pub mod organizations;
 mod pages;
+mod raw;
+mod sessions;
 pub mod sts;
 pub mod token;
 
@@ -17,6 +20,8 @@ pub use ask::{Question, describe_each};
 pub use http::http_client;
 pub use limits::Limits;
 pub use pages::Pages;
+pub use sessions::Sessions;
+pub(crate) use sessions::TakenRole;
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -37,7 +42,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::model::{Calls, Clues, CredentialSource, DeniedBy, Grant, Observed, Unknown, Why};
 
 /// Whose credentials to take.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
     /// A profile named by a flag (ours or the exec entry's): its credentials win over the environment's keys, as in
     /// the AWS CLI.
@@ -81,6 +86,8 @@ pub struct Session {
     pub limits: Limits,
     /// Where every call is written down.
     pub calls: Calls,
+    /// What is shared with the other clusters of a run.
+    shared: Option<sessions::Shared>,
 }
 
 impl Session {
@@ -92,17 +99,25 @@ impl Session {
         limits: Limits,
         calls: &Calls,
     ) -> Self {
+        let credentials = resolved_credentials(identity, region, http, limits).await;
+        Self::with(identity, region, http, limits, calls, credentials).await
+    }
+
+    /// The same with credentials that were resolved before.
+    async fn with(
+        identity: &Identity,
+        region: &str,
+        http: &SharedHttpClient,
+        limits: Limits,
+        calls: &Calls,
+        credentials: Result<Credentials, Unknown>,
+    ) -> Self {
         let timeouts = TimeoutConfig::builder().operation_timeout(limits.request);
         let timeouts = match connect_timeout(limits.request) {
             Some(connect) => timeouts.connect_timeout(connect),
             None => timeouts.disable_connect_timeout(),
         }
         .build();
-        let work = Box::pin(credentials(identity, region, http));
-        let credentials = limits
-            .run("the question for AWS credentials", work)
-            .await
-            .and_then(|result| result);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .http_client(http.clone())
@@ -127,6 +142,7 @@ impl Session {
             region: region.to_owned(),
             limits,
             calls: calls.clone(),
+            shared: None,
         }
     }
 
@@ -134,6 +150,14 @@ impl Session {
     pub fn with_request_timeout(&self, request: Duration) -> Self {
         Self {
             limits: self.limits.with_request(request),
+            ..self.clone()
+        }
+    }
+
+    /// The same session, its clock started anew.
+    pub fn restarted(&self) -> Self {
+        Self {
+            limits: self.limits.restarted(),
             ..self.clone()
         }
     }
@@ -190,6 +214,19 @@ impl Session {
     }
 }
 
+async fn resolved_credentials(
+    identity: &Identity,
+    region: &str,
+    http: &SharedHttpClient,
+    limits: Limits,
+) -> Result<Credentials, Unknown> {
+    let work = Box::pin(credentials(identity, region, http));
+    limits
+        .run("the question for AWS credentials", work)
+        .await
+        .and_then(|result| result)
+}
+
 /// How long a connection may take to be made: five seconds, so that a retry still fits in, where the request may take
 /// longer than that; else nothing of its own. Two clocks that end together would race for the error's text.
 pub(crate) fn connect_timeout(request: Duration) -> Option<Duration> {
@@ -236,10 +273,10 @@ async fn credentials(
     let environment_has_keys =
         identity.profile_flag.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
     let profile = identity.profile();
-    if let (Some(name), false, None) = (&profile, environment_has_keys, &identity.credentials_by) {
-        if let Err(unknown) = profile_exists(name, &files).await {
-            return Err(unknown.of_credentials(identity.source().await));
-        }
+    if let (Some(name), false, None) = (&profile, environment_has_keys, &identity.credentials_by)
+        && let Err(unknown) = profile_exists(name, &files).await
+    {
+        return Err(unknown.of_credentials(identity.source().await));
     }
     let result = match (&identity.profile_flag, &profile) {
         (Some(name), _) => {

@@ -1,5 +1,7 @@
 //! Who the credentials are, and taking on a role (STS).
 
+use std::collections::BTreeMap;
+
 use aws_credential_types::Credentials;
 
 use super::{Question, Session};
@@ -11,7 +13,7 @@ pub async fn caller(session: &Session) -> Fact<Caller> {
     let sts = session.sts();
     session
         .ask(
-            &Question::new("sts:GetCallerIdentity", "", "*"),
+            &Question::new("sts:GetCallerIdentity", "", "*").of_account(""),
             &["Arn", "Account", "UserId"],
             || sts.get_caller_identity().send(),
             |answer| {
@@ -40,6 +42,8 @@ pub struct AssumeRole<'a> {
     pub external_id: Option<&'a str>,
     /// `DurationSeconds`; STS's own where none is asked for.
     pub seconds: Option<i32>,
+    /// `Tags`
+    pub tags: Option<&'a BTreeMap<String, String>>,
 }
 
 /// A session of a role: its ARN, and its credentials. Secret.
@@ -54,6 +58,12 @@ pub struct RoleSession {
 /// Takes on a role. Never absent.
 pub async fn assume_role(session: &Session, assume: AssumeRole<'_>) -> Fact<RoleSession> {
     let sts = session.sts();
+    let tag = |(key, value): (&String, &String)| {
+        let tag = aws_sdk_sts::types::Tag::builder().key(key).value(value);
+        // Key and value are there.
+        tag.build().ok()
+    };
+    let tags: Option<Vec<_>> = assume.tags.map(|tags| tags.iter().filter_map(tag).collect());
     session
         .ask(
             &Question::new("sts:AssumeRole", assume.role, assume.role),
@@ -68,6 +78,7 @@ pub async fn assume_role(session: &Session, assume: AssumeRole<'_>) -> Fact<Role
                     .role_session_name(assume.session_name)
                     .set_external_id(assume.external_id.map(str::to_owned))
                     .set_duration_seconds(assume.seconds)
+                    .set_tags(tags.clone())
                     .send()
             },
             |answer| {

@@ -137,8 +137,8 @@ fn rewrite_entry(facts: &Facts) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::testing::whole;
-    use crate::facts::fixture::{denied, known_cluster};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{denied, healthy, known_cluster};
 
     fn with_ca(facts: &mut Facts, ours: Option<&str>) {
         known_cluster(facts).certificate_authority_sha256 = Some("aa".into());
@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn each_way_it_can_be() {
-        let said = whole(
-            &ENDPOINT_MATCHES,
+        let said = told_of(
+            healthy,
+            ENDPOINT_MATCHES.judge,
             &[
                 ("good", |_| {}),
                 ("the certificate is not verified", |f| f.target.insecure = true),

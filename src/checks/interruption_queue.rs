@@ -73,9 +73,9 @@ fn judge(facts: &Facts) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_karpenter, with_pools};
     use crate::model::Observed;
 
     fn queue(facts: &mut Facts, queue: Option<&str>) {
@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn queues() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("a queue", |f| queue(f, Some("demo"))),

@@ -107,8 +107,8 @@ fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgemen
 
 #[cfg(test)]
 mod tests {
-    use super::super::Damage;
     use super::*;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::fixture::{absent, denied, healthy, known, role, spot_role};
 
     fn trust(facts: &mut Facts, trust: &str) {
@@ -154,6 +154,6 @@ mod tests {
                 f.spot_role = known("iam:GetRole", role);
             }),
         ];
-        insta::assert_snapshot!(super::super::told_of(healthy, spot_role_intact, cases));
+        insta::assert_snapshot!(told_of(healthy, spot_role_intact, cases));
     }
 }

@@ -31,6 +31,10 @@ pub enum Published {
     AccessPlan,
     /// `access migrate --verify`
     AccessVerification,
+    /// `fleet list`
+    ClusterInventory,
+    /// The last line of `preflight --shard I/N -o ndjson`
+    PreflightShard,
 }
 
 impl Published {
@@ -49,6 +53,8 @@ impl Published {
             Self::AccessDiff => include_str!("../../schemas/access-diff.json"),
             Self::AccessPlan => include_str!("../../schemas/access-plan.json"),
             Self::AccessVerification => include_str!("../../schemas/access-verification.json"),
+            Self::ClusterInventory => include_str!("../../schemas/cluster-inventory.json"),
+            Self::PreflightShard => include_str!("../../schemas/preflight-shard.json"),
         }
     }
 }
@@ -58,10 +64,11 @@ mod tests {
     use super::*;
     use crate::access;
     use crate::capt::report::Document;
+    use crate::fleet::inventory::Inventory;
     use crate::report::account::AccountReport;
     use crate::report::create_role::CreateRoleResult;
     use crate::report::whois::{Whois, WhoisList};
-    use crate::report::{PreflightReportList, Report};
+    use crate::report::{PreflightReportList, PreflightShard, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
     use schemars::{JsonSchema, Schema};
@@ -90,6 +97,8 @@ mod tests {
                 Published::AccessDiff => written::<access::Document<access::Compared>>(),
                 Published::AccessPlan => written::<access::Document<access::Plan>>(),
                 Published::AccessVerification => written::<access::Document<access::Verification>>(),
+                Published::ClusterInventory => written::<Inventory>(),
+                Published::PreflightShard => written::<PreflightShard>(),
             };
             let name = kind.to_possible_value().expect("a name");
             generated.insert(

@@ -12,7 +12,7 @@ use super::exec::KnownExec;
 use super::kubeconfig::{self, KubeContext, Overrides, Sources};
 use super::{Target, TargetError};
 use crate::aws::eks::{self, sha256_hex};
-use crate::aws::{self, Identity, Limits, Session};
+use crate::aws::{self, Identity, Limits, Session, TakenRole};
 use crate::model::{Calls, CommandScope, Observed};
 use iam_policy::arn;
 
@@ -23,6 +23,8 @@ pub struct Request {
     pub kubeconfig: Option<PathBuf>,
     /// A kubeconfig given in memory instead of a file (`--capt`).
     pub in_memory: Option<InMemory>,
+    /// What the kubeconfig files hold about the context, where they were read before.
+    pub loaded: Option<Kubeconfig>,
     /// `--capt`: the cluster to go on to from the management cluster that the context names.
     pub capt: Option<CaptCluster>,
     /// `--context`
@@ -47,9 +49,7 @@ pub struct CaptCluster {
 /// A kubeconfig that came from elsewhere than a file.
 #[derive(Debug, Clone)]
 pub struct InMemory {
-    /// It.
     pub kubeconfig: Kubeconfig,
-    /// The context in it.
     pub context: String,
     /// The words with which this program finds it again.
     pub own: Vec<String>,
@@ -64,7 +64,6 @@ pub struct InMemory {
 /// A context as it stands, whatever kind of cluster it is: what it takes to talk to its API server.
 #[derive(Debug, Clone)]
 pub struct Plain {
-    /// The context.
     pub context: KubeContext,
     /// kube's own reading of the context; authentication not yet filled in.
     pub config: Option<kube::Config>,
@@ -83,12 +82,29 @@ pub struct Plain {
 /// What a context alone says, without a question to anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The context.
     pub context: String,
-    /// The EKS cluster.
     pub cluster: String,
-    /// Its region.
     pub region: String,
+}
+
+/// The kubeconfig, if there is one, with the flags laid over it, and the context.
+fn opened(request: &Request) -> Result<(Option<Kubeconfig>, KubeContext), TargetError> {
+    let (kubeconfig, wanted) = match &request.in_memory {
+        Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
+        None => {
+            let kubeconfig = match &request.loaded {
+                Some(loaded) => Some(loaded.clone()),
+                None => kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?,
+            };
+            (kubeconfig, request.context.as_deref())
+        }
+    };
+    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
+    let context = match &kubeconfig {
+        Some(config) => kubeconfig::context(config, wanted)?,
+        None => kubeconfig::in_cluster_context(),
+    };
+    Ok((kubeconfig, context))
 }
 
 /// The cluster and region that the flags and the context name.
@@ -96,12 +112,7 @@ pub struct Named {
 /// # Errors
 /// No such context, or one that does not name both.
 pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
-        .map(|config| request.overrides.applied(config, request.context.as_deref()));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (_, context) = opened(request)?;
     let clues = clues::collect(&context, &request.flags, None);
     let believed = |about| clues.believed(about).map(|clue| clue.value.clone());
     match (believed(About::Cluster), believed(About::Region)) {
@@ -123,12 +134,7 @@ pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
 /// # Errors
 /// See [`TargetError`]; never [`TargetError::NotEks`] or [`TargetError::NotTold`].
 pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
-        .map(|config| request.overrides.applied(config, request.context.as_deref()));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (kubeconfig, context) = opened(request)?;
     // --cluster-name, --region and --profile are about the EKS cluster that is asked for, not about this one.
     let clues = clues::collect(&context, &Flags::default(), None);
     let token_identity = exec_identity(clues.exec.as_ref().or(clues.wrapped.as_ref()));
@@ -184,7 +190,7 @@ async fn client_config(
 
 /// The proxy on the way as kubectl has it: the cluster entry's whatever NO_PROXY says, else the environment's, where NO_PROXY lets the
 /// server pass and loopback always does. kube holds NO_PROXY against the proxy's own address.
-fn proxied(mut config: kube::Config, context: &KubeContext) -> Result<kube::Config, String> {
+pub(crate) fn proxied(mut config: kube::Config, context: &KubeContext) -> Result<kube::Config, String> {
     let variable = || {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         set("HTTPS_PROXY").or_else(|| set("https_proxy"))
@@ -218,9 +224,7 @@ fn proxied(mut config: kube::Config, context: &KubeContext) -> Result<kube::Conf
 /// A target and what it takes to reach it.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The plain values.
     pub target: Target,
-    /// The context.
     pub context: KubeContext,
     /// kube's own reading of the context, with certificates and proxy; authentication not yet filled in.
     pub config: Option<kube::Config>,
@@ -234,6 +238,69 @@ pub struct Resolved {
     pub token_identity: Identity,
     /// The kubeconfig is not the person's: it came from a Secret.
     pub foreign: bool,
+    /// There is no kubeconfig: endpoint and certificate authority are what EKS says.
+    pub endpoint_by_eks: bool,
+    /// The role in which everything is read.
+    pub(crate) taken: Option<TakenRole>,
+}
+
+impl Resolved {
+    /// A cluster that is known by name, region and account alone. `role` is taken on for everything that is read.
+    pub(crate) fn by_name(
+        cluster: &str,
+        region: &str,
+        account: Option<&str>,
+        role: Option<TakenRole>,
+        request: &Request,
+    ) -> Self {
+        let identity = Identity {
+            profile_flag: request.flags.profile.clone(),
+            ..Identity::default()
+        };
+        let partition = arn::partition_of_region(region);
+        // As `aws eks update-kubeconfig` would name it.
+        let name = match account {
+            Some(account) => format!("arn:{partition}:eks:{region}:{account}:cluster/{cluster}"),
+            None => format!("{cluster}.{region}"),
+        };
+        let mut context = KubeContext {
+            name: name.clone(),
+            cluster_name: name.clone(),
+            ..kubeconfig::in_cluster_context()
+        };
+        context.in_cluster = false;
+        request.overrides.impersonate(&mut context.user);
+        Self {
+            target: Target {
+                context: name,
+                cluster: cluster.to_owned(),
+                region: region.to_owned(),
+                partition: partition.to_owned(),
+                account: account.map(str::to_owned),
+                server: String::new(),
+                // Whoever pastes a command has a profile for the account, or none: their own credentials are another account's.
+                profile: match (&role, account) {
+                    (Some(_), Some(account)) => Some(format!("PROFILE_OF_{account}")),
+                    _ => identity.profile(),
+                },
+                role_arn: None,
+                certificate_authority_sha256: None,
+                insecure: false,
+                scope: CommandScope::default(),
+                clues: Vec::new(),
+                disagreements: Vec::new(),
+            },
+            context,
+            config: None,
+            config_error: None,
+            exec: None,
+            token_identity: identity.clone(),
+            identity,
+            foreign: false,
+            endpoint_by_eks: true,
+            taken: role,
+        }
+    }
 }
 
 /// Resolves the context.
@@ -246,16 +313,7 @@ pub async fn resolve(
     limits: Limits,
     calls: &Calls,
 ) -> Result<Resolved, TargetError> {
-    let sources = Sources::from_env(request.kubeconfig.as_deref());
-    let (kubeconfig, wanted) = match &request.in_memory {
-        Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
-        None => (kubeconfig::load(&sources)?, request.context.as_deref()),
-    };
-    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, wanted)?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (kubeconfig, context) = opened(request)?;
     let mut clues = clues::collect(&context, &request.flags, request.chart_cluster.as_deref());
     if let Some(given) = &request.in_memory {
         clues.all.extend(given.told.iter().cloned());
@@ -311,24 +369,7 @@ pub async fn resolve(
         .await;
         match found {
             Ok(clue) => clues.all.push(clue),
-            Err(why) => {
-                let not_eks_at_all = !clues.eks_host && clues.exec.is_none() && clues.wrapped.is_none();
-                return Err(if not_eks_at_all {
-                    TargetError::NotEks {
-                        context: context.name.clone(),
-                        why: format!(
-                            "its server {} is not an EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION",
-                            server.as_deref().unwrap_or("is not set"),
-                        ),
-                    }
-                } else {
-                    TargetError::NotTold {
-                        context: context.name.clone(),
-                        why,
-                        flags: format!("--cluster-name NAME --region {region}"),
-                    }
-                });
-            }
+            Err(why) => return Err(not_found(&context, &clues, server.as_deref(), &region, why)),
         }
     }
     let cluster = clues
@@ -373,6 +414,8 @@ pub async fn resolve(
         identity,
         token_identity,
         foreign: request.in_memory.is_some(),
+        endpoint_by_eks: false,
+        taken: None,
     })
 }
 
@@ -460,6 +503,26 @@ pub fn ca_sha256(context: &KubeContext) -> Option<String> {
         (None, None) => return None,
     };
     Some(sha256_hex(&pem))
+}
+
+/// No cluster of the region has the context's endpoint.
+fn not_found(
+    context: &KubeContext,
+    clues: &Clues,
+    server: Option<&str>,
+    region: &str,
+    why: String,
+) -> TargetError {
+    let context = context.name.clone();
+    if clues.eks_host || clues.exec.is_some() || clues.wrapped.is_some() {
+        let flags = format!("--cluster-name NAME --region {region}");
+        return TargetError::NotTold { context, why, flags };
+    }
+    let server = server.unwrap_or("is not set");
+    let why = format!(
+        "its server {server} is not an EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION"
+    );
+    TargetError::NotEks { context, why }
 }
 
 fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> TargetError {

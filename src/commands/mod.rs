@@ -3,10 +3,11 @@
 pub mod access;
 pub mod account;
 pub mod capt;
+pub mod clusters;
 pub mod completion;
-pub mod contexts;
 pub mod create_role;
 pub mod explain;
+pub mod fleet;
 pub mod gate;
 pub mod hook;
 pub mod install;
@@ -192,6 +193,7 @@ pub fn request(global: &Global) -> Request {
     Request {
         kubeconfig: global.kubeconfig.clone(),
         in_memory: None,
+        loaded: None,
         capt: None,
         context: global
             .context
@@ -218,6 +220,7 @@ pub fn options(global: &Global) -> Options {
     Options {
         limits: aws::Limits::start(global.request_timeout, global.overall_timeout),
         use_exec: global.use_exec,
+        sessions: None,
     }
 }
 
@@ -255,15 +258,30 @@ pub fn print_calls(facts: &Facts) {
     }
 }
 
+/// Runs `work` on this thread; it heeds signals itself ([`signalled`]).
+///
+/// # Errors
+/// What `work` says.
+pub(crate) fn block_on_to_the_end<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("the program could not start: {error}")))
+}
+
 /// Runs `work` on this thread, until it is done or a signal ends it.
 ///
 /// # Errors
 /// What `work` says, or that it was interrupted.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::failed(format!("the program could not start: {error}")))?;
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
@@ -277,7 +295,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Re
 }
 
 /// Waits for Ctrl-C or a request to end. SIGHUP stays the system's, which heeds nohup.
-async fn signalled() -> Exit {
+pub(crate) async fn signalled() -> Exit {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -24,12 +24,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The target could not be told, a file could not be read or written, wrong names in `--only` or `--skip`.
 pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
-    let selection = Selection {
-        only: args.only.clone(),
-        skip: args.skip.clone(),
-        strict: args.strict,
-    };
-    commands::known_names(&selection)?;
+    let selection = selection(args)?;
     let ui = Ui::new(global.color, global.verbose, args.no_input);
     if let Some(path) = &args.from {
         let facts = saved::load(path).map_err(CliError::failed)?;
@@ -41,9 +36,6 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
         });
         report.envelope.generated_at = report::whole_seconds(jiff::Timestamp::now());
         return print(&report, args, global, &ui);
-    }
-    if args.all_contexts || args.contexts.is_some() {
-        return super::contexts::run(args, global, &selection, &ui).await;
     }
     let ask = ask(args, global)?;
     let request = Request {
@@ -110,6 +102,20 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
         }
     }
     Ok(exit)
+}
+
+/// Which checks the flags choose.
+///
+/// # Errors
+/// A name that is neither a check nor a group.
+pub(crate) fn selection(args: &Preflight) -> Result<Selection, CliError> {
+    let selection = Selection {
+        only: args.only.clone(),
+        skip: args.skip.clone(),
+        strict: args.strict,
+    };
+    commands::known_names(&selection)?;
+    Ok(selection)
 }
 
 /// What the flags ask for.

@@ -3,7 +3,8 @@
 
 use crate::aws::sts::{self, AssumeRole};
 use crate::aws::{self, eks, iam};
-use crate::checks::node_mapping::{existence, mappings_of};
+use crate::checks::node_mapping::mappings_of;
+use crate::checks::node_verdict::existence;
 use crate::cli::Global;
 use crate::cli::trust::Trust;
 use crate::cluster::{self, resolve::Resolved};
@@ -372,6 +373,7 @@ impl Side<'_> {
                 external_id: args.external_id.as_deref(),
                 // The shortest that STS gives.
                 seconds: Some(900),
+                tags: None,
             },
         )
         .await;

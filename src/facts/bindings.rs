@@ -14,13 +14,10 @@ use crate::model::{Fact, Observed};
 pub struct Binding {
     /// None: it holds in the whole cluster.
     pub namespace: Option<String>,
-    /// The Role's or ClusterRole's name.
     pub role: String,
     /// Whether it is a ClusterRole.
     pub cluster_role: bool,
-    /// Users.
     pub users: Vec<String>,
-    /// Groups.
     pub groups: Vec<String>,
 }
 

@@ -3,13 +3,14 @@
 //! A token that is made here is worth the caller's rights in the cluster: it goes to the endpoint that EKS gives for that cluster, or
 //! to what proves with that cluster's certificate authority to be it (a tunnel), and to nothing else.
 
+use std::collections::BTreeMap;
+
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures_util::join;
 
 use super::{Options, Reading};
-use crate::aws::sts::{AssumeRole, RoleSession};
-use crate::aws::{Session, eks, sts, token};
+use crate::aws::{Identity, Session, TakenRole, eks, sts, token};
 use crate::cluster::Resolved;
 use crate::cluster::clues::{host_of, region_of_eks_host};
 use crate::cluster::exec::KnownExec;
@@ -25,7 +26,6 @@ pub(super) async fn sessions(
     options: &Options,
     calls: &Calls,
 ) -> (Session, Session) {
-    let limits = options.limits;
     let region = &resolved.target.region;
     let token_region = resolved
         .exec
@@ -33,18 +33,26 @@ pub(super) async fn sessions(
         .and_then(|exec| exec.region())
         .unwrap_or(region);
     let (base, token) = if resolved.identity == resolved.token_identity && token_region == region {
-        let session = Session::open(&resolved.identity, region, http, limits, calls).await;
+        let session = options.open(&resolved.identity, region, http, calls).await;
         (session.clone(), session)
     } else {
         join!(
-            Session::open(&resolved.identity, region, http, limits, calls),
-            Session::open(&resolved.token_identity, token_region, http, limits, calls)
+            options.open(&resolved.identity, region, http, calls),
+            options.open(&resolved.token_identity, token_region, http, calls)
         )
     };
+    if let Some(role) = &resolved.taken {
+        let session = options.taken(role, &resolved.identity, base).await;
+        return (session.clone(), session);
+    }
     let Some(role) = &resolved.target.role_arn else {
         return (base, token);
     };
-    let (caller, assumed) = join!(sts::caller(&base), as_role(token, role, resolved.exec.as_ref()));
+    let taken = role_of_exec(role, resolved.exec.as_ref());
+    let (caller, assumed) = join!(
+        sts::caller(&base),
+        options.taken(&taken, &resolved.token_identity, token)
+    );
     // The exec entry's role in another account than the credentials': that role is what reaches the cluster's account.
     // In the same account the credentials themselves stay, which are the ones with rights in IAM.
     let elsewhere = match (caller.known(), role.split(':').nth(4)) {
@@ -59,33 +67,39 @@ pub(super) async fn sessions(
     }
 }
 
-/// The session as the exec entry's role; without credentials, and with the reason, when the role cannot be assumed.
-async fn as_role(session: Session, role: &str, exec: Option<&KnownExec>) -> Session {
-    let assumed = sts::assume_role(
-        &session,
-        AssumeRole {
-            role,
-            session_name: exec
-                .and_then(|exec| exec.session_name.as_deref())
-                .unwrap_or(token::AWS_CLI_SESSION_NAME),
-            external_id: exec.and_then(|exec| exec.external_id.as_deref()),
-            seconds: None,
-        },
-    )
-    .await;
-    match assumed.observed {
-        Observed::Known(RoleSession { credentials, .. }) => session.with_credentials(credentials),
-        Observed::Absent => Session {
-            credentials: Err(Unknown::new(
-                Why::Unauthenticated,
-                format!("the role {role} does not exist"),
-            )),
-            ..session
-        },
-        Observed::Unknown(unknown) => Session {
-            credentials: Err(unknown),
-            ..session
-        },
+/// The role that the exec entry takes on for the cluster's token.
+fn role_of_exec(role: &str, exec: Option<&KnownExec>) -> TakenRole {
+    TakenRole {
+        arn: role.to_owned(),
+        session_name: exec
+            .and_then(|exec| exec.session_name.clone())
+            .unwrap_or_else(|| token::AWS_CLI_SESSION_NAME.to_owned()),
+        external_id: exec.and_then(|exec| exec.external_id.clone()),
+        tags: BTreeMap::new(),
+    }
+}
+
+impl Options {
+    /// Opens a session; in a run over many clusters, with what is known of its identity.
+    pub(super) async fn open(
+        &self,
+        identity: &Identity,
+        region: &str,
+        http: &SharedHttpClient,
+        calls: &Calls,
+    ) -> Session {
+        match &self.sessions {
+            Some(sessions) => sessions.open(identity, region, http, self.limits, calls).await,
+            None => Session::open(identity, region, http, self.limits, calls).await,
+        }
+    }
+
+    /// The session in a role.
+    async fn taken(&self, role: &TakenRole, identity: &Identity, session: Session) -> Session {
+        match &self.sessions {
+            Some(sessions) => sessions.taken(role, identity, session).await,
+            None => role.on(session).await,
+        }
     }
 }
 
@@ -143,11 +157,23 @@ impl Entry<'_> {
         options: &Options,
         calls: &Calls,
     ) -> Result<Api, Unknown> {
-        let mut config = self.config()?;
         if let Err(why) = may_have_token(self.context, self.foreign, eks) {
             calls.record("the token for the cluster", format!("not sent: {}", why.detail));
             return Err(why);
         }
+        self.as_whoever(cluster, credentials, region, options, calls)
+    }
+
+    /// With a token made here, where the server is known to be the cluster's.
+    fn as_whoever(
+        self,
+        cluster: &str,
+        credentials: &Credentials,
+        region: &str,
+        options: &Options,
+        calls: &Calls,
+    ) -> Result<Api, Unknown> {
+        let mut config = self.config()?;
         let token = token::eks_token(credentials, region, cluster, std::time::SystemTime::now()).map_err(
             |error| {
                 Unknown::new(
@@ -249,6 +275,9 @@ fn token_region(resolved: &Resolved) -> &str {
 /// A connection to the resolved target, its token made here where that is possible.
 pub(super) async fn resolved(read: &Reading<'_>) -> Result<Api, Unknown> {
     let (resolved, calls) = (read.resolved, &read.session.calls);
+    if resolved.endpoint_by_eks {
+        return by_eks(read).await;
+    }
     let Some(cluster) = token_cluster(resolved.exec.as_ref(), read.options) else {
         return entry(resolved).as_configured(read.options, calls).await;
     };
@@ -261,6 +290,57 @@ pub(super) async fn resolved(read: &Reading<'_>) -> Result<Api, Unknown> {
         described,
         read.options,
         calls,
+    )
+}
+
+/// A connection to the cluster without a kubeconfig: endpoint and certificate authority are what EKS says.
+async fn by_eks(read: &Reading<'_>) -> Result<Api, Unknown> {
+    let cluster = match &read.cluster().await.observed {
+        Observed::Known(cluster) => cluster,
+        Observed::Absent => return Err(Unknown::not_asked("EKS does not know the cluster")),
+        Observed::Unknown(unknown) => return Err(unknown.clone()),
+    };
+    let Some(endpoint) = cluster
+        .endpoint
+        .as_deref()
+        .filter(|endpoint| !endpoint.is_empty())
+    else {
+        return Err(Unknown::not_asked(format!(
+            "the cluster is {} and has no endpoint",
+            cluster.status
+        )));
+    };
+    let unusable = |what: String| {
+        Unknown::new(
+            Why::Unusable,
+            format!("the answer to eks:DescribeCluster {} {what}", cluster.name),
+        )
+    };
+    let url = endpoint
+        .parse()
+        .map_err(|_| unusable(format!("has the endpoint {endpoint}, which is not a URL")))?;
+    let mut config = ::kube::Config::new(url);
+    if endpoint.starts_with("https:") {
+        let authority = cluster.certificate_authority().ok_or_else(|| {
+            unusable(
+                "has no certificate authority that can be used, so nothing would prove the server".to_owned(),
+            )
+        })?;
+        config.root_cert = Some(authority);
+    }
+    config.auth_info = read.resolved.context.user.clone();
+    let config = crate::cluster::resolve::proxied(config, &read.resolved.context).map_err(unusable)?;
+    let credentials = read.token_session.credentials.as_ref().map_err(Clone::clone)?;
+    let entry = Entry {
+        config: Some(&config),
+        ..entry(read.resolved)
+    };
+    entry.as_whoever(
+        &read.target.cluster,
+        credentials,
+        &read.target.region,
+        read.options,
+        &read.session.calls,
     )
 }
 
@@ -302,7 +382,7 @@ pub async fn connect_plain(plain: &Plain, options: &Options, calls: &Calls) -> R
     let http = crate::aws::http_client().map_err(|error| Unknown::new(Why::Unusable, error))?;
     let mut session = Session::open(&plain.token_identity, region, &http, options.limits, calls).await;
     if let Some(role) = exec.and_then(|exec| exec.role_arn.as_deref()) {
-        session = as_role(session, role, exec).await;
+        session = role_of_exec(role, exec).on(session).await;
     }
     let credentials = session.credentials.as_ref().map_err(Clone::clone)?;
     let described = eks::describe_cluster(&session, cluster).await;

@@ -66,8 +66,46 @@ pub async fn control_planes(api: &Api, namespace: Option<&str>) -> Fact<Vec<Valu
     .await
 }
 
+/// Cluster API's Clusters of a namespace, or all. Absent: the cluster does not serve the kind.
+pub async fn clusters(api: &Api, namespace: Option<&str>) -> Fact<Vec<Value>> {
+    // Newest first: v1beta1 is on its way out.
+    list_versions(
+        api,
+        ["v1beta2", "v1beta1"],
+        "cluster.x-k8s.io",
+        "Cluster",
+        "clusters",
+        namespace,
+    )
+    .await
+}
+
+/// The control planes of CAPA, Cluster API's own provider for EKS. Absent: the cluster does not serve the kind.
+pub async fn capa_control_planes(api: &Api, namespace: Option<&str>) -> Fact<Vec<Value>> {
+    list_versions(
+        api,
+        ["v1beta2", "v1beta1"],
+        CONTROL_PLANE,
+        "AWSManagedControlPlane",
+        "awsmanagedcontrolplanes",
+        namespace,
+    )
+    .await
+}
+
 async fn list(api: &Api, group: &str, kind: &str, plural: &str, namespace: Option<&str>) -> Fact<Vec<Value>> {
-    let versions = VERSIONS.map(|version| {
+    list_versions(api, VERSIONS, group, kind, plural, namespace).await
+}
+
+async fn list_versions(
+    api: &Api,
+    versions: [&str; 2],
+    group: &str,
+    kind: &str,
+    plural: &str,
+    namespace: Option<&str>,
+) -> Fact<Vec<Value>> {
+    let versions = versions.map(|version| {
         // A template has a whole Terraform module in it.
         let all = Resource::new(group, version, kind, plural).paged_by(100);
         namespace.map_or(all, |namespace| all.within(namespace))
@@ -235,8 +273,8 @@ pub fn of_cluster<'a>(control_planes: &'a [Value], cluster: &str) -> Option<&'a 
     find(&labelled).or_else(|| find(&owned)).or_else(|| find(&named))
 }
 
-/// What a CAPTControlPlane tells of its EKS cluster: the region it is made in, and the name among the module's outputs
-/// where CAPT shows them. Its own name is not taken for the cluster's: a module may name it otherwise.
+/// What a CAPTControlPlane, or one of CAPA's, tells of its EKS cluster: the region it is made in, and the name among the module's
+/// outputs where CAPT shows them. Its own name is not taken for the cluster's: a module may name it otherwise.
 pub fn told(control_plane: &Value) -> Vec<Clue> {
     let text = |pointer: &str| {
         control_plane
@@ -249,8 +287,11 @@ pub fn told(control_plane: &Value) -> Vec<Clue> {
         value: value.to_owned(),
         source: ClueSource::ControlPlane,
     };
-    let region = text("/spec/controlPlaneConfig/region").filter(|region| looks_like_region(region));
-    let name = text("/status/workspaceTemplateStatus/outputs/cluster_name");
+    let region = text("/spec/controlPlaneConfig/region")
+        .or_else(|| text("/spec/region"))
+        .filter(|region| looks_like_region(region));
+    let name =
+        text("/status/workspaceTemplateStatus/outputs/cluster_name").or_else(|| text("/spec/eksClusterName"));
     region
         .map(|region| clue(About::Region, region))
         .into_iter()

@@ -3,7 +3,6 @@
 use super::bindings::Binding;
 use super::*;
 
-/// Whom it is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
     /// The identity that the cluster's token has.
@@ -16,7 +15,6 @@ pub struct About {
     pub lines: bool,
 }
 
-/// What was read.
 #[derive(Debug)]
 pub struct Mappings {
     /// The AWS credentials.
@@ -25,9 +23,7 @@ pub struct Mappings {
     pub token_caller: Option<Fact<Caller>>,
     /// The access key id of that identity.
     pub access_key_id: Option<String>,
-    /// The cluster.
     pub cluster: Fact<Cluster>,
-    /// Its access entries.
     pub access_entries: Fact<Vec<AccessEntry>>,
     /// kube-system/aws-auth.
     pub aws_auth: Fact<aws_auth::AwsAuth>,
@@ -39,7 +35,6 @@ pub struct Mappings {
     pub roles: BTreeMap<String, Fact<Role>>,
     /// What groups are bound to, where it was asked.
     pub bindings: Option<Fact<Vec<Binding>>>,
-    /// Every call that was made.
     pub calls: Vec<Call>,
 }
 

@@ -15,7 +15,6 @@ use crate::model::Fact;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaFact {
-    /// Which.
     pub quota: SpotQuota,
     /// Its value in vCPUs.
     pub vcpus: Fact<f64>,
@@ -47,7 +46,7 @@ async fn get(session: &Session, quota: SpotQuota) -> QuotaFact {
     );
     let vcpus = session
         .ask(
-            &Question::new("servicequotas:GetServiceQuota", &format!("ec2 {code}"), resource),
+            &Question::new("servicequotas:GetServiceQuota", &format!("ec2 {code}"), resource).of_account(""),
             &["Quota.Value"],
             || {
                 quotas

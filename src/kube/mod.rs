@@ -12,7 +12,8 @@ mod resource;
 pub use resource::Resource;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::join;
@@ -37,6 +38,34 @@ pub struct Api {
     calls: Calls,
     /// What each API group serves, asked once.
     groups: Arc<Mutex<BTreeMap<String, Arc<Asked>>>>,
+    /// In a run over many clusters: what became of the first requests.
+    contact: Option<Arc<Contact>>,
+}
+
+/// Whether an API server ever answered. One that takes no connection, or takes it and says nothing, is not tried again and again
+/// while other clusters wait for their turn.
+#[derive(Debug, Default)]
+struct Contact {
+    answered: AtomicBool,
+    lost: OnceLock<Unknown>,
+}
+
+impl Contact {
+    fn note(&self, outcome: &Result<Value, Refusal>) {
+        match outcome {
+            Err(Refusal::Unknown(unknown)) if matches!(unknown.why, Why::Unreachable | Why::TimedOut) => {
+                if !self.answered.load(Ordering::Relaxed) {
+                    self.lost.get_or_init(|| unknown.clone());
+                }
+            }
+            _ => self.answered.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Why nothing more is asked.
+    fn lost(&self) -> Option<&Unknown> {
+        self.lost.get().filter(|_| !self.answered.load(Ordering::Relaxed))
+    }
 }
 
 type Asked = OnceCell<Result<Group, Unknown>>;
@@ -98,7 +127,17 @@ impl Api {
             limits,
             calls: calls.clone(),
             groups: Arc::default(),
+            contact: None,
         })
+    }
+
+    /// Gives a server up that answered none of the first requests.
+    #[must_use]
+    pub fn giving_up(self) -> Self {
+        Self {
+            contact: Some(Arc::default()),
+            ..self
+        }
     }
 
     /// Where the calls to this API server are written down.
@@ -486,11 +525,19 @@ impl Api {
     }
 
     async fn send(&self, method: Method, path: &str, body: &[u8], grant: &Grant) -> Result<Value, Refusal> {
+        if let Some(lost) = self.contact.as_ref().and_then(|contact| contact.lost()) {
+            return Err(Refusal::Unknown(lost.clone()));
+        }
         let work = Box::pin(self.send_with_retries(method, path, body, grant));
-        self.limits
+        let outcome = self
+            .limits
             .run(&grant.action(), work)
             .await
-            .map_err(Refusal::Unknown)?
+            .unwrap_or_else(|unknown| Err(Refusal::Unknown(unknown)));
+        if let Some(contact) = &self.contact {
+            contact.note(&outcome);
+        }
+        outcome
     }
 
     async fn send_with_retries(
@@ -617,7 +664,7 @@ fn read(status: StatusCode, html: bool, bytes: &[u8], grant: &Grant) -> Result<V
         StatusCode::GONE => Refusal::Gone,
         StatusCode::FORBIDDEN => Refusal::Unknown(Unknown::denied(DeniedBy::Rbac, message, grant.clone())),
         StatusCode::UNAUTHORIZED => Refusal::Unknown(Unknown::new(
-            Why::Unauthenticated,
+            Why::TokenRefused,
             "the cluster does not accept the token (401 Unauthorized): the principal is not mapped in aws-auth or an access entry, or the token has expired",
         )),
         StatusCode::TOO_MANY_REQUESTS => Refusal::Unknown(Unknown::new(
@@ -1099,7 +1146,7 @@ mod tests {
         );
         assert_eq!(
             why(ask(401, false, &status("Unauthorized", ""))),
-            Some(Why::Unauthenticated)
+            Some(Why::TokenRefused)
         );
         assert_eq!(why(ask(429, false, "slow down")), Some(Why::Throttled));
         assert_eq!(

@@ -25,28 +25,23 @@ pub struct Cluster {
     pub platform_version: Option<String>,
     /// The authentication mode. Absent in the answer of clusters older than access entries: `CONFIG_MAP`.
     pub authentication_mode: AuthenticationMode,
-    /// Whether the answer stated the mode.
-    pub authentication_mode_stated: bool,
     /// The OIDC issuer's URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oidc_issuer: Option<String>,
     /// SHA-256 of the certificate authority data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_authority_sha256: Option<String>,
+    /// The certificate authority itself, base64 of PEM: to connect with, and in no file.
+    #[serde(skip)]
+    pub certificate_authority_data: Option<String>,
     /// EKS Auto Mode's compute is on.
     pub auto_mode: bool,
     /// The cluster's own role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
-    /// The role of Auto Mode's nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auto_mode_node_role: Option<String>,
     /// When it was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
-    /// Whether the endpoint is reachable from outside the VPC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub public_endpoint: Option<bool>,
 }
 
 impl Cluster {
@@ -56,6 +51,21 @@ impl Cluster {
             .split(':')
             .nth(4)
             .filter(|account| account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
+    }
+
+    /// The certificates of its authority, DER.
+    pub fn certificate_authority(&self) -> Option<Vec<Vec<u8>>> {
+        use base64::Engine as _;
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject as _;
+        let data = self.certificate_authority_data.as_deref()?;
+        let pem = base64::engine::general_purpose::STANDARD
+            .decode(data.trim())
+            .ok()?;
+        let all: Result<Vec<Vec<u8>>, _> = CertificateDer::pem_slice_iter(&pem)
+            .map(|one| one.map(|one| one.to_vec()))
+            .collect();
+        all.ok().filter(|all| !all.is_empty())
     }
 }
 

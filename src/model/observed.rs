@@ -162,8 +162,10 @@ pub enum Why {
         /// Who says no.
         by: DeniedBy,
     },
-    /// The caller is not accepted at all: no credentials, expired, or a refused token.
+    /// The caller is not accepted at all: no credentials, or expired.
     Unauthenticated,
+    /// The cluster does not accept the token (HTTP 401).
+    TokenRefused,
     /// No answer came: DNS, connection, TLS.
     Unreachable,
     /// No answer came in time.
@@ -187,7 +189,7 @@ impl Why {
     pub fn words(self) -> &'static str {
         match self {
             Self::Denied { .. } => "denied",
-            Self::Unauthenticated => "not authenticated",
+            Self::Unauthenticated | Self::TokenRefused => "not authenticated",
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed out",
             Self::Throttled => "throttled",
@@ -201,7 +203,7 @@ impl Why {
 }
 
 /// Who denies (IAM user guide, "Troubleshoot access denied error messages").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DeniedBy {

@@ -8,10 +8,10 @@ mod github;
 pub mod json;
 mod junit;
 mod markdown;
-mod page;
+pub(crate) mod page;
 mod preflight;
 mod sarif;
-mod text;
+pub(crate) mod text;
 pub mod whois;
 
 pub use page::{Page, Row, Table};
@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::checks::{Check, Group, Judgement, REGISTRY, Remedy, Skip, Status};
 use crate::facts::Facts;
-use crate::model::{FilePlace, Unknown};
+use crate::model::{FilePlace, Shard, Unknown};
 use crate::text::Output;
 use crate::text::style::Style;
 
@@ -172,6 +172,9 @@ pub struct PreflightReportList {
     /// `PreflightReportList`.
     #[serde(flatten)]
     pub envelope: Envelope,
+    /// `--shard`: the part of the inventory that was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// A report, or why there is none.
     pub items: Vec<Item>,
 }
@@ -192,12 +195,34 @@ pub enum Item {
     },
 }
 
-/// A cluster that the context did not lead to.
+/// The last line of `-o ndjson` with `--shard`: the shard was judged to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PreflightShard {
+    /// `PreflightShard`.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Which.
+    pub shard: Shard,
+    /// How many lines stand before this one.
+    pub items: usize,
+}
+
+/// A cluster that could not be judged, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unresolved {
-    /// The kube context.
+    /// The kube context; of an inventory's entry its ARN, of what could not be listed its description.
     pub context: String,
+    /// EKS cluster name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// AWS region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// How far the installation of Karpenter is.

@@ -15,7 +15,7 @@ use crate::text::style::{Style, bold, dim, wrap};
 /// A line is read as one up to here, however wide the terminal is.
 const WIDEST: usize = 100;
 
-fn symbol(style: Style, status: Status) -> &'static str {
+pub(crate) fn symbol(style: Style, status: Status) -> &'static str {
     match (status, style.unicode) {
         (Status::Pass, true) => "✓",
         (Status::Pass, false) => "+",
@@ -27,7 +27,7 @@ fn symbol(style: Style, status: Status) -> &'static str {
     }
 }
 
-fn ansi(status: Status) -> Ansi {
+pub(crate) fn ansi(status: Status) -> Ansi {
     // The eight basic colours follow the terminal's own theme, dark or light. Only what is wrong is bold.
     match status {
         Status::Pass => AnsiColor::Green.on_default(),
@@ -139,7 +139,7 @@ fn header(page: &Page, style: Style, out: &mut String) {
 }
 
 /// The mark and a headline, with the id at the right: on the same line where it fits.
-fn titled(status: Status, headline: &str, id: &str, style: Style, out: &mut String) {
+pub(crate) fn titled(status: Status, headline: &str, id: &str, style: Style, out: &mut String) {
     let text = wrap(style, 2, 2, &short_line(headline));
     out.push_str(&style.paint(ansi(status), symbol(style, status)));
     out.push(' ');
@@ -233,7 +233,9 @@ fn block(block: &Block<'_>, style: Style, out: &mut String) {
         let place = format!("{}:{}", line(&file.file), file.line);
         out.push_str(&format!("  {}\n", style.paint(dim(), &place)));
     }
-    paragraph(&block.message, style, out);
+    if capitalized(&block.message) != block.headline {
+        paragraph(&block.message, style, out);
+    }
     if let Some(remedy) = &block.remedy {
         fix(remedy, style, out);
     }

@@ -12,7 +12,6 @@ use super::{Outcome, TrustVerdict};
 use iam_policy::kleene::Tri;
 use iam_policy::principal::Requester;
 
-/// How the cluster maps the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mapping {
     /// A cluster admin: `system:masters`, or AmazonEKSClusterAdminPolicy for the whole cluster.
@@ -22,33 +21,24 @@ pub(crate) enum Mapping {
     },
     /// It is somebody, with less power.
     Less {
-        /// From where.
         from: String,
         /// Its groups and policies, in words.
         has: String,
     },
-    /// The cluster does not know it.
     Nobody {
-        /// Why, in words.
         why: String,
     },
-    /// It could not be read.
     Unread {
-        /// Why, in words.
         why: String,
     },
 }
 
-/// The whole question.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CdkQuestion<'a> {
-    /// The role.
     pub role_arn: &'a Arn,
-    /// The cluster's name.
     pub cluster: &'a str,
     /// The cluster's account; none when not known.
     pub cluster_account: Option<&'a AccountId>,
-    /// How the cluster maps the role.
     pub mapping: &'a Mapping,
     /// Who is to assume it: the handler's role, or [`Requester::SomeRole`] of the account where CDK is to make it.
     pub handler: &'a Requester,
@@ -127,11 +117,6 @@ pub(crate) fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
             format!("whether the cluster knows it could not be read: {why}"),
         ),
     };
-    let trusted = match question.trust.outcome {
-        Outcome::Pass => Tri::True,
-        Outcome::Fail => Tri::False,
-        Outcome::Unknown => Tri::Unknown,
-    };
     let account = match question.cluster_account {
         None => (Tri::Unknown, "the cluster's account is not known".to_owned()),
         Some(account) if account.as_str() == role.account => {
@@ -148,7 +133,10 @@ pub(crate) fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
     };
     let parts: Vec<Part> = [
         ("mapped", mapped),
-        ("trusted", (trusted, question.trust.message.clone())),
+        (
+            "trusted",
+            (question.trust.outcome.into(), question.trust.message.clone()),
+        ),
         ("right-account", account),
     ]
     .into_iter()
@@ -163,11 +151,7 @@ pub(crate) fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
     })
     .collect();
     let remedies: Vec<&str> = parts.iter().filter_map(|part| part.remedy.as_deref()).collect();
-    let outcome = Tri::all(parts.iter().map(|part| match part.outcome {
-        Outcome::Pass => Tri::True,
-        Outcome::Fail => Tri::False,
-        Outcome::Unknown => Tri::Unknown,
-    }));
+    let outcome = Tri::all(parts.iter().map(|part| part.outcome.into()));
     let missing: Vec<&str> = parts
         .iter()
         .filter(|part| part.outcome != Outcome::Pass)

@@ -13,7 +13,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Observed, Remedy, Role, SimulatedDecision, Simulation, Target, Unknown};
+use crate::model::{DeniedBy, May, Observed, Remedy, Role, SimulatedDecision, Simulation, Target, Unknown};
 use iam_policy::arn::{Arn, PrincipalArn};
 use iam_policy::condition::ContextValue;
 use iam_policy::document::{PolicyDocument, Principal, Who};
@@ -38,7 +38,7 @@ impl Identity {
             Self::Promised(_) | Self::LeftOut => OwnSide::Allows,
             Self::Simulated(Observed::Unknown(_)) => OwnSide::Unknown,
             Self::Simulated(Observed::Absent) => OwnSide::Stops,
-            Self::Simulated(Observed::Known(found)) => found.own_side(),
+            Self::Simulated(Observed::Known(found)) => found.decided.own_side(),
         }
     }
 }
@@ -87,6 +87,16 @@ impl From<Tri> for Outcome {
             Tri::True => Self::Pass,
             Tri::False => Self::Fail,
             Tri::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<Outcome> for Tri {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Pass => Self::True,
+            Outcome::Fail => Self::False,
+            Outcome::Unknown => Self::Unknown,
         }
     }
 }
@@ -486,10 +496,10 @@ impl<'a> Sides<'a> {
             Tri::False if decision.deny == Tri::True => Reason::DeniedByTrust,
             Tri::False if decision.allow == Tri::False => self.not_trusted_reason(),
             Tri::False => match self.question.identity {
-                Identity::Simulated(Observed::Known(found)) => match found.decision {
-                    _ if found.allowed_by_organizations == Some(false) => Reason::Organization,
-                    SimulatedDecision::ExplicitDeny => Reason::IdentityDenied,
-                    _ if found.allowed_by_boundary == Some(false) => Reason::Boundary,
+                Identity::Simulated(Observed::Known(found)) => match found.decided.may() {
+                    May::No(DeniedBy::ServiceControlPolicy) => Reason::Organization,
+                    May::No(DeniedBy::ExplicitDeny) => Reason::IdentityDenied,
+                    May::No(DeniedBy::PermissionsBoundary) => Reason::Boundary,
                     _ => Reason::IdentityMissing,
                 },
                 _ => Reason::PrincipalMissing,
@@ -613,7 +623,7 @@ impl<'a> Sides<'a> {
                     format!("{need}, and what they say could not be read: {unknown}"),
                 );
             }
-            Identity::Simulated(Observed::Known(found)) => found,
+            Identity::Simulated(Observed::Known(found)) => &found.decided,
         };
         if found.allowed_by_organizations == Some(false) {
             let text = "a service control policy of its organization does not allow sts:AssumeRole";

@@ -268,7 +268,7 @@ fn a_cluster_without_capt_is_no_comfort() {
     change(&stage, |api| install(api, "v1beta1"));
     let ran = check(&stage, &[]).expect(3);
     assert!(
-        flat(&ran.stdout).contains("there is no WorkspaceTemplate on this cluster"),
+        flat(&ran.stdout).contains("There is no WorkspaceTemplate on this cluster"),
         "{}",
         ran.stdout
     );
@@ -605,6 +605,64 @@ fn flags_that_do_not_go_together_are_refused() {
     }
     on_demo(&stage, &["--all-contexts"]).expect(2);
     let ran = stage.preflight(&["--capt", "../../x"]).expect(2);
-    assert!(ran.stderr.contains("no Kubernetes name"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is not a Kubernetes name"), "{}", ran.stderr);
     assert_eq!(stage.standin.actions(), [""; 0]);
+}
+
+#[test]
+fn the_eks_clusters_of_a_management_cluster_are_listed() {
+    let stage = stage();
+    let cluster = |namespace: &str, name: &str, kind: &str| {
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta1", "kind": "Cluster",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"controlPlaneRef": {"kind": kind, "name": name}},
+        })
+    };
+    change(&stage, |api| {
+        api.install(Resource::custom(
+            "cluster.x-k8s.io",
+            "v1beta1",
+            "clusters",
+            "Cluster",
+            true,
+        ));
+        api.install(Resource::custom(
+            "controlplane.cluster.x-k8s.io",
+            "v1beta2",
+            "awsmanagedcontrolplanes",
+            "AWSManagedControlPlane",
+            true,
+        ));
+        // CAPT's, which tells the name; one that does not, nor its kubeconfig; one of which only the kubeconfig tells.
+        let mut plane = control_plane("prod", "demo", "eks");
+        plane["status"]["workspaceTemplateStatus"] = json!({"outputs": {"cluster_name": "demo"}});
+        api.put(plane);
+        api.put(cluster("prod", "demo", "CAPTControlPlane"));
+        api.put(cluster("prod", "young", "CAPTControlPlane"));
+        api.put(control_plane("prod", "young", "eks"));
+        api.put(cluster("staging", "told", "CAPTControlPlane"));
+        api.put(control_plane("staging", "told", "eks"));
+        let kubeconfig = Kubeconfig::new("told", "eu-west-1", "123456789012", "https://127.0.0.1:1");
+        api.put(secret("staging", "told", &kubeconfig.yaml()));
+        // CAPA's, and one that is not EKS's.
+        api.put(cluster("prod", "managed", "AWSManagedControlPlane"));
+        api.put(json!({
+            "apiVersion": "controlplane.cluster.x-k8s.io/v1beta2", "kind": "AWSManagedControlPlane",
+            "metadata": {"name": "managed", "namespace": "prod"},
+            "spec": {"region": "us-east-1", "eksClusterName": "prod_managed"},
+        }));
+        api.put(cluster("prod", "own", "KubeadmControlPlane"));
+    });
+    let ran = stage.run(&["fleet", "list", "--cluster-api"]).expect(3);
+    insta::assert_snapshot!("listed_of_cluster_api", ran.stdout);
+    let ran = stage
+        .run(&["fleet", "list", "--cluster-api", "-n", "staging", "-o", "json"])
+        .expect(0);
+    let inventory = ran.json();
+    assert_eq!(inventory["clusters"].as_array().map(Vec::len), Some(1));
+    assert_eq!(inventory["clusters"][0]["source"], "cluster-api");
+    become_somebody(&stage, Vec::new());
+    let ran = stage.run(&["fleet", "list", "--cluster-api"]).expect(1);
+    assert!(ran.stderr.contains("could not be listed"), "{}", ran.stderr);
 }

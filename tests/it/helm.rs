@@ -332,7 +332,7 @@ fn the_missing_role_is_created_with_yes_and_then_helm_runs() {
         .expect(0);
     assert!(
         ran.stderr
-            .contains("Created arn:aws:iam::111122223333:role/aws-service-role/"),
+            .contains("the role was created: arn:aws:iam::111122223333:role/aws-service-role/"),
         "{}",
         ran.stderr
     );
@@ -373,7 +373,7 @@ fn at_a_terminal_the_missing_role_is_offered_before_helm_runs() {
     let (code, shown, _) = terminal.end();
     assert_eq!(code, 0, "{shown}");
     assert!(
-        shown.contains("Created arn:aws:iam::111122223333:role/aws-service-role/"),
+        shown.contains("the role was created: arn:aws:iam::111122223333:role/aws-service-role/"),
         "{shown}"
     );
     assert!(shown.contains("STATUS: deployed"), "{shown}");

@@ -17,6 +17,7 @@ mod e2e_kubeconfig;
 mod e2e_outage;
 mod e2e_rbac;
 mod fault_matrix;
+mod fleet;
 mod formats;
 mod helm;
 mod karpenter;

@@ -427,7 +427,7 @@ impl<'a> Place<'a> {
                 true
             }
             Observed::Unknown(unknown)
-                if unknown.why == Why::Unauthenticated && decision.outcome == Outcome::Mapped =>
+                if unknown.why == Why::TokenRefused && decision.outcome == Outcome::Mapped =>
             {
                 decision.caveats.push(format!(
                     "the API server refused the token anyway ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"

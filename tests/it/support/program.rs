@@ -127,15 +127,20 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the stand-ins of this world; the kubeconfig is what `aws eks update-kubeconfig` writes.
-    pub fn new(world: World) -> Self {
+    /// Starts the stand-ins of this world, without a kubeconfig.
+    pub fn without_kubeconfig(world: World) -> Self {
         let standin = Standin::start(world).expect("the stand-ins start");
         let env = standin.env();
-        let stage = Self {
+        Self {
             home: tempfile::tempdir().expect("a home"),
             standin,
             env,
-        };
+        }
+    }
+
+    /// Starts the stand-ins of this world; the kubeconfig is what `aws eks update-kubeconfig` writes.
+    pub fn new(world: World) -> Self {
+        let stage = Self::without_kubeconfig(world);
         stage.write_kubeconfig(&stage.standin.kubeconfig(scenario::CLUSTER));
         stage
     }

@@ -188,8 +188,8 @@ impl Standin {
     }
 
     /// Makes this fault strike the calls whose action (`iam:GetRole`, `kubernetes:list nodepools.karpenter.sh`) or whose
-    /// action and object (`iam:GetRole demo-node`, `kubernetes:get configmaps kube-system/aws-auth`) match the pattern;
-    /// `*` stands for any text. The fault that was set first wins. Limit it on what this returns.
+    /// action and object (`iam:GetRole demo-node`, `kubernetes:get configmaps kube-system/aws-auth`), or action and account or
+    /// cluster (`iam:GetRole of 111122223333`, `kubernetes:* of demo`) match the pattern; `*` stands for any text. The fault that was set first wins. Limit it on what this returns.
     pub fn fault(&self, pattern: &str, fault: Fault) -> FaultSetting<'_> {
         FaultSetting {
             standin: self,

@@ -47,56 +47,106 @@ pub fn karpenter_on_fargate(mode: AuthenticationMode) -> World {
     let mut account = Account::new(ACCOUNT);
     account.add_user(ACCESS_KEY, "platform-admin");
     let caller = account.iam_arn("user/platform-admin");
+    account.quotas = vec![
+        Quota::standard_spot(REGION, 32.0),
+        Quota::ec2(REGION, "L-3819A6DF", "All G and VT Spot Instance Requests", 0.0),
+    ];
+    let api = add_cluster(&mut account, CLUSTER, mode, &caller);
+    World {
+        accounts: vec![account],
+        kubernetes: vec![api],
+        ..World::default()
+    }
+}
 
-    let mut cluster = Cluster::new(CLUSTER, REGION, mode);
+/// The accounts of an organization: [`ACCOUNT`] is the management account, whose user may take on the role [`FLEET_ROLE`] in each of
+/// `accounts` others ([`fleet_account`]), which have the Spot role and `clusters` healthy clusters each ([`fleet_cluster`]).
+pub fn fleet(accounts: usize, clusters: usize) -> World {
+    let mut management = Account::new(ACCOUNT);
+    management.add_user(ACCESS_KEY, "platform-admin");
+    let mut world = World {
+        accounts: vec![management],
+        ..World::default()
+    };
+    for n in 0..accounts {
+        let mut account = Account::new(&fleet_account(n));
+        account.roles.push(Role::new(
+            FLEET_ROLE,
+            principal_trust(&format!("arn:aws:iam::{ACCOUNT}:root")),
+        ));
+        account.quotas = vec![Quota::standard_spot(REGION, 32.0)];
+        let caller = account.iam_arn(&format!("role/{FLEET_ROLE}"));
+        for cluster in 0..clusters {
+            let name = fleet_cluster(n, cluster);
+            let mode = AuthenticationMode::ApiAndConfigMap;
+            world
+                .kubernetes
+                .push(add_cluster(&mut account, &name, mode, &caller));
+        }
+        account.add_spot_role();
+        world.accounts.push(account);
+    }
+    world
+}
+
+/// The role of [`fleet`].
+pub const FLEET_ROLE: &str = "capt-spot-reader";
+
+/// The id of an account of [`fleet`].
+pub fn fleet_account(n: usize) -> String {
+    format!("2{n:011}")
+}
+
+/// The name of a cluster of [`fleet`], unique among all accounts.
+pub fn fleet_cluster(account: usize, n: usize) -> String {
+    format!("a{account}-c{n}")
+}
+
+/// Adds a cluster of this name with its roles, as [`karpenter_on_fargate`] has it, for this caller; its API goes into the world.
+fn add_cluster(account: &mut Account, name: &str, mode: AuthenticationMode, caller: &str) -> Kubernetes {
+    let mut cluster = Cluster::new(name, REGION, mode);
     let issuer = cluster.oidc_issuer.clone().unwrap_or_default();
     let issuer = issuer.trim_start_matches("https://").to_owned();
     let provider = account.iam_arn(&format!("oidc-provider/{issuer}"));
     account.oidc_providers.push(OidcProvider::irsa(&issuer));
 
     let policy = |name: &str| format!("arn:aws:iam::aws:policy/{name}");
-    account.roles = vec![
+    let own = |what: &str| format!("{name}-{what}");
+    account.roles.extend([
         Role {
             attached_policies: vec![policy("AmazonEKSClusterPolicy")],
-            ..Role::new("demo-cluster", service_trust("eks.amazonaws.com"))
+            ..Role::new(&own("cluster"), service_trust("eks.amazonaws.com"))
         },
-        Role::node("demo-node"),
+        Role::node(&own("node")),
         Role {
             attached_policies: vec![policy("AmazonEKSFargatePodExecutionRolePolicy")],
-            ..Role::new("demo-fargate", service_trust("eks-fargate-pods.amazonaws.com"))
+            ..Role::new(&own("fargate"), service_trust("eks-fargate-pods.amazonaws.com"))
         },
         Role {
-            attached_policies: vec![account.iam_arn("policy/KarpenterControllerPolicy-demo")],
+            attached_policies: vec![account.iam_arn(&format!("policy/KarpenterControllerPolicy-{name}"))],
             ..Role::new(
-                "demo-karpenter",
+                &own("karpenter"),
                 irsa_trust(&provider, &issuer, "karpenter", "karpenter"),
             )
         },
         // Who may administer the cluster through a role.
-        Role::new("demo-admin", principal_trust(&account.iam_arn("root"))),
-    ];
+        Role::new(&own("admin"), principal_trust(&account.iam_arn("root"))),
+    ]);
     // Karpenter's own policy does not hold this right.
-    account.simulation = vec![
+    account.simulation.push(
         Simulated::new("iam:CreateServiceLinkedRole", Decision::ImplicitDeny)
-            .for_source(&account.iam_arn("role/demo-karpenter")),
-    ];
-    account.quotas = vec![
-        Quota::standard_spot(REGION, 32.0),
-        Quota::ec2(REGION, "L-3819A6DF", "All G and VT Spot Instance Requests", 0.0),
-    ];
+            .for_source(&account.iam_arn(&format!("role/{name}-karpenter"))),
+    );
 
     // The one that Karpenter makes for its EC2NodeClass.
     account
         .instance_profiles
-        .insert("demo_1234567890".to_owned(), InstanceProfile::of("demo-node"));
+        .insert(format!("{name}_1234567890"), InstanceProfile::of(&own("node")));
 
-    let role = |name: &str| format!("arn:aws:iam::{ACCOUNT}:role/{name}");
-    cluster.role_arn = role("demo-cluster");
-    cluster.fargate_profiles = vec![FargateProfile::new(
-        "karpenter",
-        &role("demo-fargate"),
-        "karpenter",
-    )];
+    let id = account.id.clone();
+    let role = |what: &str| format!("arn:aws:iam::{id}:role/{name}-{what}");
+    cluster.role_arn = role("cluster");
+    cluster.fargate_profiles = vec![FargateProfile::new("karpenter", &role("fargate"), "karpenter")];
     cluster.addons = vec![
         Addon::new("coredns", "v1.12.4-eksbuild.1"),
         Addon::new("kube-proxy", "v1.34.0-eksbuild.4"),
@@ -105,19 +155,19 @@ pub fn karpenter_on_fargate(mode: AuthenticationMode) -> World {
     cluster.access_entries = match mode {
         AuthenticationMode::ConfigMap => Vec::new(),
         // The creator, and nobody else: the rest stands in aws-auth.
-        AuthenticationMode::ApiAndConfigMap => vec![AccessEntry::cluster_admin(&caller)],
+        AuthenticationMode::ApiAndConfigMap => vec![AccessEntry::cluster_admin(caller)],
         AuthenticationMode::Api => vec![
-            AccessEntry::cluster_admin(&caller),
-            AccessEntry::cluster_admin(&role("demo-admin")),
-            AccessEntry::new(&role("demo-node"), "EC2_LINUX"),
-            AccessEntry::new(&role("demo-fargate"), "FARGATE_LINUX"),
+            AccessEntry::cluster_admin(caller),
+            AccessEntry::cluster_admin(&role("admin")),
+            AccessEntry::new(&role("node"), "EC2_LINUX"),
+            AccessEntry::new(&role("fargate"), "FARGATE_LINUX"),
         ],
     };
     account.clusters.push(cluster);
 
-    let mut api = Kubernetes::new(CLUSTER);
+    let mut api = Kubernetes::new(name);
     api.install_karpenter_v1();
-    let roles = map_roles(&role("demo-node"), &role("demo-fargate"), &role("demo-admin"));
+    let roles = map_roles(&role("node"), &role("fargate"), &role("admin"), &own("admin"));
     match mode {
         AuthenticationMode::Api => {}
         // The caller has an entry, which would hide a line.
@@ -125,7 +175,7 @@ pub fn karpenter_on_fargate(mode: AuthenticationMode) -> World {
             api.put_aws_auth(&[("mapRoles", &roles)]);
         }
         AuthenticationMode::ConfigMap => {
-            api.put_aws_auth(&[("mapRoles", &roles), ("mapUsers", &map_users(&caller))]);
+            api.put_aws_auth(&[("mapRoles", &roles), ("mapUsers", &map_users(caller))]);
         }
     }
     let admin = match mode {
@@ -133,23 +183,19 @@ pub fn karpenter_on_fargate(mode: AuthenticationMode) -> World {
         // An access entry's user name is the ARN, and its rights are a policy's, not a group's.
         _ => User {
             groups: Vec::new(),
-            ..User::admin(&caller)
+            ..User::admin(caller)
         },
     };
     api.principals = BTreeMap::from([
-        (caller, admin.clone()),
-        (role("demo-admin"), User::admin("demo-admin")),
+        (caller.to_owned(), admin.clone()),
+        (role("admin"), User::admin(&own("admin"))),
     ]);
     api.tokens = BTreeMap::from([
         (ADMIN_TOKEN.to_owned(), admin),
         (VIEW_TOKEN.to_owned(), User::new("viewer", &["viewers"], view())),
     ]);
-    put_karpenter(&mut api, &role("demo-karpenter"));
-    World {
-        accounts: vec![account],
-        kubernetes: vec![api],
-        ..World::default()
-    }
+    put_karpenter(&mut api, name, &role("karpenter"));
+    api
 }
 
 /// What the built-in ClusterRole `view` grants of the kinds served here: no Secrets, no cluster-scoped kinds, and none of
@@ -178,7 +224,7 @@ fn view() -> crate::Access {
     )])
 }
 
-fn map_roles(node: &str, fargate: &str, admin: &str) -> String {
+fn map_roles(node: &str, fargate: &str, admin: &str, admin_name: &str) -> String {
     format!(
         "\
 - rolearn: {node}
@@ -193,7 +239,7 @@ fn map_roles(node: &str, fargate: &str, admin: &str) -> String {
   - system:nodes
   - system:node-proxier
 - rolearn: {admin}
-  username: demo-admin
+  username: {admin_name}
   groups:
   - system:masters
 "
@@ -206,7 +252,7 @@ fn map_users(user: &str) -> String {
 
 /// Karpenter's objects: namespace, ServiceAccount (IRSA), Deployment with its pods and Fargate nodes, EC2NodeClass,
 /// NodePool, and the cluster's aws-auth webhook.
-fn put_karpenter(api: &mut Kubernetes, controller_role: &str) {
+fn put_karpenter(api: &mut Kubernetes, cluster: &str, controller_role: &str) {
     let labels = json!({
         "app.kubernetes.io/name": "karpenter", "app.kubernetes.io/instance": "karpenter",
         "app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/version": "1.8.1", "helm.sh/chart": "karpenter-1.8.1",
@@ -224,8 +270,8 @@ fn put_karpenter(api: &mut Kubernetes, controller_role: &str) {
             { "name": "KUBERNETES_MIN_VERSION", "value": "1.19.0-0" },
             { "name": "LOG_LEVEL", "value": "info" },
             { "name": "FEATURE_GATES", "value": "ReservedCapacity=true,SpotToSpotConsolidation=false,NodeRepair=false" },
-            { "name": "CLUSTER_NAME", "value": CLUSTER },
-            { "name": "INTERRUPTION_QUEUE", "value": CLUSTER },
+            { "name": "CLUSTER_NAME", "value": cluster },
+            { "name": "INTERRUPTION_QUEUE", "value": cluster },
         ],
     });
     api.put(json!({
@@ -268,12 +314,12 @@ fn put_karpenter(api: &mut Kubernetes, controller_role: &str) {
         "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass",
         "metadata": { "name": "default", "generation": 1 },
         "spec": {
-            "role": "demo-node",
+            "role": format!("{cluster}-node"),
             "amiSelectorTerms": [{ "alias": "al2023@latest" }],
-            "subnetSelectorTerms": [{ "tags": { "karpenter.sh/discovery": CLUSTER } }],
-            "securityGroupSelectorTerms": [{ "tags": { "karpenter.sh/discovery": CLUSTER } }],
+            "subnetSelectorTerms": [{ "tags": { "karpenter.sh/discovery": cluster } }],
+            "securityGroupSelectorTerms": [{ "tags": { "karpenter.sh/discovery": cluster } }],
         },
-        "status": { "instanceProfile": "demo_1234567890", "conditions": [{ "type": "Ready", "status": "True", "reason": "Ready" }] },
+        "status": { "instanceProfile": format!("{cluster}_1234567890"), "conditions": [{ "type": "Ready", "status": "True", "reason": "Ready" }] },
     }));
     api.put(node_pool(
         "default",

@@ -289,9 +289,10 @@ async fn handle(
     let asked = Asked::of(side, &request);
     let short = asked.action();
     let long = asked.long();
+    let of_account = asked.of_account(&shared.world());
     let (fault, delay) = {
         let mut faults = shared.faults();
-        (faults.strike(&[&short, &long]), faults.delay)
+        (faults.strike(&[&short, &long, &of_account]), faults.delay)
     };
     let number = {
         let mut calls = shared.calls();
@@ -510,6 +511,22 @@ impl Asked {
     }
 
     /// The action with what it is about: `iam:GetRole demo-node`, `kubernetes:get configmaps kube-system/aws-auth`.
+    /// `iam:GetRole of 111122223333`, by whoever signed it; `kubernetes:list pods of demo`.
+    fn of_account(&self, world: &World) -> String {
+        let operation = match self {
+            Self::Aws(operation) => operation,
+            Self::Kubernetes(index, _) => {
+                return format!("{} of {}", self.action(), world.kubernetes[*index].name);
+            }
+        };
+        let caller = operation
+            .scope
+            .as_ref()
+            .and_then(|scope| world.caller(&scope.access_key));
+        let account = caller.map_or("", |(index, _)| world.accounts[index].id.as_str());
+        format!("{} of {account}", operation.action())
+    }
+
     fn long(&self) -> String {
         match self {
             Self::Aws(operation) => {
@@ -521,9 +538,12 @@ impl Asked {
                     "RoleArn",
                     "QuotaCode",
                 ];
+                let region = operation.scope.as_ref().map(|scope| scope.region.as_str());
                 let about = about
                     .iter()
                     .find_map(|name| operation.parameter(name))
+                    // A list of a whole region is about that.
+                    .or(region.filter(|_| operation.name == "ListClusters"))
                     .unwrap_or_default();
                 format!("{} {about}", operation.action())
             }

@@ -9,7 +9,8 @@ Once it listens, one line of JSON goes to stdout: {"url": "http://127.0.0.1:PORT
 too.
 
 After that, each line of stdin is a call that is made with those credentials, ["SERVICE", "OPERATION", {PARAMETERS}] as boto3
-names them, and each line of stdout its answer, or {"error": "..."}: a test sets its account up in a moment. The service
+names them, and each line of stdout its answer, or {"error": "..."}: a test sets its account up in a moment. "SERVICE ACCOUNT
+REGION" as the service is that service in another account and region. The service
 "clusters" is ours: its operation `is_at` says where a cluster of EKS is. So is "launches": its operation `refuse` says how EC2's
 launches end from then on.
 
@@ -44,6 +45,15 @@ class Clusters:
         return {}
 
 
+def client_of(service: str, session: boto3.Session, sts, url: str):
+    if " " not in service:
+        return session.client(service, endpoint_url=url)
+    name, account, region = service.split()
+    keys = sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/admin", RoleSessionName="testbed")["Credentials"]
+    there = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=region)
+    return there.client(name, endpoint_url=url)
+
+
 def main(account: str, for_karpenter: bool) -> None:
     clients = {"clusters": Clusters(account)}
     if for_karpenter:
@@ -69,7 +79,7 @@ def main(account: str, for_karpenter: bool) -> None:
             try:
                 service, operation, parameters = json.loads(line)
                 if service not in clients:
-                    clients[service] = session.client(service, endpoint_url=url)
+                    clients[service] = client_of(service, session, sts, url)
                 answer = getattr(clients[service], operation)(**parameters)
             except Exception as error:
                 answer = {"error": f"{line.strip()}: {error}"}
