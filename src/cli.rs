@@ -158,7 +158,7 @@ pub enum Verb {
     Trust(trust::Trust),
     /// The account's side alone, without a cluster: the Spot role, who may create it, quotas
     Account(Account),
-    /// Many clusters: which there are
+    /// Many clusters: which there are, a Job that judges them, their results as one report
     #[command(subcommand)]
     Fleet(fleet::FleetCommand),
     /// What a check looks at, why it matters, how to fix it
@@ -167,12 +167,8 @@ pub enum Verb {
     Policy(Policy),
     /// Print shell completion
     Completion(Completion),
-    /// Print the version of this program; no network is used
-    #[command(after_help = "Examples:\n  \
-        kubectl capt-spot version\n  \
-        kubectl capt-spot version -o json\n\n\
-        Exit codes: 0 done, 2 wrong usage.")]
-    Version,
+    /// Print the version of this program; without --check no network is used
+    Version(Version),
     /// Print the JSON Schema of a report
     #[command(hide = true)]
     Schema(Schema),
@@ -193,6 +189,19 @@ pub struct Reporting {
     /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
     #[arg(long, value_name = "FORMAT=FILE")]
     pub report: Vec<ReportFile>,
+}
+
+/// `version`
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(after_help = "Examples:\n  \
+        kubectl capt-spot version\n  \
+        kubectl capt-spot version -o json\n  \
+        kubectl capt-spot version --check\n\n\
+        Exit codes: 0 done, 1 the newest release is not known, 2 wrong usage.")]
+pub struct Version {
+    /// Ask the project's page of releases whether there is a newer one
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `schema`
@@ -244,6 +253,9 @@ pub struct Preflight {
     /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
     #[arg(long, value_name = "FORMAT=FILE")]
     pub report: Vec<ReportFile>,
+    /// Apply the results as OpenReports objects to the context's cluster, or the one that this runs in, in its namespace
+    #[arg(long, conflicts_with = "from")]
+    pub publish: bool,
     /// Try again until it is ready, at most this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
@@ -447,7 +459,7 @@ pub enum WhichPolicy {
     /// The IAM policy that creating the role needs
     Create(PolicyScope),
     /// The RBAC objects that reading needs
-    Rbac(RbacSubject),
+    Rbac(Rbac),
 }
 
 /// What a policy is narrowed to.
@@ -459,6 +471,17 @@ pub struct PolicyScope {
     /// Partition: aws, aws-cn, aws-us-gov (default: from --region)
     #[arg(long, value_name = "NAME", value_parser = partition)]
     pub partition: Option<String>,
+}
+
+/// `policy rbac`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Rbac {
+    /// Whom to bind.
+    #[command(flatten)]
+    pub subject: RbacSubject,
+    /// What preflight --publish needs, too, in the namespace of -n (default: the service account's)
+    #[arg(long)]
+    pub publish: bool,
 }
 
 /// Whom `policy rbac` binds.
@@ -549,8 +572,10 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
     ),
     (
         &["policy"],
-        &[CONNECTION, &["namespace", "profile", "color", "verbose", "quiet"]],
+        &[CONNECTION, &["profile", "color", "verbose", "quiet"]],
     ),
+    (&["policy", "read"], &[&["namespace"]]),
+    (&["policy", "create"], &[&["namespace"]]),
     (&["policy", "rbac"], &[EKS]),
     (
         &["completion"],
@@ -563,10 +588,41 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
     (
         &["version"],
         &[
-            CONNECTION,
             EKS,
-            &["namespace", "profile", "color", "verbose", "quiet"],
+            &[
+                "context",
+                "kubeconfig",
+                "cluster",
+                "user",
+                "as_user",
+                "as_groups",
+                "use_exec",
+                "overall_timeout",
+                "namespace",
+                "profile",
+                "color",
+                "verbose",
+                "quiet",
+            ],
         ],
+    ),
+    (
+        &["fleet", "manifest"],
+        &[&[
+            "as_user",
+            "as_groups",
+            "use_exec",
+            "request_timeout",
+            "overall_timeout",
+            "profile",
+            "color",
+            "verbose",
+            "quiet",
+        ]],
+    ),
+    (
+        &["fleet", "merge"],
+        &[CONNECTION, EKS, &["namespace", "profile", "verbose"]],
     ),
     (
         &["template", "patch"],
@@ -582,7 +638,8 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
 const FORMATS: &[(&str, &str)] = &[
     ("hook", "text, json or yaml"),
     ("version", "text, json or yaml"),
-    ("fleet", "text, json or yaml"),
+    ("fleet list", "text, json or yaml"),
+    ("fleet manifest", "text (ready to apply), json or yaml"),
     ("explain", "text, json or yaml"),
     ("policy", "text (ready to apply), json or yaml"),
 ];
@@ -625,7 +682,12 @@ pub fn command(called_as: &str) -> clap::Command {
                 .clone()
                 .help(format!("Output format: {formats}"))
                 .hide_possible_values(true);
-            root = root.mut_subcommand(verb, |command| command.arg(output));
+            root = match verb.split_once(' ') {
+                None => root.mut_subcommand(verb, |command| command.arg(output)),
+                Some((verb, below)) => root.mut_subcommand(verb, |command| {
+                    command.mut_subcommand(below, |below| below.arg(output))
+                }),
+            };
         }
     }
     prefixed(root, called_as).bin_name(called_as.to_owned())
@@ -744,7 +806,7 @@ mod tests {
         same(&["completion"], &[]);
         same(&["explain"], &["output", "color"]);
         same(&["policy", "read"], &["cluster-name", "region", "output"]);
-        same(&["policy", "rbac"], &["output"]);
+        same(&["policy", "rbac"], &["namespace", "output"]);
         same(&["template", "patch"], &["color"]);
         assert!(shown(&["preflight"]).len() > 10);
         for (path, idle) in IDLE {

@@ -3,7 +3,6 @@
 //! Texts and codes as in the IAM API reference and as seen from AWS: "has been taken in this account" comes as
 //! `InvalidInput`, which a bad suffix gives too, so the text decides.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::aws::{self, Failure, Session, eks, iam, sts};
@@ -53,7 +52,7 @@ pub struct Refusal {
     /// Nothing was asked of IAM, or IAM denied it; else the call failed.
     pub refused: bool,
     /// What is wrong, and what to do.
-    pub judgement: Judgement,
+    pub judgement: Box<Judgement>,
 }
 
 impl Refusal {
@@ -66,12 +65,14 @@ impl Refusal {
             .unwrap_or_else(|| UNVERIFIED.to_owned());
         Self {
             refused: true,
-            judgement: Judgement {
-                status: Status::Fail,
-                message,
-                ..judgement
-            }
-            .headline(headline),
+            judgement: Box::new(
+                Judgement {
+                    status: Status::Fail,
+                    message,
+                    ..judgement
+                }
+                .headline(headline),
+            ),
         }
     }
 
@@ -79,10 +80,10 @@ impl Refusal {
         let judgement = Judgement::fail(message).headline(headline);
         Self {
             refused: false,
-            judgement: match fix {
+            judgement: Box::new(match fix {
                 "" => judgement,
                 fix => judgement.fix(fix, []),
-            },
+            }),
         }
     }
 
@@ -111,13 +112,15 @@ impl Refusal {
         let statement = serde_json::to_string_pretty(&statement).unwrap_or_default();
         Self {
             refused: true,
-            judgement: Judgement::fail(message)
-                .headline("IAM does not let the caller create the role")
-                .fix(
-                    format!("{ask} (`kubectl capt-spot policy create` prints the whole policy)."),
-                    [],
-                )
-                .snippet(Language::Json, statement),
+            judgement: Box::new(
+                Judgement::fail(message)
+                    .headline("IAM does not let the caller create the role")
+                    .fix(
+                        format!("{ask} (`kubectl capt-spot policy create` prints the whole policy)."),
+                        [],
+                    )
+                    .snippet(Language::Json, statement),
+            ),
         }
     }
 
@@ -131,23 +134,6 @@ impl Refusal {
 
 /// What is said where nothing better is.
 const UNVERIFIED: &str = "What makes it safe to create the role could not be verified";
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.judgement.message)?;
-        let Some(remedy) = &self.judgement.remedy else {
-            return Ok(());
-        };
-        write!(f, "\n  fix: {}", remedy.text)?;
-        let snippets = remedy.snippets.iter().map(|snippet| &snippet.text);
-        let mut lines = remedy
-            .commands
-            .iter()
-            .chain(snippets)
-            .flat_map(|text| text.lines());
-        lines.try_for_each(|line| write!(f, "\n    {line}"))
-    }
-}
 
 /// Decides from the facts whether the role may be created here. Pure.
 ///
@@ -515,7 +501,7 @@ mod tests {
             missing(&mut facts);
             damage(&mut facts);
             match plan(&facts, None) {
-                Err(why) if why.refused => assert!(why.to_string().contains(says), "{why}"),
+                Err(why) if why.refused => assert!(why.judgement.to_string().contains(says), "{why:?}"),
                 other => panic!("{says}: {other:?}"),
             }
         }

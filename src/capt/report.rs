@@ -366,7 +366,7 @@ impl TemplateReport {
         };
         let mut findings: Vec<report::Finding> = self.findings.iter().map(Finding::of_page).collect();
         findings.extend(self.undecided.iter().map(|why| {
-            let judgement = Judgement::undecided(why).headline("Something that decides could not be read");
+            let judgement = Judgement::undecided(why);
             explained("module-read", "Everything that decides was read", judgement)
         }));
         findings.extend(self.modules.iter().flat_map(ModuleReport::findings));

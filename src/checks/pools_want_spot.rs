@@ -7,6 +7,7 @@ use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::facts::Facts;
 use crate::karpenter::launch_paths::{LaunchPath, LaunchPaths, Source};
 use crate::karpenter::requirements::{SpotVerdict, refusals};
+use crate::karpenter::traces::NodeFold;
 use crate::model::{Command, Language, Observed, Target};
 
 pub(crate) static CHECK: Check = Check {
@@ -40,7 +41,7 @@ fn judge(facts: &Facts) -> Judgement {
     } else {
         judged(facts, &paths)
     };
-    let mut judgement = with_evidence(judgement, &paths).from(fact);
+    let mut judgement = with_evidence(judgement, &paths, facts.traces.nodes.known()).from(fact);
     if auto_mode(facts) {
         judgement = judgement.evidence("autoMode", true);
     }
@@ -229,7 +230,7 @@ pub(super) fn edits<'a>(
     commands
 }
 
-fn with_evidence(judgement: Judgement, paths: &LaunchPaths<'_>) -> Judgement {
+fn with_evidence(judgement: Judgement, paths: &LaunchPaths<'_>, nodes: Option<&NodeFold>) -> Judgement {
     let all = &paths.paths;
     if all.is_empty() {
         return judgement;
@@ -246,6 +247,10 @@ fn with_evidence(judgement: Judgement, paths: &LaunchPaths<'_>) -> Judgement {
             let mut entry = json!({"pool": path.pool.name, "kind": path.pool.kind(), "verdict": &path.spot});
             if let (Source::File(file), Some(map)) = (path.source, entry.as_object_mut()) {
                 map.insert("file".to_owned(), json!(file));
+            }
+            let nodes = nodes.and_then(|nodes| nodes.pools.get(&path.pool.name));
+            if let (Some(nodes), Some(map)) = (nodes, entry.as_object_mut()) {
+                map.insert("nodes".to_owned(), json!(nodes));
             }
             entry
         })

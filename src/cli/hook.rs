@@ -2,8 +2,11 @@
 
 use clap::Args;
 
-/// The image of this version.
-const IMAGE: &str = concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION"));
+/// The image of this version: a release is built with its image's digest.
+pub(crate) const IMAGE: &str = match option_env!("CAPT_SPOT_IMAGE") {
+    Some(image) => image,
+    None => concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION")),
+};
 /// The name of every object, and the default name of the service account.
 pub(crate) const NAME: &str = "capt-spot-preflight";
 

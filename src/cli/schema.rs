@@ -23,10 +23,6 @@ pub enum Published {
     Whois,
     /// `whois ARN ARN`
     WhoisList,
-    /// `fleet list`
-    ClusterInventory,
-    /// The last line of `preflight --shard I/N -o ndjson`
-    PreflightShard,
     /// `access list`
     AccessList,
     /// `access diff`
@@ -35,6 +31,10 @@ pub enum Published {
     AccessPlan,
     /// `access migrate --verify`
     AccessVerification,
+    /// `fleet list`
+    ClusterInventory,
+    /// The last line of `preflight --shard I/N -o ndjson`
+    PreflightShard,
 }
 
 impl Published {
@@ -49,12 +49,12 @@ impl Published {
             Self::TemplateReport => include_str!("../../schemas/template-report.json"),
             Self::Whois => include_str!("../../schemas/whois.json"),
             Self::WhoisList => include_str!("../../schemas/whois-list.json"),
-            Self::ClusterInventory => include_str!("../../schemas/cluster-inventory.json"),
-            Self::PreflightShard => include_str!("../../schemas/preflight-shard.json"),
             Self::AccessList => include_str!("../../schemas/access-list.json"),
             Self::AccessDiff => include_str!("../../schemas/access-diff.json"),
             Self::AccessPlan => include_str!("../../schemas/access-plan.json"),
             Self::AccessVerification => include_str!("../../schemas/access-verification.json"),
+            Self::ClusterInventory => include_str!("../../schemas/cluster-inventory.json"),
+            Self::PreflightShard => include_str!("../../schemas/preflight-shard.json"),
         }
     }
 }
@@ -93,12 +93,12 @@ mod tests {
                 Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
-                Published::ClusterInventory => written::<Inventory>(),
-                Published::PreflightShard => written::<PreflightShard>(),
                 Published::AccessList => written::<access::Document<access::AccessList>>(),
                 Published::AccessDiff => written::<access::Document<access::Compared>>(),
                 Published::AccessPlan => written::<access::Document<access::Plan>>(),
                 Published::AccessVerification => written::<access::Document<access::Verification>>(),
+                Published::ClusterInventory => written::<Inventory>(),
+                Published::PreflightShard => written::<PreflightShard>(),
             };
             let name = kind.to_possible_value().expect("a name");
             generated.insert(

@@ -93,8 +93,11 @@ fn opened(request: &Request) -> Result<(Option<Kubeconfig>, KubeContext), Target
         Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
         None if request.loaded.is_some() => (request.loaded.clone(), request.context.as_deref()),
         None => {
-            let sources = Sources::from_env(request.kubeconfig.as_deref());
-            (kubeconfig::load(&sources)?, request.context.as_deref())
+            let kubeconfig = match &request.loaded {
+                Some(loaded) => Some(loaded.clone()),
+                None => kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?,
+            };
+            (kubeconfig, request.context.as_deref())
         }
     };
     let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));

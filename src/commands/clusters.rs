@@ -8,7 +8,7 @@ use crate::aws;
 use crate::cli::{Global, Preflight};
 use crate::cluster::kubeconfig::{self, Sources};
 use crate::cluster::resolve::Request;
-use crate::commands::{self, CliError};
+use crate::commands::{self, CliError, publish};
 use crate::facts::redact::redact;
 use crate::facts::{Facts, saved};
 use crate::fleet::Shard;
@@ -82,7 +82,12 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
         })
         .await;
     progress.end();
-    results.finish(stopped, args.shard)
+    let objects = results.to_publish();
+    let exit = results.finish(stopped, args.shard)?;
+    if args.publish {
+        publish::publish(objects, global).await?;
+    }
+    Ok(exit)
 }
 
 /// The contexts of the kubeconfig that were asked for.
@@ -180,7 +185,7 @@ impl<'a> Results<'a> {
             Output::Text => !args.show_all && global.verbose == 0,
             _ => false,
         };
-        let keep = !folds || !args.report.is_empty();
+        let keep = !folds || !args.report.is_empty() || args.publish;
         Self {
             args,
             global,
@@ -231,7 +236,7 @@ impl<'a> Results<'a> {
 
     fn not_judged(&mut self, place: usize, error: String, exit: Exit) {
         let target = self.asked[place].unresolved();
-        let page = Page::unresolved("preflight", &target.context, &error);
+        let page = Page::not_judged(&target, &error);
         self.overview.not_judged(place, &target, &page, exit);
         let item = Item::NotJudged { target, error };
         if self.global.output == Output::Ndjson {
@@ -272,6 +277,15 @@ impl<'a> Results<'a> {
         }
     }
 
+    /// The results so far, where they are to be published.
+    fn to_publish(&self) -> Vec<serde_json::Value> {
+        let kept = self.kept.iter().flatten().flatten().map(|(page, _)| page);
+        match self.args.publish {
+            true => report::openreports::objects(kept),
+            false => Vec::new(),
+        }
+    }
+
     fn finish(mut self, stopped: Option<Exit>, shard: Option<Shard>) -> Result<Exit, CliError> {
         let (args, global, ui) = (self.args, self.global, self.ui);
         let known = self.overview.len() + self.not_meant.iter().filter(|not| **not).count();
@@ -284,16 +298,17 @@ impl<'a> Results<'a> {
             for place in open {
                 let target = self.asked[place].unresolved();
                 let error = "the run was interrupted before this cluster was judged".to_owned();
-                let page = Page::unresolved("preflight", &target.context, &error);
+                let page = Page::not_judged(&target, &error);
                 if let Some(kept) = &mut self.kept {
                     kept[place] = Some((page, Item::NotJudged { target, error }));
                 }
             }
         }
         let mut exit = self.overview.exit();
-        if self.asked.is_empty() && shard.is_some() {
-            // More shards than accounts, or two that fell to one: this one is done.
-            terminal::note("no account of the inventory falls to this shard");
+        // Accounts fall to shards as their numbers have it: one without any is judged to its end.
+        let empty = self.asked.is_empty() && shard.is_some_and(|shard| shard.of > 1);
+        if empty {
+            terminal::note("no cluster of the inventory falls to this shard");
         } else if self.judged == 0 {
             exit = exit.worse(Exit::Undecided);
             if self.overview.len() == 0 && missing == 0 {

@@ -29,118 +29,113 @@ pub async fn run(args: &CreateRole, global: &Global) -> Result<Exit, CliError> {
     if global.verbose > 0 {
         commands::print_calls(&facts);
     }
+    let target = &facts.target;
     let end = match spot_role::plan(&facts, args.expect_account.as_deref()) {
-        Err(refusal) => End::refused(refusal),
+        Err(refusal) => End::from(refusal),
         Ok(Todo::Nothing(role)) => End::good(
             CreateRoleOutcome::Exists,
-            role,
+            &role,
             "the role exists already: nothing to do",
         ),
-        Ok(Todo::Create(_)) if args.dry_run => End::dry_run(&facts),
-        Ok(Todo::Create(_)) if !args.yes && !ui.person => End::nobody(&facts),
+        Ok(Todo::Create(_)) if args.dry_run => End {
+            outcome: CreateRoleOutcome::WouldCreate,
+            exit: Exit::Done,
+            role: None,
+            judgement: Judgement::warn("dry run: the role is missing and would be created; nothing was done")
+                .headline(MISSING)
+                .fix(
+                    "Without --dry-run it is created, after asking.",
+                    [target.capt_spot(&["create-role"])],
+                ),
+        },
+        Ok(Todo::Create(_)) if !args.yes && !ui.person => End {
+            outcome: CreateRoleOutcome::Refused,
+            exit: Exit::Usage,
+            role: None,
+            judgement: Judgement::fail("the role is missing, and nobody is there to ask")
+                .headline("Nobody is there to ask")
+                .fix(
+                    "Run it at a terminal, or add --yes to create the role without asking.",
+                    [target.capt_spot(&["create-role", "--yes"])],
+                ),
+        },
         Ok(Todo::Create(plan)) => {
             let agreed = args.yes || {
                 terminal::note(&describe(&plan));
                 ui.consents("Create it now?").await?
             };
             match agreed {
-                false => End::declined(),
+                false => End {
+                    outcome: CreateRoleOutcome::Declined,
+                    exit: Exit::Failed,
+                    role: None,
+                    judgement: Judgement::fail("nothing was created: the answer was not yes")
+                        .headline(MISSING),
+                },
                 true => match try_to_create(&ui, &plan, &facts, &session, &calls).await {
-                    Err(refusal) => End::refused(refusal),
+                    Err(refusal) => End::from(refusal),
                     Ok(created) => {
-                        let said = done(&created);
                         let outcome = match created.how {
                             How::Created | How::AnswerLost => CreateRoleOutcome::Created,
                             How::Meanwhile => CreateRoleOutcome::Exists,
                         };
-                        End::good(outcome, created.role, said)
+                        End::good(outcome, &created.role, done(&created))
                     }
                 },
             }
         }
     };
-    end.told(args, global, &facts, &ui)
+    end.reported(args, global, &facts, &ui)
 }
+
+const MISSING: &str = "The EC2 Spot service-linked role is missing";
 
 /// How it ended.
 struct End {
     outcome: CreateRoleOutcome,
     exit: Exit,
-    role: Option<Role>,
-    message: String,
-    /// What is wrong, where something is.
-    judgement: Option<Judgement>,
+    role: Option<String>,
+    judgement: Judgement,
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            outcome: match refusal.refused {
+                true => CreateRoleOutcome::Refused,
+                false => CreateRoleOutcome::Failed,
+            },
+            exit: Exit::Failed,
+            role: None,
+            judgement: *refusal.judgement,
+        }
+    }
 }
 
 impl End {
-    fn good(outcome: CreateRoleOutcome, role: Role, message: &str) -> Self {
+    fn good(outcome: CreateRoleOutcome, role: &Role, message: &str) -> Self {
         Self {
             outcome,
             exit: Exit::Done,
-            role: Some(role),
-            message: message.to_owned(),
-            judgement: None,
+            role: Some(role.arn.clone()),
+            judgement: Judgement::pass(message),
         }
     }
 
-    fn bad(outcome: CreateRoleOutcome, exit: Exit, message: String, judgement: Judgement) -> Self {
-        Self {
-            outcome,
-            exit,
-            role: None,
-            message,
-            judgement: Some(judgement),
-        }
-    }
-
-    fn refused(refusal: Refusal) -> Self {
-        let outcome = match refusal.refused {
-            true => CreateRoleOutcome::Refused,
-            false => CreateRoleOutcome::Failed,
-        };
-        Self::bad(outcome, Exit::Failed, refusal.to_string(), refusal.judgement)
-    }
-
-    fn dry_run(facts: &Facts) -> Self {
-        let judgement = Judgement::warn("The role would be created; nothing was done.")
-            .headline(MISSING)
-            .fix(
-                "Without --dry-run it is created, after asking.",
-                [facts.target.capt_spot(&["create-role"])],
-            );
-        let message = "dry run: the role is missing and would be created; nothing was done".to_owned();
-        Self::bad(CreateRoleOutcome::WouldCreate, Exit::Done, message, judgement)
-    }
-
-    fn nobody(facts: &Facts) -> Self {
-        let message = "the role is missing, and nobody is there to ask";
-        let fix = "Run it at a terminal, or add --yes to create the role without asking.";
-        let judgement = Judgement::fail(message)
-            .headline("Nobody is there to ask")
-            .fix(fix, [facts.target.capt_spot(&["create-role", "--yes"])]);
-        let message = format!("{message}\n  fix: {fix}");
-        Self::bad(CreateRoleOutcome::Refused, Exit::Usage, message, judgement)
-    }
-
-    fn declined() -> Self {
-        let judgement = Judgement::fail("The answer was not yes: nothing was created.").headline(MISSING);
-        let message = "nothing was created: the answer was not yes".to_owned();
-        Self::bad(CreateRoleOutcome::Declined, Exit::Failed, message, judgement)
-    }
-
-    /// Tells it in the format that was asked for.
-    fn told(self, args: &CreateRole, global: &Global, facts: &Facts, ui: &Ui) -> Result<Exit, CliError> {
+    /// In the format that was asked for.
+    fn reported(self, args: &CreateRole, global: &Global, facts: &Facts, ui: &Ui) -> Result<Exit, CliError> {
         let caller = facts.caller.known();
         let result = CreateRoleResult {
             envelope: Envelope::new("CreateRoleResult", "create-role-result", jiff::Timestamp::now()),
             outcome: self.outcome,
-            role: self.role.map(|role| role.arn),
+            role: self.role,
             account: caller.map(|caller| caller.account.clone()),
             caller: caller.map(|caller| caller.arn.clone()),
             cluster: facts.target.cluster.clone(),
             region: facts.target.region.clone(),
-            message: self.message,
+            message: self.judgement.message.clone(),
         };
+        let error = self.judgement.to_string();
         commands::answer(
             &[result.page(self.judgement)],
             &result,
@@ -148,17 +143,11 @@ impl End {
             global,
             ui,
         )?;
-        // Where no person reads the page, one may still read the error.
+        // Where nobody reads the page, somebody may still read the error.
         let read = global.output == Output::Text && !global.quiet;
         match self.exit {
-            Exit::Done => Ok(Exit::Done),
-            exit if read => Ok(exit),
-            exit => Err(CliError {
-                message: result.message,
-                exit,
-            }),
+            exit if read || exit == Exit::Done => Ok(exit),
+            exit => Err(CliError { message: error, exit }),
         }
     }
 }
-
-const MISSING: &str = "The EC2 Spot service-linked role is missing";

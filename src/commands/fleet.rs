@@ -1,5 +1,8 @@
 //! `fleet`.
 
+mod manifest;
+mod merge;
+
 use crate::aws::{self, Sessions};
 use crate::cli::Global;
 use crate::cli::fleet::{FleetCommand, FleetList};
@@ -24,6 +27,8 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 pub async fn run(command: &FleetCommand, global: &Global) -> Result<Exit, CliError> {
     match command {
         FleetCommand::List(args) => list(args, global).await,
+        FleetCommand::Manifest(args) => manifest::run(args, global),
+        FleetCommand::Merge(args) => merge::run(args, global),
     }
 }
 

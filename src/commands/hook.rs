@@ -9,6 +9,7 @@ use crate::cli::Global;
 use crate::cli::hook::{Hook, NAME};
 use crate::cluster::resolve;
 use crate::commands::CliError;
+use crate::commands::pod::{Pod, name, plain, renamed, service_account};
 use crate::model::Exit;
 use crate::model::permission;
 use crate::report::json::{pretty, to_yaml};
@@ -17,8 +18,6 @@ use crate::text::Output;
 
 /// Where Karpenter's documentation installs it.
 const NAMESPACE: &str = "kube-system";
-/// A user that no image and no node has a name for.
-const NOBODY: u32 = 65532;
 
 /// Runs it. Offline.
 ///
@@ -36,7 +35,7 @@ pub fn run(args: &Hook, global: &Global) -> Result<Exit, CliError> {
 }
 
 /// In the cluster nothing tells the Job which EKS cluster it is in: the name is given here, or taken from the context.
-fn with_cluster(global: &Global) -> Result<Global, CliError> {
+pub(crate) fn with_cluster(global: &Global) -> Result<Global, CliError> {
     if global.cluster_name.is_some() {
         return Ok(global.clone());
     }
@@ -95,13 +94,15 @@ pub fn objects(args: &Hook, global: &Global) -> Result<Vec<Value>, CliError> {
     name("--service-account", &args.service_account)?;
     plain("--image", &args.image)?;
     let account = json!({"kind": "ServiceAccount", "namespace": namespace, "name": args.service_account});
-    let mut ground = vec![service_account(args, namespace)?];
-    ground.extend(permission::rbac_objects(&account));
+    let mut ground = vec![service_account(
+        &args.service_account,
+        namespace,
+        args.role_arn.as_deref(),
+    )?];
+    // Names of its own: a hook's objects are deleted and made again, and those that `policy rbac` made must not be.
+    ground.extend(renamed(permission::rbac_objects(&account), NAME));
     for object in &mut ground {
         dress(object, Stage::Ground);
-        if object.get("kind").and_then(Value::as_str) != Some("ServiceAccount") {
-            rename(object);
-        }
     }
     let mut job = job(args, global, namespace)?;
     dress(&mut job, Stage::Job);
@@ -124,42 +125,6 @@ fn dress(object: &mut Value, stage: Stage) {
     }
 }
 
-/// Names of its own: a hook's objects are deleted and made again, and those that `policy rbac` made must not be.
-fn rename(object: &mut Value) {
-    for path in ["/metadata/name", "/roleRef/name"] {
-        if let Some(place) = object.pointer_mut(path)
-            && let Some(name) = place.as_str()
-        {
-            *place = json!(name.replace("capt-spot-read", NAME));
-        }
-    }
-}
-
-fn service_account(args: &Hook, namespace: &str) -> Result<Value, CliError> {
-    let mut account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": {"name": args.service_account, "namespace": namespace},
-    });
-    if let Some(role) = &args.role_arn {
-        let parts: Vec<_> = role.splitn(6, ':').collect();
-        let is_role =
-            matches!(parts.as_slice(), ["arn", _, "iam", "", _, resource] if resource.starts_with("role/"));
-        if !is_role && !role.contains("{{") {
-            return Err(CliError::usage(format!(
-                "--role-arn {role} is not a role's ARN\n  fix: arn:aws:iam::111122223333:role/NAME"
-            )));
-        }
-        plain("--role-arn", role)?;
-        if let Some(Value::Object(metadata)) = account.get_mut("metadata") {
-            metadata.insert(
-                "annotations".to_owned(),
-                json!({"eks.amazonaws.com/role-arn": role}),
-            );
-        }
-    }
-    Ok(account)
-}
-
 fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, CliError> {
     let mut words = vec!["preflight".to_owned(), "--no-input".to_owned()];
     for (flag, value) in [
@@ -172,6 +137,16 @@ fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, CliError>
         }
     }
     words.extend(args.flags.iter().cloned());
+    let pod = Pod {
+        container: "preflight",
+        image: &args.image,
+        args: words,
+        service_account: &args.service_account,
+        labels: labels(),
+        memory: ("32Mi", "128Mi"),
+        token: true,
+        files: None,
+    };
     Ok(json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": NAME, "namespace": namespace},
@@ -179,66 +154,9 @@ fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, CliError>
             // The answer doesn't change by asking again; --wait among the flags is the way to wait for something.
             "backoffLimit": 0,
             "activeDeadlineSeconds": args.deadline,
-            "template": {
-                "metadata": {"labels": labels()},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "serviceAccountName": args.service_account,
-                    "securityContext": {
-                        "runAsNonRoot": true, "runAsUser": NOBODY, "runAsGroup": NOBODY, "fsGroup": NOBODY,
-                        "seccompProfile": {"type": "RuntimeDefault"}
-                    },
-                    // Before Karpenter there may be nothing but the tainted nodes that it is to run on itself.
-                    "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
-                    "containers": [{
-                        "name": "preflight",
-                        "image": args.image,
-                        "args": words,
-                        "env": [{"name": "NO_COLOR", "value": "1"}],
-                        // kubectl describe pod then shows the end of the report.
-                        "terminationMessagePolicy": "FallbackToLogsOnError",
-                        "resources": {
-                            "requests": {"cpu": "50m", "memory": "32Mi"},
-                            "limits": {"memory": "128Mi"}
-                        },
-                        "securityContext": {
-                            "allowPrivilegeEscalation": false,
-                            "readOnlyRootFilesystem": true,
-                            "capabilities": {"drop": ["ALL"]}
-                        }
-                    }]
-                }
-            }
+            "template": pod.template(),
         }
     }))
-}
-
-/// A DNS-1123 label or a Helm expression.
-fn name(flag: &str, value: &str) -> Result<(), CliError> {
-    plain(flag, value)?;
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let good = value.len() <= 63
-        && value.starts_with(inner)
-        && value.ends_with(inner)
-        && value.chars().all(|c| inner(c) || c == '-');
-    if good || value.contains("{{") {
-        Ok(())
-    } else {
-        Err(CliError::usage(format!(
-            "{flag} {value} is not a Kubernetes name\n  fix: lower-case letters, digits and dashes, at most 63"
-        )))
-    }
-}
-
-/// Something on one line; spaces only in a Helm expression.
-fn plain(flag: &str, value: &str) -> Result<(), CliError> {
-    let odd = |c: char| c.is_control() || (c == ' ' && !value.contains("{{"));
-    if value.is_empty() || value.contains(odd) {
-        return Err(CliError::usage(format!(
-            "{flag} has an unusable value: {value:?}"
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ pub mod hook;
 pub mod install;
 pub mod man;
 pub mod offer;
+mod pod;
 pub mod policy;
 pub mod preflight;
+mod publish;
 pub mod raw;
 pub mod template;
 pub mod trust;
@@ -89,12 +91,10 @@ impl From<std::io::Error> for CliError {
 pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), CliError> {
     match global.output {
         Output::Text | Output::Json | Output::Yaml => Ok(()),
-        Output::Ndjson | Output::Junit | Output::Sarif | Output::Markdown | Output::Github | Output::Csv => {
-            Err(CliError::usage(format!(
-                "{verb} prints text, json or yaml
+        _ => Err(CliError::usage(format!(
+            "{verb} prints text, json or yaml
   fix: leave --output out, or take one of these"
-            )))
-        }
+        ))),
     }
 }
 

@@ -71,7 +71,7 @@ impl Run<'_> {
         }
         let created = try_to_create(self.ui, &plan, &facts, &session, &calls)
             .await
-            .map_err(|refusal| CliError::failed(refusal.to_string()))?;
+            .map_err(|refusal| CliError::failed(refusal.judgement.to_string()))?;
         terminal::note(&format!("{}: {}", done(&created), created.role.arn));
         terminal::note("");
         let (facts, _, _) = self.read().await?;
@@ -109,7 +109,7 @@ impl Run<'_> {
         match spot_role::plan(facts, None) {
             Ok(Todo::Create(plan)) => Ok(Some(plan)),
             Ok(Todo::Nothing(_)) => Ok(None),
-            Err(refusal) if without_asking => Err(CliError::failed(refusal.to_string())),
+            Err(refusal) if without_asking => Err(CliError::failed(refusal.judgement.to_string())),
             Err(_) => Ok(None),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::{Global, Policy, PolicyScope, RbacSubject, WhichPolicy};
+use crate::cli::{Global, Policy, PolicyScope, Rbac, RbacSubject, WhichPolicy};
 use crate::commands::CliError;
 use crate::model::Exit;
 use crate::model::permission::{self, Scope};
@@ -19,8 +19,16 @@ pub fn run(args: &Policy, global: &Global) -> Result<Exit, CliError> {
     let text = match &args.which {
         WhichPolicy::Read(scope) => print(&permission::read_policy(&scope_of(scope, global)), global),
         WhichPolicy::Create(scope) => print(&permission::create_policy(&scope_of(scope, global)), global),
-        WhichPolicy::Rbac(subject) => {
-            let objects = permission::rbac_objects(&subject_of(subject)?);
+        WhichPolicy::Rbac(Rbac { subject, publish }) => {
+            let bound = subject_of(subject)?;
+            let mut objects = permission::rbac_objects(&bound);
+            if *publish {
+                let namespace = global.namespace.as_deref().or(bound["namespace"].as_str());
+                let namespace = namespace.ok_or_else(|| {
+                    CliError::usage("--publish needs the namespace of the reports\n  fix: name it with -n")
+                })?;
+                objects.extend(permission::publish_objects(&bound, namespace));
+            }
             match global.output {
                 Output::Json => pretty(&json!({"apiVersion": "v1", "kind": "List", "items": objects})),
                 // kubectl apply -f - takes YAML documents.

@@ -7,7 +7,7 @@ use crate::checks::Status;
 use crate::cli::{Global, Preflight};
 use crate::cluster::resolve::Request;
 use crate::commands::offer::{Judged, MayCreate, Run};
-use crate::commands::{self, CliError};
+use crate::commands::{self, CliError, publish};
 use crate::facts::redact::redact;
 use crate::facts::{Ask, PoolsFile, saved};
 use crate::karpenter::nodepools_file;
@@ -90,6 +90,10 @@ pub async fn run(args: &Preflight, global: &Global) -> Result<Exit, CliError> {
     } else {
         print(&report, args, global, &ui)?
     };
+    if args.publish {
+        let page = report.page(args.show_all);
+        publish::publish(report::openreports::objects(std::iter::once(&page)), global).await?;
+    }
     // After the report: a disk that is full must not cost it.
     if let Some(path) = &args.save {
         match args.redact {

@@ -675,6 +675,15 @@ pub(crate) fn compute_type(node: &Value) -> Result<&str, BrokenObject> {
     Ok(item.label(EKS_COMPUTE_TYPE_LABEL).unwrap_or_default())
 }
 
+/// Karpenter's pool (or provisioner) and the capacity type of a Node that it launched.
+pub(crate) fn launched_as(node: &Value) -> Option<(&str, &str)> {
+    let item = Item::new("Node", node);
+    let pool = item
+        .label(NODEPOOL_LABEL)
+        .or_else(|| item.label(PROVISIONER_LABEL))?;
+    Some((pool, item.label(CAPACITY_TYPE_LABEL)?))
+}
+
 /// The object that an Event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

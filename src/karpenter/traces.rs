@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::json::BrokenObject;
 use super::objects::{
     Condition, ConditionStatus, Event, NodeClaim, NodePool, ObjectRef, compute_type, keep_message,
+    launched_as,
 };
 use super::requirements::ValueSet;
 
@@ -751,22 +752,50 @@ pub struct NodeFold {
     /// Nodes that are EC2 instances (managed, self-managed or Karpenter's): DaemonSets run there.
     pub ec2: u64,
     pub fargate: u64,
+    /// Karpenter's nodes by the pool that made them, of the first [`MOST_NODE_POOLS`] pools.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<String, PoolNodes>,
     pub broken: Broken,
 }
+
+/// How the nodes of a pool run, by their label `karpenter.sh/capacity-type`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PoolNodes {
+    /// Spot instances.
+    pub spot: u64,
+    /// On-demand instances.
+    pub on_demand: u64,
+    /// Instances of a capacity reservation.
+    pub reserved: u64,
+}
+
+/// More pools than anybody has.
+const MOST_NODE_POOLS: usize = 1000;
 
 impl NodeFold {
     /// Reads one item of a list of Nodes.
     pub fn add_json(&mut self, item: &Value) {
-        match compute_type(item) {
-            Ok(kind) => {
-                self.seen += 1;
-                match kind {
-                    "" | "ec2" => self.ec2 += 1,
-                    "fargate" => self.fargate += 1,
-                    _ => {}
-                }
+        let kind = match compute_type(item) {
+            Ok(kind) => kind,
+            Err(broken) => return self.broken.add(broken),
+        };
+        self.seen += 1;
+        match kind {
+            "" | "ec2" => self.ec2 += 1,
+            "fargate" => self.fargate += 1,
+            _ => {}
+        }
+        if let Some((pool, capacity_type)) = launched_as(item)
+            && (self.pools.len() < MOST_NODE_POOLS || self.pools.contains_key(pool))
+        {
+            let nodes = self.pools.entry(pool.to_owned()).or_default();
+            match capacity_type {
+                "spot" => nodes.spot += 1,
+                "on-demand" => nodes.on_demand += 1,
+                "reserved" => nodes.reserved += 1,
+                _ => {}
             }
-            Err(broken) => self.broken.add(broken),
         }
     }
 

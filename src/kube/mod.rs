@@ -388,6 +388,41 @@ impl Api {
         Fact::new(call, observed)
     }
 
+    /// Applies one object of this program's own, server-side: the fields that it once set and sets no longer go, those of others stay.
+    /// Nothing else here writes.
+    ///
+    /// # Errors
+    /// Why it could not be applied.
+    pub async fn apply(
+        &self,
+        resource: &Resource<'_>,
+        name: &str,
+        object: &Value,
+        manager: &str,
+    ) -> Result<(), Unknown> {
+        let grant = resource.grant("patch", Some(name));
+        let call = grant.action();
+        let path = format!("{}?fieldManager={manager}&force=true", resource.path(Some(name)));
+        let body = object.to_string().into_bytes();
+        let applied = self.send(Method::PATCH, &path, &body, &grant).await;
+        let applied = applied.map_err(|refusal| match refusal {
+            Refusal::Unknown(unknown) => unknown,
+            _ => Unknown::new(
+                Why::Unusable,
+                format!(
+                    "{call}: the cluster does not have the kind {} ({})",
+                    resource.kind(),
+                    resource.group()
+                ),
+            ),
+        });
+        let told = applied
+            .as_ref()
+            .map_or_else(ToString::to_string, |_| "applied".to_owned());
+        self.calls.record(&call, told);
+        applied.map(drop)
+    }
+
     /// Reads a list to its end. An expired page token (410 Gone) starts once more from the beginning. `seen` counts the items.
     async fn fold<T>(
         &self,
@@ -555,7 +590,12 @@ impl Api {
                 .uri(path)
                 .header("accept", "application/json");
             if !body.is_empty() {
-                request = request.header("content-type", "application/json");
+                // JSON is YAML.
+                let kind = match method {
+                    Method::PATCH => "application/apply-patch+yaml",
+                    _ => "application/json",
+                };
+                request = request.header("content-type", kind);
             }
             let request = request
                 .body(Body::from(body.to_vec()))

@@ -1,5 +1,7 @@
 //! What judging says: a status, a sentence, the values behind it, and what to do.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -36,7 +38,9 @@ impl Status {
 }
 
 /// Why a check was skipped; only the first kind leaves the verdict alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
 pub enum Skip {
     /// There is nothing to judge here.
     NotApplicable,
@@ -114,6 +118,24 @@ pub struct FilePlace {
     pub line: usize,
     /// What it is about, the same when lines move: an object's or a block's name.
     pub key: String,
+}
+
+/// As an error: the message, and what to do below it.
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let Some(remedy) = &self.remedy else {
+            return Ok(());
+        };
+        write!(f, "\n  fix: {}", remedy.text)?;
+        let snippets = remedy.snippets.iter().map(|snippet| &snippet.text);
+        let mut lines = remedy
+            .commands
+            .iter()
+            .chain(snippets)
+            .flat_map(|text| text.lines());
+        lines.try_for_each(|line| write!(f, "\n    {line}"))
+    }
 }
 
 impl Judgement {

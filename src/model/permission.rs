@@ -303,6 +303,13 @@ pub fn rbac_objects(subject: &Value) -> Vec<Value> {
     objects
 }
 
+/// What `--publish` needs: to apply OpenReports objects in one namespace. It reads and deletes none.
+pub fn publish_objects(subject: &Value, namespace: &str) -> Vec<Value> {
+    let rule =
+        json!({"apiGroups": ["openreports.io"], "resources": ["reports"], "verbs": ["create", "patch"]});
+    role_in("capt-spot-publish", namespace, vec![rule], subject).into()
+}
+
 /// A Role of one namespace, and its binding.
 fn role_in(name: &str, namespace: &str, rules: Vec<Value>, subject: &Value) -> [Value; 2] {
     [

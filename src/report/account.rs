@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::page::AboutCluster;
 use super::{Envelope, Finding, Page, Selection, Summary, Verdict, closing_of, judge};
 use crate::checks::Status;
 use crate::facts::Facts;
@@ -93,6 +94,13 @@ impl AccountReport {
         Page {
             findings: self.checks.clone(),
             strict,
+            about_cluster: AboutCluster {
+                account: self.target.account.clone(),
+                region: Some(self.target.region.clone()),
+                at: Some(self.envelope.generated_at),
+                judged: true,
+                ..AboutCluster::default()
+            },
             ..Page::new("account", status, word, subject)
         }
         .place(&["accounts", account, &self.target.region])

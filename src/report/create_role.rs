@@ -50,8 +50,8 @@ pub enum CreateRoleOutcome {
 }
 
 impl CreateRoleResult {
-    /// As people and CI systems see it; `judgement` says what is wrong, where something is.
-    pub fn page(&self, judgement: Option<Judgement>) -> Page {
+    /// As people and CI systems see it.
+    pub fn page(&self, judgement: Judgement) -> Page {
         let (status, word, id) = match self.outcome {
             CreateRoleOutcome::Created => (Status::Pass, "CREATED", "spot-role-exists"),
             CreateRoleOutcome::Exists => (Status::Pass, "EXISTS", "spot-role-exists"),
@@ -61,7 +61,6 @@ impl CreateRoleResult {
             CreateRoleOutcome::Failed => (Status::Fail, "FAILED", "spot-role-creatable"),
         };
         let account = self.account.as_deref().unwrap_or("unknown");
-        let judgement = judgement.unwrap_or_else(|| Judgement::pass(&self.message));
         let finding = Finding::new(
             id,
             "spot-role",

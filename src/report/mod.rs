@@ -5,9 +5,12 @@ pub(crate) mod block;
 pub mod create_role;
 pub(crate) mod csv;
 mod github;
+mod html;
 pub mod json;
 mod junit;
 mod markdown;
+mod openmetrics;
+pub(crate) mod openreports;
 pub(crate) mod page;
 mod preflight;
 mod sarif;
@@ -195,6 +198,16 @@ pub enum Item {
     },
 }
 
+impl Item {
+    /// As people and CI systems see it.
+    pub fn page(&self, show_all: bool) -> Page {
+        match self {
+            Self::Report(report) => report.page(show_all),
+            Self::NotJudged { target, error } => Page::not_judged(target, error),
+        }
+    }
+}
+
 /// The last line of `-o ndjson` with `--shard`: the shard was judged to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -343,8 +356,7 @@ pub struct Finding {
     /// The check's page.
     pub docs: String,
     /// Why it was skipped.
-    #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<Skip>,
     /// Why it could not be read; text says the same cause once.
     #[serde(skip)]
@@ -461,6 +473,9 @@ pub fn render(pages: &[Page], document: &impl Serialize, format: Output, style: 
         Output::Markdown => markdown::render(pages),
         Output::Github => github::render(pages),
         Output::Csv => csv::render(pages),
+        Output::Html => html::render(pages),
+        Output::Openmetrics => openmetrics::render(pages),
+        Output::Openreports => openreports::render(pages),
     }
 }
 

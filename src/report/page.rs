@@ -1,5 +1,7 @@
 //! A verb's answer as people and CI systems see it. `-o json` and `-o yaml` print the verb's own document instead.
 
+use jiff::Timestamp;
+
 use super::Finding;
 use crate::checks::{Skip, Status};
 
@@ -52,6 +54,27 @@ pub struct Page {
     pub strict: bool,
     /// `--show-all`: what passed is listed, too.
     pub show_all: bool,
+    /// What it is about, for formats that tell many clusters apart.
+    pub about_cluster: AboutCluster,
+}
+
+/// The cluster, or the account alone, that a page is about. None: not known, or not about any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AboutCluster {
+    /// The account.
+    pub account: Option<String>,
+    /// AWS region.
+    pub region: Option<String>,
+    /// EKS cluster name.
+    pub cluster: Option<String>,
+    /// Its ARN.
+    pub arn: Option<String>,
+    /// Kubernetes version.
+    pub version: Option<String>,
+    /// When it was judged, or tried to.
+    pub at: Option<Timestamp>,
+    /// Whether it could be judged at all.
+    pub judged: bool,
 }
 
 impl Page {
@@ -79,6 +102,7 @@ impl Page {
             subject,
             strict: false,
             show_all: false,
+            about_cluster: AboutCluster::default(),
         }
     }
 
@@ -94,6 +118,23 @@ impl Page {
                 judgement,
             ))
             .closing("the cluster could not be judged")
+    }
+
+    /// The same of a cluster of which something is known.
+    pub(crate) fn not_judged(target: &super::Unresolved, error: &str) -> Self {
+        let mut page = Self::unresolved("preflight", &target.context, error);
+        if let Some(cluster) = &target.cluster {
+            let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
+            let (account, region) = (or_unknown(&target.account), or_unknown(&target.region));
+            page = page.place(&["clusters", &account, &region, cluster]);
+        }
+        page.about_cluster = AboutCluster {
+            account: target.account.clone(),
+            region: target.region.clone(),
+            cluster: target.cluster.clone(),
+            ..AboutCluster::default()
+        };
+        page
     }
 
     /// Adds a word beside the subject.

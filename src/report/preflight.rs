@@ -1,6 +1,7 @@
 //! A preflight's report as a page.
 
 use super::block::{self, Block};
+use super::page::AboutCluster;
 use super::{Finding, Offline, Page, Phase, Report, Verdict};
 use crate::checks::{REGISTRY, Skip, Status};
 
@@ -20,6 +21,15 @@ impl Report {
             name: target.context.clone(),
             strict: self.strict,
             show_all,
+            about_cluster: AboutCluster {
+                account: target.account.clone(),
+                region: Some(target.region.clone()),
+                cluster: Some(target.cluster.clone()),
+                arn: target.arn.clone(),
+                version: target.version.clone(),
+                at: Some(self.envelope.generated_at),
+                judged: true,
+            },
             ..Page::new("preflight", status, word, subject)
         }
         .place(&["clusters", account, &target.region, &target.cluster])

@@ -233,7 +233,9 @@ fn block(block: &Block<'_>, style: Style, out: &mut String) {
         let place = format!("{}:{}", line(&file.file), file.line);
         out.push_str(&format!("  {}\n", style.paint(dim(), &place)));
     }
-    paragraph(&block.message, style, out);
+    if capitalized(&block.message) != block.headline {
+        paragraph(&block.message, style, out);
+    }
     if let Some(remedy) = &block.remedy {
         fix(remedy, style, out);
     }

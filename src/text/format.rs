@@ -27,6 +27,12 @@ pub enum Output {
     Github,
     /// Comma-separated values, for spreadsheets
     Csv,
+    /// One self-contained page for a browser
+    Html,
+    /// OpenMetrics, for Prometheus
+    Openmetrics,
+    /// OpenReports objects, for Policy Reporter and others
+    Openreports,
 }
 
 /// `--report FORMAT=FILE`.

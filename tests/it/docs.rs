@@ -266,17 +266,14 @@ fn zsh_and_fish_complete_contexts_checks_and_formats() {
             (0, ""),
             "{shell} {line}: {told:?}"
         );
-        let words = told.stdout.lines().map(|one| {
-            let word = match shell {
-                "zsh" => one
-                    .replace("\\:", "\u{0}")
-                    .split(':')
-                    .next()
-                    .unwrap_or_default()
-                    .replace('\u{0}', ":"),
-                _ => one.split('\t').next().unwrap_or_default().to_owned(),
-            };
-            word
+        let words = told.stdout.lines().map(|one| match shell {
+            "zsh" => one
+                .replace("\\:", "\u{0}")
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .replace('\u{0}', ":"),
+            _ => one.split('\t').next().unwrap_or_default().to_owned(),
         });
         words.collect()
     };

@@ -11,10 +11,10 @@ use crate::support::program::{Ran, Stage};
 use crate::support::testbed::Testbed;
 
 /// Text that a document must survive: markup, control characters, a direction override, what XML can't hold at all.
-const HOSTILE: &str = "</failure>]]>&\"'<b>\u{1b}[31m\u{0}\u{7f}\u{85}\u{202e}\u{fffe}\u{ffff}\u{1f600}";
+pub const HOSTILE: &str = "</failure>]]>&\"'<b>\u{1b}[31m\u{0}\u{7f}\u{85}\u{202e}\u{fffe}\u{ffff}\u{1f600}";
 
 /// Runs that between them have findings of every status.
-fn stages() -> Vec<(&'static str, Stage)> {
+pub fn stages() -> Vec<(&'static str, Stage)> {
     let denied = Stage::healthy();
     denied.standin.world(|world| {
         let account = world.account(scenario::ACCOUNT);

@@ -56,7 +56,8 @@ fn made_again(world: &mut World, path: &str) {
 
 #[test]
 fn each_way_an_administrators_role_can_be() {
-    let rows: &[(&str, AuthenticationMode, fn(&mut World))] = &[
+    type Row = (&'static str, AuthenticationMode, fn(&mut World));
+    let rows: &[Row] = &[
         ("good, by a line", ConfigMap, |_| {}),
         ("good, by a line beside entries", ApiAndConfigMap, |_| {}),
         ("good, by an entry", Api, |_| {}),

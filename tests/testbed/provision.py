@@ -28,6 +28,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -434,21 +435,24 @@ class Go:
 
     def build(self, unit: Unit, folder: str, packages: List[str], ldflags: str = "") -> Path:
         """Builds main packages of the module in tests/testbed/FOLDER into an empty directory and returns that."""
+        out = unit.scratch()
+        argv = ["build", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {ldflags}".strip(), "-o", str(out) + os.sep, *packages]
+        self._run(unit, folder, argv)
+        return out
+
+    def source(self, unit: Unit, folder: str, module: str) -> Path:
+        """Where the source of a module is that tests/testbed/FOLDER/go.mod requires."""
+        said = self._run(unit, folder, ["mod", "download", "-json", module])
+        return Path(json.loads(said)["Dir"])
+
+    def _run(self, unit: Unit, folder: str, argv: List[str]) -> str:
         if self._unit is None or not self._unit.parts:
             raise NotProvisioned(f"it needs Go, and Go is not there: {self._unit.why if self._unit else 'not asked for'}")
         go = str(BED / self._unit.parts[0].path)
-        out = unit.scratch()
         env = {name: value for name, value in os.environ.items() if name not in ("GOFLAGS", "GOWORK", "GOBIN", "GOOS", "GOARCH")}
         # CGO_ENABLED=0: no C compiler is needed, and the cache is the same on every machine.
         env.update(GOTOOLCHAIN="local", GOWORK="off", CGO_ENABLED="0", GOFLAGS="-mod=readonly")
-        CHILDREN.run(
-            [go, "build", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {ldflags}".strip(), "-o", str(out) + os.sep, *packages],
-            unit.log,
-            GO_BUILD_TIMEOUT,
-            cwd=HERE / folder,
-            env=env,
-        )
-        return out
+        return CHILDREN.run([go, *argv], unit.log, GO_BUILD_TIMEOUT, cwd=HERE / folder, env=env)
 
 
 def go_version(go: str) -> Optional[Tuple[int, ...]]:
@@ -554,10 +558,32 @@ def make_krew(unit: Unit) -> List[Part]:
     return [Part(name, install(out / name, name), version, "built from the Go module sigs.k8s.io/krew") for name in names]
 
 
+def make_actionlint(unit: Unit) -> List[Part]:
+    module = "github.com/rhysd/actionlint"
+    path = install(GO.build(unit, "actionlint", [f"{module}/cmd/actionlint"]) / "actionlint", "actionlint")
+    return [Part("actionlint", path, module_version("actionlint", module), f"built from the Go module {module}")]
+
+
 def make_registry(unit: Unit) -> List[Part]:
     module = "github.com/google/go-containerregistry"
     path = install(GO.build(unit, "registry", ["."]) / "registry", "testbed-registry")
     return [Part("oci-registry", path, module_version("registry", module), f"built from tests/testbed/registry on the Go module {module}")]
+
+
+def make_prometheus(unit: Unit) -> List[Part]:
+    module = "github.com/prometheus/prometheus"
+    path = install(GO.build(unit, "prometheus", ["."]) / "prometheus", "testbed-prometheus")
+    return [Part("prometheus", path, module_version("prometheus", module), f"built from tests/testbed/prometheus on the Go module {module}")]
+
+
+def make_openreports(unit: Unit) -> List[Part]:
+    """The definitions of OpenReports' kinds, out of the module's source; nothing is built."""
+    module = "github.com/openreports/reports-api"
+    folder = GO.source(unit, "openreports", module)
+    work = unit.scratch()
+    shutil.copyfile(folder / "config" / "install.yaml", work / "openreports.yaml")
+    path = keep(work / "openreports.yaml", "openreports.yaml")
+    return [Part("openreports-crds", path, module_version("openreports", module), f"in the source of the Go module {module}")]
 
 
 def make_layer(requirement: str, wanted: Dict[str, Tuple[str, str]]) -> Callable[[Unit], List[Part]]:
@@ -662,6 +688,65 @@ def keep(made: Path, name: str) -> str:
     return f"schemas/{name}"
 
 
+# Debian's names; the fonts are what a page needs to have a size.
+CHROMIUM_PACKAGES = ["chromium", "chromium-driver", "fonts-dejavu-core"]
+
+# Debian's libraries and fonts, where they were unpacked.
+CHROMIUM_WRAPPER = """#!/bin/sh
+export LD_LIBRARY_PATH={libraries}
+export FONTCONFIG_FILE={root}/fonts.conf
+exec {root}/usr/{program} "$@"
+"""
+
+FONTS_CONF = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>/usr/share/fonts</dir><dir>{root}/usr/share/fonts</dir><cachedir>{root}/fontcache</cachedir></fontconfig>
+"""
+
+
+def make_chromium(unit: Unit) -> List[Part]:
+    """The machine's Chrome or Chromium with its driver; else Debian's, with the libraries that the machine lacks, unpacked and
+    not installed: no root is needed, and apt checks what it fetches."""
+    browser = next(filter(None, map(shutil.which, ["chromium", "google-chrome-stable", "google-chrome"])), None)
+    driver = shutil.which("chromedriver")
+    if browser and driver:
+        version = CHILDREN.run([browser, "--version"], unit.log, 60).strip().split(" ")[-1]
+        return [Part("chromium", browser, version, "the machine's"), Part("chromedriver", driver, version, "the machine's")]
+    if not shutil.which("apt-get"):
+        raise NotProvisioned("neither Chrome or Chromium with chromedriver is on PATH, nor apt-get to fetch Debian's")
+    work = unit.scratch()
+    for folder in ("lists/partial", "archives/partial", "root"):
+        (work / folder).mkdir(parents=True)
+    # Lists of its own: a fresh container has none, and the machine's are root's.
+    apt = [
+        "apt-get",
+        *("-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::Cache::archives={work}/archives"),
+        *("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="),
+    ]
+    CHILDREN.run([*apt, "update"], unit.log, DOWNLOAD_TIMEOUT)
+    CHILDREN.run(
+        [*apt, "install", "--download-only", "--yes", "--no-install-recommends", *CHROMIUM_PACKAGES], unit.log, DOWNLOAD_TIMEOUT
+    )
+    for package in sorted((work / "archives").glob("*.deb")):
+        CHILDREN.run(["dpkg-deb", "-x", str(package), str(work / "root")], unit.log, DOWNLOAD_TIMEOUT)
+    root = BED / "chromium"
+    # Some lie in folders of their own (pulseaudio's).
+    folders = sorted({path.parent.relative_to(work / "root") for path in (work / "root").rglob("*.so*") if path.is_file()})
+    libraries = ":".join(str(root / folder) for folder in folders)
+    for program, name in (("lib/chromium/chromium", "chromium"), ("bin/chromedriver", "chromedriver")):
+        if not (work / "root" / "usr" / program).exists():
+            raise NotProvisioned(f"the package of this system has no /usr/{program} (a snap?); install Chrome and chromedriver")
+        wrapper = work / "root" / name
+        wrapper.write_text(CHROMIUM_WRAPPER.format(root=shlex.quote(str(root)), program=program, libraries=shlex.quote(libraries)))
+        wrapper.chmod(0o755)
+    (work / "root" / "fonts.conf").write_text(FONTS_CONF.format(root=root))
+    remove(root)
+    os.replace(work / "root", root)
+    version = CHILDREN.run([str(root / "chromium"), "--version"], unit.log, 60).strip().split(" ")[1]
+    source = "Debian's package chromium, unpacked"
+    return [Part(name, f"chromium/{name}", version, source) for name in ("chromium", "chromedriver")]
+
+
 VENV_PARTS = {
     "moto": "bin/moto_server",
     "awscli": "bin/aws",
@@ -688,6 +773,11 @@ def make_venv(unit: Unit) -> List[Part]:
     ask = "import importlib.metadata, json, sys; print(json.dumps({n: importlib.metadata.version(n) for n in sys.argv[1:]}))"
     versions = json.loads(CHILDREN.run([str(python), "-c", ask, *VENV_PARTS], unit.log, 60))
     return [Part(name, f"venv/{path}", versions[name], "PyPI, in target/testbed/venv") for name, path in VENV_PARTS.items()]
+
+
+def chromium_inputs() -> bytes:
+    # Where the wrappers point is part of them.
+    return f"1 {BED} {CHROMIUM_PACKAGES} {CHROMIUM_WRAPPER} {FONTS_CONF}".encode()
 
 
 def venv_inputs() -> bytes:
@@ -721,6 +811,9 @@ def units() -> List[Unit]:
     return known + [
         Unit("krew", ["krew", "validate-krew-manifest"], files("krew"), make_krew, lane="go"),
         Unit("registry", ["oci-registry"], files("registry"), make_registry, lane="go"),
+        Unit("prometheus", ["prometheus"], files("prometheus"), make_prometheus, lane="go"),
+        Unit("openreports", ["openreports-crds"], files("openreports"), make_openreports, lane="go"),
+        Unit("actionlint", ["actionlint"], files("actionlint"), make_actionlint, lane="go"),
         # The last of its lane, for the fewest tests wait for it.
         Unit(
             "karpenter",
@@ -736,6 +829,7 @@ def units() -> List[Unit]:
         Unit("junit-schema", ["junit-schema"], JUNIT_SOURCE.encode, make_junit_schema, lane="schemas"),
         Unit("ci-schemas", list(CI_SCHEMAS), CI_SCHEMAS_WHEEL.encode, make_ci_schemas, lane="schemas"),
         Unit("shells", ["zsh", "fish"], lambda: " ".join(SHELLS).encode(), make_shells, lane="shells"),
+        Unit("chromium", ["chromium", "chromedriver"], chromium_inputs, make_chromium, lane="chromium"),
         Unit("venv", list(VENV_PARTS), venv_inputs, make_venv, lane="venv"),
     ]
 

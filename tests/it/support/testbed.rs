@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// Tells the server one line on its stdin.
-    fn tell(&mut self, line: &str) {
+    pub(super) fn tell(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().expect("stdin is piped");
         writeln!(stdin, "{line}").expect("the server reads its stdin");
     }

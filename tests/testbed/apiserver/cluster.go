@@ -190,14 +190,18 @@ func (c *cluster) serve(ctx context.Context) error {
 	return app.Run(ctx, completed)
 }
 
-func (c *cluster) client() (*kubernetes.Clientset, error) {
-	return kubernetes.NewForConfig(&rest.Config{
+func (c *cluster) restConfig() *rest.Config {
+	return &rest.Config{
 		Host:            c.facts.URL,
 		BearerToken:     c.facts.Tokens["admin"],
 		TLSClientConfig: rest.TLSClientConfig{CAData: c.caPEM},
 		QPS:             100,
 		Burst:           200,
-	})
+	}
+}
+
+func (c *cluster) client() (*kubernetes.Clientset, error) {
+	return kubernetes.NewForConfig(c.restConfig())
 }
 
 // waitUntilReady returns when /readyz is ok, the aggregated roles are filled and the viewer may view.

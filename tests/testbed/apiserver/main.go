@@ -7,7 +7,8 @@
 // Once the server is ready, one line of JSON on stdout says where it is (the type ready); nothing else goes there.
 //
 // Beside the API server one controller runs, the one that fills aggregated ClusterRoles: without it `view`, `edit` and
-// `admin` would be empty. There is no scheduler, no kubelet and no other controller.
+// `admin` would be empty. With -jobs those of Jobs and CronJobs and the garbage collector run, too. There is no scheduler and no
+// kubelet.
 package main
 
 import (
@@ -50,6 +51,7 @@ type settings struct {
 	auditLog     string
 	tokenWebhook string
 	hosts        []string
+	jobs         bool
 	ignoreStdin  bool
 	verbosity    int
 }
@@ -61,6 +63,7 @@ func parseSettings() (settings, error) {
 	flag.StringVar(&s.auditLog, "audit-log", "", "audit log, one JSON event a line, Metadata level (default: in the temporary directory)")
 	flag.StringVar(&s.tokenWebhook, "token-webhook", "", "kubeconfig of a token authentication webhook, asked besides the static tokens")
 	flag.StringVar(&hosts, "hosts", "", "further host names and addresses for the server's certificate, separated by commas")
+	flag.BoolVar(&s.jobs, "jobs", false, "run the controllers of Jobs and CronJobs and the garbage collector")
 	flag.BoolVar(&s.ignoreStdin, "ignore-stdin", false, "go on when stdin is closed; for use by hand")
 	flag.IntVar(&s.verbosity, "v", 0, "klog verbosity of the API server")
 	flag.Parse()
@@ -135,6 +138,11 @@ func run(s settings, start time.Time) error {
 		}
 	}
 
+	if s.jobs {
+		if err := cluster.runJobControllers(serverCtx); err != nil {
+			return err
+		}
+	}
 	facts := cluster.facts
 	facts.StartedInMs = time.Since(start).Milliseconds()
 	if s.kubeconfig != "" {
