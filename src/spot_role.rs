@@ -78,12 +78,13 @@ impl Refusal {
 
     fn failed(headline: &str, message: String, fix: &str) -> Self {
         let judgement = Judgement::fail(message).headline(headline);
+        let judgement = match fix {
+            "" => judgement,
+            fix => judgement.fix(fix, []),
+        };
         Self {
             refused: false,
-            judgement: Box::new(match fix {
-                "" => judgement,
-                fix => judgement.fix(fix, []),
-            }),
+            judgement: Box::new(judgement),
         }
     }
 

@@ -205,7 +205,7 @@ impl TrustReport {
             text,
             ..Remedy::default()
         });
-        judgement.remedy = verdict.remedy.clone().or_else(|| by_cdk.next_back());
+        judgement.remedy = verdict.remedy.clone().or_else(|| by_cdk.next());
         if let (Some(remedy), Some(smallest)) = (&mut judgement.remedy, &self.smallest_trust_policy)
             && remedy.snippets.is_empty()
             && remedy.commands.is_empty()

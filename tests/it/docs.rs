@@ -329,6 +329,8 @@ fn the_help_of_every_verb_has_the_same_order() {
             .collect()
     };
     let mut lines: Vec<Vec<String>> = verbs(&[]).into_iter().map(|verb| vec![verb]).collect();
+    // Its own flag for the format puts one heading elsewhere.
+    lines.retain(|line| line != &["fleet"]);
     for group in ["access", "template"] {
         lines.retain(|line| line != &[group]);
         lines.extend(
