@@ -258,7 +258,7 @@ fn results_stream_and_shards_add_up() {
         .find(|ran| ran.stdout.lines().count() == 1)
         .expect("five accounts leave shards without any")
         .expect(0);
-    assert!(empty.stderr.contains("no account"), "{}", empty.stderr);
+    assert!(empty.stderr.contains("falls to this shard"), "{}", empty.stderr);
     for (shard, says) in [("3/3", "does not exist"), ("0", "not I/N"), ("0/0", "0 shards")] {
         let ran = fleet.judge(&["--shard", shard]).expect(2);
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
