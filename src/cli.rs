@@ -773,7 +773,7 @@ mod tests {
         same(&["completion"], &[]);
         same(&["explain"], &["output", "color"]);
         same(&["policy", "read"], &["cluster-name", "region", "output"]);
-        same(&["policy", "rbac"], &["output"]);
+        same(&["policy", "rbac"], &["namespace", "output"]);
         same(&["template", "patch"], &["color"]);
         assert!(shown(&["preflight"]).len() > 10);
         for (path, idle) in IDLE {

@@ -21,7 +21,10 @@ use serde::Serialize;
 /// # Errors
 /// Wrong usage; a file that cannot be read; a target that cannot be resolved.
 pub fn run(command: &AccessCommand, global: &Global) -> Result<Exit, CliError> {
-    if matches!(global.output, Output::Junit | Output::Sarif) {
+    if !matches!(
+        global.output,
+        Output::Text | Output::Json | Output::Yaml | Output::Markdown
+    ) {
         return Err(CliError::usage(
             "access prints text, json, yaml or markdown\n  fix: leave --output out, or take one of these",
         ));
