@@ -18,6 +18,15 @@ RUN cargo build --release --locked --bin kubectl-capt_spot \
 
 FROM scratch
 ARG TARGETARCH
+ARG VERSION=unreleased
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="kubectl-capt-spot" \
+      org.opencontainers.image.description="Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what must change" \
+      org.opencontainers.image.source="https://github.com/appthrust/kubectl-capt-spot" \
+      org.opencontainers.image.documentation="https://github.com/appthrust/kubectl-capt-spot/blob/main/docs/gitops.md" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 COPY LICENSE /LICENSE
 COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/${TARGETARCH}/kubectl-capt_spot /usr/local/bin/kubectl-capt_spot

@@ -2,6 +2,7 @@
 # make bench    speed, size and memory, printed and never judged
 # make demo     the main job, played on loopback stand-ins of AWS and Kubernetes
 # make dist     the release's files for this platform, into target/dist
+# make release-rehearsal  all of a release but publishing it, into target/rehearsal; takes a release build (docs/releasing.md)
 # make testbed  only the real programs that the end-to-end tests run against, into target/testbed
 # make deny     licences, advisories, sources and bans of the dependencies (cargo install cargo-deny --locked)
 # make record-karpenter  what Karpenter's controller leaves behind in a cluster, into tests/fixtures; takes 35 minutes
@@ -9,7 +10,7 @@
 # make fuzz-authenticator [DOCUMENTS=N]  our aws-auth rules against the authenticator's own code, for long
 # make fuzz-nodepools [POOLS=N]  what we make of NodePools against Karpenter's own code, for long
 
-.PHONY: help fault-matrix deny test testbed build lint run-tests bench demo dist fuzz-authenticator fuzz-nodepools record-karpenter
+.PHONY: help fault-matrix deny test testbed build lint lint-workflows run-tests bench demo dist release-rehearsal fuzz-authenticator fuzz-nodepools record-karpenter
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -19,8 +20,10 @@ POOLS ?= 1000000
 # What could not be run and why, one line each; the tests add theirs.
 NOT_RUN := target/testbed/not-run.txt
 
-# The linter of workflows, from the test bed.
+# The linters of workflows, from the test bed.
 ZIZMOR := target/testbed/venv/bin/zizmor
+ACTIONLINT := target/testbed/bin/actionlint
+WORKFLOWS := $(wildcard .github/workflows/*.yml examples/*.workflow.yml)
 
 # The API server's Go build takes longest, so it starts first, and the Rust build runs beside it.
 test:
@@ -54,9 +57,15 @@ endef
 lint:
 	@mkdir -p $(dir $(NOT_RUN))
 	$(call lint-by,fmt,--all --check,rustfmt)
-	@if [ -x $(ZIZMOR) ]; then $(ZIZMOR) --offline --quiet .github; fi
+	@$(MAKE) --no-print-directory lint-workflows
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; fi
 	$(call lint-by,clippy,--workspace --all-targets --locked --quiet -- -D warnings,clippy)
+
+# Workflows, the Action and shell scripts.
+lint-workflows:
+	@if [ -x $(ZIZMOR) ]; then $(ZIZMOR) --offline --quiet .github action.yml examples/*.workflow.yml; fi
+	@if [ -x $(ACTIONLINT) ]; then $(ACTIONLINT) $(WORKFLOWS); fi
+	@if command -v shellcheck >/dev/null; then shellcheck packaging/install/*.sh plugin.complete kubectl_complete-capt_spot .ci/run; fi
 
 run-tests:
 	@$(CARGO) test --workspace --locked
@@ -70,6 +79,9 @@ demo:
 
 dist:
 	@$(PYTHON) packaging/dist.py
+
+release-rehearsal: testbed
+	@$(PYTHON) packaging/rehearse.py
 
 fuzz-authenticator: testbed
 	@CAPT_SPOT_FUZZ_DOCUMENTS=$(DOCUMENTS) $(CARGO) test --locked -p eks-aws-auth --test oracle -- --nocapture

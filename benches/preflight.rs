@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capt_spot_standin::{Call, Standin, longest_chain, scenario};
+use capt_spot_standin::{
+    AccessEntry, AuthenticationMode, Call, Role, Standin, longest_chain, principal_trust, scenario,
+};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kubectl-capt_spot");
@@ -47,6 +49,7 @@ fn main() {
         against_bare_client(home.path(), &waves, Duration::from_millis(delay));
     }
     scale(home.path());
+    access(home.path());
     against_shell(home.path());
     fleet(home.path());
 }
@@ -96,15 +99,10 @@ fn timed(command: &mut Command) -> Duration {
     took
 }
 
-/// Peak memory of a run of the preflight, in MiB.
-fn peak_mib(standin: &Standin, home: &Path, kubeconfig: &Path) -> f64 {
-    peak_mib_of(&preflight(standin, home, kubeconfig))
-}
-
 /// Peak memory of a run, in MiB.
 ///
 /// A launcher starts it: the kernel counts what the process had before exec, and this one holds the stand-ins' worlds.
-fn peak_mib_of(run: &Command) -> f64 {
+fn peak_mib(run: &Command) -> f64 {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.arg(run.get_program()).args(run.get_args()).env_clear();
     command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -150,9 +148,13 @@ fn size_and_start() {
 }
 
 fn preflight(standin: &Standin, home: &Path, kubeconfig: &Path) -> Command {
+    program(&["preflight", "-o", "json"], standin, home, kubeconfig)
+}
+
+fn program(args: &[&str], standin: &Standin, home: &Path, kubeconfig: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command
-        .args(["preflight", "-o", "json"])
+        .args(args)
         .env_clear()
         .env("HOME", home)
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -217,7 +219,7 @@ fn against_bare_client(home: &Path, waves: &Waves, delay: Duration) {
     if delay.is_zero() {
         println!(
             "  peak memory        {:8.1} MiB",
-            peak_mib(&standin, home, &kubeconfig)
+            peak_mib(&preflight(&standin, home, &kubeconfig))
         );
     } else {
         let chain = longest_chain(&waves.calls);
@@ -383,8 +385,72 @@ fn scale(home: &Path) {
     println!("  preflight          {}", spread(times));
     println!(
         "  peak memory        {:8.1} MiB",
-        peak_mib(&standin, home, &kubeconfig)
+        peak_mib(&preflight(&standin, home, &kubeconfig))
     );
+}
+
+/// A mebibyte of aws-auth, 2,000 access entries of 2,000 roles, 5,000 bindings.
+fn access(home: &Path) {
+    let mut world = scenario::karpenter_on_fargate(AuthenticationMode::ApiAndConfigMap);
+    let account = world.account(scenario::ACCOUNT);
+    account.add_spot_role();
+    let trust = principal_trust(scenario::ACCOUNT);
+    account
+        .roles
+        .extend((0..2_000).map(|n| Role::new(&format!("role-{n}"), trust.clone())));
+    let arn = |n: usize| format!("arn:aws:iam::111122223333:role/role-{n}");
+    let entries = &mut world.cluster(scenario::CLUSTER).access_entries;
+    entries.extend((0..2_000).map(|n| AccessEntry::new(&arn(n), "STANDARD")));
+    let kubernetes = world.kubernetes(scenario::CLUSTER);
+    let mut map_roles = String::new();
+    for n in 0.. {
+        map_roles.push_str(&format!(
+            "- rolearn: {}\n  username: user-{n}:{{{{SessionName}}}}\n  groups: [group-{n}, system:group-{}]\n",
+            arn(n),
+            n % 100
+        ));
+        if map_roles.len() > 1_000_000 {
+            break;
+        }
+    }
+    kubernetes.put_aws_auth(&[("mapRoles", map_roles.as_str())]);
+    for n in 0..5_000 {
+        let subject = match n % 3 {
+            0 => json!({"kind": "User", "name": format!("user-{n}:jo")}),
+            1 => json!({"kind": "Group", "name": format!("group-{n}")}),
+            _ => json!({"kind": "Group", "name": format!("system:group-{}", n % 100)}),
+        };
+        kubernetes.put(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": format!("binding-{n}"), "namespace": format!("namespace-{}", n % 50)},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+            "subjects": [subject]
+        }));
+    }
+    let standin = Standin::start(world).expect("the stand-ins");
+    let kubeconfig = stage(&standin, home);
+    println!("\n1 MiB of aws-auth, 2,000 access entries, 5,000 bindings");
+    for verb in ["list", "migrate"] {
+        let run = || program(&["access", verb, "-o", "json"], &standin, home, &kubeconfig);
+        standin.clear_calls();
+        let times: Vec<Duration> = (0..3)
+            .map(|_| {
+                let started = Instant::now();
+                let output = run().output().expect("it starts");
+                // A plan for so many roles that IAM does not have is one with losses.
+                let code = output.status.code();
+                assert!(
+                    matches!(code, Some(0 | 1)),
+                    "{code:?} {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+                started.elapsed()
+            })
+            .collect();
+        println!("  access {verb:<12}{}", spread(times));
+        println!("  requests           {:5}", standin.calls().len() / 3);
+        println!("  peak memory        {:8.1} MiB", peak_mib(&run()));
+    }
 }
 
 /// What people do today, one after the other.
@@ -506,7 +572,7 @@ fn fleet(home: &Path) {
         );
         for format in ["ndjson", "text", "json"] {
             if count == 1000 || format == "ndjson" {
-                let mib = peak_mib_of(&judge(&standin, &inventory, format));
+                let mib = peak_mib(&judge(&standin, &inventory, format));
                 println!("    peak memory      {mib:8.1} MiB ({format})");
             }
         }

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Makes the release's files out of built binaries. Needs nothing but Python 3.11, cargo (for the SBOM) and git.
 
-    python3 packaging/dist.py [--binary OS/ARCH=PATH]... [--out FOLDER]
+    python3 packaging/dist.py [--binary OS/ARCH=PATH]... [--all] [--out FOLDER]
 
-Without --binary it builds the one for the machine it runs on. The same input gives the same
-bytes: names are sorted, owners are root, and the only time is SOURCE_DATE_EPOCH (or the last commit's).
+Without --binary it builds the one for the machine it runs on; --all refuses when a platform is missing. The same input gives
+the same bytes: names are sorted, owners are root, and the only time is SOURCE_DATE_EPOCH (or the last commit's).
+
+OUT/repository is what the release commits on top of the source that it was built from: the sums that the Helm plugin, the
+Action and the pre-commit hooks install by, the krew index, the Homebrew formula and the Nix expression. The tag is put on
+that commit (docs/releasing.md), for a commit cannot hold the sums of what is built from itself.
 """
 
 import argparse
@@ -26,11 +30,22 @@ import uuid
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
+import formulas
+from notices import notices
+
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = "capt-spot"
 GATE = "capt-spot-gate"
 BINARY = "kubectl-capt_spot"
 PLATFORMS = [(system, arch) for system in ("linux", "darwin", "windows") for arch in ("amd64", "arm64")]
+# What they are built for. What no such build links is in no SBOM and no notice.
+TARGETS = (
+    "x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl", "x86_64-apple-darwin", "aarch64-apple-darwin",
+    "x86_64-pc-windows-msvc", "aarch64-pc-windows-msvc",
+)
+# By which the Helm plugin and the others install, in the release's commit.
+SUMS = "packaging/install/checksums.txt"
+RELEASES = "https://github.com/appthrust/kubectl-capt-spot/releases/download"
 
 
 class Refused(Exception):
@@ -88,7 +103,11 @@ def epoch():
     try:
         return int(given or 0)
     except ValueError:
-        raise Refused(f"SOURCE_DATE_EPOCH is no number of seconds: {given!r}") from None
+        raise Refused(f"SOURCE_DATE_EPOCH is not a number of seconds: {given!r}") from None
+
+
+# How hard gzip tries; tests have no time.
+LEVEL = int(os.environ.get("CAPT_SPOT_GZIP_LEVEL", "9"))
 
 
 def archive(target, files, mtime, folders=False):
@@ -113,7 +132,7 @@ def archive(target, files, mtime, folders=False):
             entry.mtime = mtime
             entry.uname = entry.gname = "root"
             tar.addfile(entry, io.BytesIO(data))
-    with open(target, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
+    with open(target, "wb") as raw, gzip.GzipFile("", "wb", LEVEL, raw, mtime=0) as packed:
         packed.write(buffer.getvalue())
 
 
@@ -146,15 +165,23 @@ def binaries_below(binaries):
     return [(f"bin/{system}-{arch}/{exe(system)}", data, True) for (system, arch), data in binaries.items()]
 
 
-def helm_plugin(out, binaries, number, mtime):
+def without_hooks(text):
+    """plugin.yaml of a plugin that has its programs in it: there is nothing to fetch."""
+    head, mark, _ = text.partition("platformHooks:\n")
+    if not mark:
+        raise Refused("plugin.yaml has no platformHooks at its end")
+    return head
+
+
+def helm_plugin(out, binaries, notice, number, mtime):
     """The folder, installable as it is, and one .tgz for both majors.
 
     Helm 4 takes the folder NAME/ out of a local .tgz; Helm 3 (over http) wants plugin.yaml at the top. So the archive
     holds the folder, and at its top a second plugin.yaml whose commands point into it.
     """
-    text = plugin_yaml("plugin.yaml", number)
+    text = without_hooks(plugin_yaml("plugin.yaml", number))
     complete = text_file("plugin.complete", True)
-    files = [("plugin.yaml", text.encode(), False), text_file("LICENSE"), complete, *binaries_below(binaries)]
+    files = [("plugin.yaml", text.encode(), False), text_file("LICENSE"), notice, complete, *binaries_below(binaries)]
     folder = out / "helm-plugin" / PLUGIN
     unpack_to(folder, files)
     top = text.replace("$HELM_PLUGIN_DIR/bin/", f"$HELM_PLUGIN_DIR/{PLUGIN}/bin/")
@@ -167,10 +194,10 @@ def helm_plugin(out, binaries, number, mtime):
     return target, text
 
 
-def gate_plugin(out, binaries, number, mtime):
+def gate_plugin(out, binaries, notice, number, mtime):
     """The post-renderer for Helm 4, a plugin of its own."""
     text = plugin_yaml(f"helm-postrenderer/{GATE}/plugin.yaml", number)
-    files = [("plugin.yaml", text.encode(), False), text_file("LICENSE"), *binaries_below(binaries)]
+    files = [("plugin.yaml", text.encode(), False), text_file("LICENSE"), notice, *binaries_below(binaries)]
     unpack_to(out / "helm-postrenderer" / GATE, files)
     target = out / f"{GATE}-{number}.tgz"
     archive(target, [(f"{GATE}/{name}", data, executable) for name, data, executable in files], mtime, folders=True)
@@ -187,31 +214,46 @@ def provenance_message(target, metadata):
     target.with_name(target.name + ".prov-message").write_text(message)
 
 
-def manual_pages(binaries):
-    """What the binary for this machine writes; none when it was not built."""
+COMPLETIONS = {
+    "bash": f"{BINARY}.bash", "zsh": f"_{BINARY}", "fish": f"{BINARY}.fish", "powershell": f"_{BINARY}.ps1",
+}
+
+
+def written_by_the_program(binaries):
+    """Manual pages and completions, by the binary for this machine; none when it was not built."""
     try:
         data = binaries.get(host())
     except Refused:
         data = None
     if data is None:
-        sys.stderr.write("dist: no manual pages: there is no binary for this machine to write them\n")
+        sys.stderr.write("dist: no manual pages and completions: there is no binary for this machine to write them\n")
         return []
+
+    def run(*words):
+        done = subprocess.run([program, *words], stdout=subprocess.PIPE)
+        if done.returncode != 0:
+            raise Refused(f"{BINARY} {words[0]} failed")
+        return done.stdout
+
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / exe(host()[0])
         program.write_bytes(data)
         program.chmod(0o755)
+        said = run("--version").decode().split()
+        if said[:2] != [PLUGIN, version()]:
+            raise Refused(f"the binary says it is {' '.join(said)}, Cargo.toml says {version()}")
         pages = Path(folder) / "man"
-        if subprocess.run([program, "man", pages]).returncode != 0:
-            raise Refused("the binary wrote no manual pages")
-        return [(f"man/{page.name}", page.read_bytes(), False) for page in sorted(pages.iterdir())]
+        run("man", pages)
+        made = [(f"man/{page.name}", page.read_bytes(), False) for page in sorted(pages.iterdir())]
+        return made + [(f"completions/{name}", run("completion", shell), False) for shell, name in COMPLETIONS.items()]
 
 
-def krew_archives(out, binaries, number, mtime):
+def archives_of(out, binaries, notice, number, mtime):
     made = {}
-    pages = manual_pages(binaries)
+    written = written_by_the_program(binaries)
     for (system, arch), data in binaries.items():
         target = out / f"{BINARY}_v{number}_{system}_{arch}.tar.gz"
-        files = [(exe(system), data, True), text_file("LICENSE"), *pages]
+        files = [(exe(system), data, True), text_file("LICENSE"), notice, *written]
         if system != "windows":
             files.append(text_file("kubectl_complete-capt_spot", True))
         archive(target, files, mtime)
@@ -258,11 +300,55 @@ def shipped_packages(metadata):
     return root, edges
 
 
-def sbom(out, number, mtime):
-    """CycloneDX 1.5, from cargo's own resolution and Cargo.lock's sums."""
-    metadata = json.loads(cargo("metadata", "--format-version=1", "--locked"))
-    packages = {package["id"]: package for package in metadata["packages"]}
+def shipped():
+    """The main package's id, the edges below it, and the packages by id, over all targets."""
+    filters = [word for target in TARGETS for word in ("--filter-platform", target)]
+    metadata = json.loads(cargo("metadata", "--format-version=1", "--locked", *filters))
     root, edges = shipped_packages(metadata)
+    return root, edges, {package["id"]: package for package in metadata["packages"] if package["id"] in edges}
+
+
+def notices_file(root, packages):
+    try:
+        text = notices([package for ident, package in packages.items() if ident != root and package["source"]])
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    return ("THIRD-PARTY-NOTICES.txt", text.encode(), False)
+
+
+def repository_files(out, archives, manifest, formula, expression):
+    """What goes into the release's commit, by its place in the repository."""
+    folder = out / "repository"
+    head = [line for line in (ROOT / SUMS).read_text().splitlines(keepends=True) if line.startswith("#")]
+    lines = sorted(f"{sha256(path)}  {path.name}\n" for path in archives.values())
+    for name, text in {
+        SUMS: "".join(head + lines),
+        f"plugins/{PLUGIN}.yaml": manifest.read_text(),
+        f"Formula/{PLUGIN}.rb": formula.read_text(),
+        f"packaging/{PLUGIN}.nix": expression.read_text(),
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def changelog_section(number):
+    """What the release says of itself."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    found = re.search(rf"^## {re.escape(number)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if not found or not found[1].strip():
+        raise Refused(f"CHANGELOG.md has no section '## {number} - YEAR-MONTH-DAY' with something in it")
+    return found[1].strip() + "\n"
+
+
+def written(path, text):
+    path.write_text(text)
+    return path
+
+
+def sbom(target, what, mtime):
+    """CycloneDX 1.5, from cargo's own resolution and Cargo.lock's sums."""
+    root, edges, packages = what
     with open(ROOT / "Cargo.lock", "rb") as file:
         sums = {(p["name"], p["version"]): p.get("checksum") for p in tomllib.load(file)["package"]}
 
@@ -303,12 +389,10 @@ def sbom(out, number, mtime):
     # A name for these contents, not for this run.
     content = json.dumps(document, sort_keys=True)
     document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, content)}"
-    target = out / f"{BINARY}_v{number}.cdx.json"
-    target.write_text(json.dumps(document, indent=2) + "\n")
-    return target
+    return written(target, json.dumps(document, indent=2) + "\n")
 
 
-def parse_binaries(given):
+def parse_binaries(given, all_of_them):
     binaries = {}
     for item in given or []:
         where, _, path = item.partition("=")
@@ -325,17 +409,25 @@ def parse_binaries(given):
             if not binaries[key].is_file():
                 raise Refused(f"{binaries[key]} is not there")
             read[key] = binaries[key].read_bytes()
+    missing = [key for key in PLATFORMS if key not in read]
+    if all_of_them and missing:
+        raise Refused(f"no binary for {', '.join('/'.join(key) for key in missing)}")
     return read
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", action="append", metavar="OS/ARCH=PATH", help="a built binary; may be repeated")
+    parser.add_argument("--sbom", type=Path, metavar="FILE", help="write nothing but the SBOM")
+    parser.add_argument("--all", action="store_true", help="refuse when a platform is missing")
     parser.add_argument("--out", type=Path, default=ROOT / "target" / "dist", metavar="FOLDER")
     args = parser.parse_args()
     out = args.out
     try:
-        binaries = parse_binaries(args.binary)
+        if args.sbom:
+            sbom(args.sbom, shipped(), epoch())
+            return
+        binaries = parse_binaries(args.binary, args.all)
         number, mtime = version(), epoch()
         if out.exists():
             # Only what an earlier run made.
@@ -345,10 +437,22 @@ def main():
         out.mkdir(parents=True)
         # From here on it is known to be ours, even if this run fails.
         (out / "checksums.txt").touch()
-        archives = krew_archives(out, binaries, number, mtime)
-        plugin, plugin_text = helm_plugin(out, binaries, number, mtime)
-        gate, gate_text = gate_plugin(out, binaries, number, mtime)
-        files = [*archives.values(), plugin, gate, krew_manifest(out, archives, number), sbom(out, number, mtime)]
+        notes = changelog_section(number)
+        what = shipped()
+        notice = notices_file(what[0], what[2])
+        archives = archives_of(out, binaries, notice, number, mtime)
+        plugin, plugin_text = helm_plugin(out, binaries, notice, number, mtime)
+        gate, gate_text = gate_plugin(out, binaries, notice, number, mtime)
+        manifest = krew_manifest(out, archives, number)
+        sources = {
+            key: formulas.Archive(f"{RELEASES}/v{number}/{path.name}", sha256(path)) for key, path in archives.items()
+        }
+        formula = written(out / f"{PLUGIN}.rb", formulas.homebrew(number, sources))
+        expression = written(out / f"{PLUGIN}.nix", formulas.nix(number, sources))
+        bill = sbom(out / f"{BINARY}_v{number}.cdx.json", what, mtime)
+        files = [*archives.values(), plugin, gate, manifest, formula, expression, bill]
+        repository_files(out, archives, manifest, formula, expression)
+        written(out / "notes.md", notes)
         checksums = "".join(f"{sha256(path)}  {path.name}\n" for path in sorted(files))
         (out / "checksums.txt").write_text(checksums)
         provenance_message(plugin, plugin_text)

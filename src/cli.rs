@@ -26,7 +26,7 @@ use eks_aws_auth::AuthenticationMode;
     long_about = "Will Karpenter get EC2 Spot capacity on this EKS cluster, and if not, what exactly must change?\n\n\
         Reads the account, the cluster and Karpenter's objects, judges them, and says what to do; creates the one account-wide \
         thing that is often missing, the service-linked role AWSServiceRoleForEC2Spot, after asking.",
-    after_help = "Start with: kubectl capt-spot preflight     (VERB --help tells more of a verb)\n\n\
+    after_help = "Start with: kubectl capt-spot preflight     (VERB --help explains a verb)\n\n\
         Exit codes: 0 ready or done, 1 not ready or failed, 2 wrong usage, 3 undecided, 130 interrupted.",
     disable_help_subcommand = true,
     subcommand_required = true,
@@ -80,7 +80,7 @@ pub struct Global {
     /// AWS profile for reading AWS (and for creating the role)
     #[arg(long, global = true, value_name = "NAME", help_heading = "AWS")]
     pub profile: Option<String>,
-    /// Run the kubeconfig's exec plugin, even where the token can be made without it
+    /// Run the kubeconfig's exec plugin even where the token can be made without it
     #[arg(long, global = true, help_heading = "Cluster")]
     pub use_exec: bool,
     /// How long to wait for one answer, retries included: 10s, 1m, or seconds; 0 waits forever
@@ -167,12 +167,8 @@ pub enum Verb {
     Policy(Policy),
     /// Print shell completion
     Completion(Completion),
-    /// Print the version of this program; no network is used
-    #[command(after_help = "Examples:\n  \
-        kubectl capt-spot version\n  \
-        kubectl capt-spot version -o json\n\n\
-        Exit codes: 0 done, 2 wrong usage.")]
-    Version,
+    /// Print the version of this program; without --check no network is used
+    Version(Version),
     /// Print the JSON Schema of a report
     #[command(hide = true)]
     Schema(Schema),
@@ -182,6 +178,30 @@ pub enum Verb {
         /// The folder
         folder: PathBuf,
     },
+}
+
+/// How a verb's answer is reported.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Reporting {
+    /// List what passed and what does not apply, too
+    #[arg(long)]
+    pub show_all: bool,
+    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<ReportFile>,
+}
+
+/// `version`
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(after_help = "Examples:\n  \
+        kubectl capt-spot version\n  \
+        kubectl capt-spot version -o json\n  \
+        kubectl capt-spot version --check\n\n\
+        Exit codes: 0 done, 1 the newest release is not known, 2 wrong usage.")]
+pub struct Version {
+    /// Ask the project's page of releases whether there is a newer one
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `schema`
@@ -316,7 +336,7 @@ pub struct HelmLine {
     long_about = "Create the service-linked role for EC2 Spot in the cluster's account, after asking.\n\n\
     The role is AWSServiceRoleForEC2Spot. It belongs to the account, not to the cluster: every cluster of the account uses it, \
     and it costs nothing. Account, endpoint and certificate authority are verified again right before it is created. -o json \
-    and yaml give the outcome (created, exists, would-create), the account and the role's ARN.",
+    and yaml give the outcome (created, exists, would-create, declined, refused, failed), the account and the role's ARN.",
     after_help = "Examples:\n  \
         kubectl capt-spot create-role                      asks first\n  \
         kubectl capt-spot create-role --context prod --dry-run\n  \
@@ -339,6 +359,9 @@ pub struct CreateRole {
     /// Take the account of this Cluster API cluster; the context is the management cluster's, -n the Cluster's namespace
     #[arg(long, value_name = "NAME")]
     pub capt: Option<String>,
+    /// How it is reported
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 /// `account`
@@ -353,12 +376,9 @@ pub struct Account {
     /// A warning counts as a failure
     #[arg(long)]
     pub strict: bool,
-    /// List what passed and what does not apply, too
-    #[arg(long)]
-    pub show_all: bool,
-    /// Write the report to a file, too, in another format: junit=report.xml (repeatable)
-    #[arg(long, value_name = "FORMAT=FILE")]
-    pub report: Vec<ReportFile>,
+    /// How it is reported
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 /// `whois`
@@ -402,6 +422,9 @@ pub struct Whois {
     /// The principal's unique id (AROA..., AIDA...), which an access entry is bound to
     #[arg(long, value_name = "ID")]
     pub principal_id: Option<String>,
+    /// How it is reported
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 /// `explain`
@@ -442,10 +465,10 @@ pub enum WhichPolicy {
 /// What a policy is narrowed to.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PolicyScope {
-    /// Account to narrow the policy to; any otherwise
+    /// Account to narrow the policy to (default: any)
     #[arg(long, value_name = "ID", value_parser = account_id)]
     pub account: Option<String>,
-    /// Partition: aws, aws-cn, aws-us-gov; told from --region otherwise
+    /// Partition: aws, aws-cn, aws-us-gov (default: from --region)
     #[arg(long, value_name = "NAME", value_parser = partition)]
     pub partition: Option<String>,
 }
@@ -465,7 +488,7 @@ pub struct Rbac {
 #[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
 pub struct RbacSubject {
-    /// Group to bind; the default is capt-spot
+    /// Group to bind (default: capt-spot)
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
     /// User to bind
@@ -480,9 +503,10 @@ pub struct RbacSubject {
 #[derive(Debug, Clone, Args)]
 #[command(
     long_about = "Print shell completion.\n\n\
-    The script completes the binary under its own name, kubectl-capt_spot. `kubectl capt-spot` is completed by kubectl's own completion, as soon as the file kubectl_complete-capt_spot of the \
-    release's archive is on PATH and executable; `helm capt-spot` by helm's, with nothing to do. These, and the script for bash, \
-    know the names of contexts and checks too; the scripts for other shells know verbs, flags and formats.",
+    The script completes the binary under its own name, kubectl-capt_spot, and asks the program itself, so it knows the names of \
+    contexts, checks and formats; that for elvish knows verbs, flags and formats. `kubectl capt-spot` is completed by kubectl's own \
+    completion, in every shell that kubectl serves, as soon as the file kubectl_complete-capt_spot of the release's archive is on \
+    PATH and executable; `helm capt-spot` by helm's, with nothing to do.",
     after_help = "Examples:\n  \
     source <(kubectl-capt_spot completion bash)\n  \
     kubectl-capt_spot completion fish | source\n\n\
@@ -564,9 +588,22 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
     (
         &["version"],
         &[
-            CONNECTION,
             EKS,
-            &["namespace", "profile", "color", "verbose", "quiet"],
+            &[
+                "context",
+                "kubeconfig",
+                "cluster",
+                "user",
+                "as_user",
+                "as_groups",
+                "use_exec",
+                "overall_timeout",
+                "namespace",
+                "profile",
+                "color",
+                "verbose",
+                "quiet",
+            ],
         ],
     ),
     (
@@ -599,12 +636,8 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
 
 /// Which formats the verbs print that have no report for dashboards.
 const FORMATS: &[(&str, &str)] = &[
-    ("create-role", "text, json or yaml"),
     ("hook", "text, json or yaml"),
     ("version", "text, json or yaml"),
-    ("whois", "text, json or yaml"),
-    ("trust", "text, json or yaml"),
-    ("template", "text, json, yaml or sarif"),
     ("fleet list", "text, json or yaml"),
     ("fleet manifest", "text (ready to apply), json or yaml"),
     ("explain", "text, json or yaml"),
@@ -847,28 +880,93 @@ mod tests {
         look(&command("kubectl capt-spot"));
     }
 
-    /// `install` and `upgrade` have help of their own: [`crate::commands::install::usage`].
-    #[test]
-    fn every_verb_ends_its_help_with_examples_and_exit_codes() {
-        fn look(command: &clap::Command, path: &str) {
-            let verbs: Vec<_> = command
-                .get_subcommands()
-                .filter(|verb| !verb.is_hide_set())
-                .collect();
-            if verbs.is_empty() && !path.ends_with("install") && !path.ends_with("upgrade") {
-                let text = command.get_after_long_help().or_else(|| command.get_after_help());
-                let text = text.map(ToString::to_string).unwrap_or_default();
-                let (examples, codes) = (text.find("Examples:\n"), text.find("\nExit codes: 0 "));
-                assert!(examples.is_some() && examples < codes, "{path}: {text}");
+    /// The words of every command of this program in the pages, from the prefix on.
+    fn commands_of_the_pages() -> Vec<(String, Vec<String>)> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folders = [
+            root.to_owned(),
+            root.join("docs"),
+            root.join("docs/checks"),
+            root.join("examples"),
+        ];
+        let files = folders
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(folder).expect("a folder").flatten());
+        let pages = files
+            .map(|file| file.path())
+            .filter(|path| path.extension().is_some_and(|ext| ext == "md"));
+        let mut found = Vec::new();
+        for page in pages {
+            let text = std::fs::read_to_string(&page)
+                .expect("a page")
+                .replace("\\\n", " ");
+            // What stands between backquotes in a sentence, which may go over lines; and each line of a block.
+            let mut parts: Vec<String> = Vec::new();
+            for (n, part) in text.split("```").enumerate() {
+                match n % 2 {
+                    0 => parts.extend(
+                        part.split('`')
+                            .skip(1)
+                            .step_by(2)
+                            .map(|span| span.replace('\n', " ")),
+                    ),
+                    _ => parts.extend(part.lines().map(str::to_owned)),
+                }
             }
-            for verb in verbs {
-                // What is said of `policy` goes for all that it prints.
-                if command.get_name() != "policy" {
-                    look(verb, &format!("{path} {}", verb.get_name()));
+            for part in parts {
+                for prefix in ["kubectl capt-spot ", "helm capt-spot "] {
+                    let Some((before, command)) = part.split_once(prefix) else {
+                        continue;
+                    };
+                    // The name of a step, or a comment.
+                    if before.contains("name:") || before.contains('#') {
+                        continue;
+                    }
+                    let command = command
+                        .split(['|', ';', '>', '#', ')', '&'])
+                        .next()
+                        .unwrap_or_default();
+                    let words = shlex::split(command).unwrap_or_default();
+                    found.push((format!("{}: {part}", page.display()), words));
                 }
             }
         }
-        look(&command("x"), "");
+        found
+    }
+
+    #[test]
+    fn no_page_shows_a_flag_or_a_verb_that_does_not_exist() {
+        use clap::error::ErrorKind;
+        let commands = commands_of_the_pages();
+        assert!(commands.len() > 80, "{} commands", commands.len());
+        for (place, words) in commands {
+            // Helm's words: those are its parser's to understand.
+            if words
+                .first()
+                .is_some_and(|verb| verb == "install" || verb == "upgrade")
+            {
+                continue;
+            }
+            let line = ["x".to_owned()].into_iter().chain(words);
+            let Err(error) = command("kubectl capt-spot").try_get_matches_from(line) else {
+                continue;
+            };
+            // A command may be named without what it needs, and a value may be a name for one: ACCOUNT.
+            let good = match error.kind() {
+                ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
+                    false
+                }
+                ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+                    let value = error
+                        .get(clap::error::ContextKind::InvalidValue)
+                        .map(ToString::to_string);
+                    let name = |part: &str| part.len() > 3 && part.bytes().all(|b| b.is_ascii_uppercase());
+                    value.is_some_and(|value| value.split([':', '/']).any(name))
+                }
+                _ => true,
+            };
+            assert!(good, "{place}\n{error}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
             terminal::out(args.report.schema())?;
             Ok(Exit::Done)
         }
-        Verb::Version => commands::version::run(global),
+        Verb::Version(args) => block_on(commands::version::run(args, global)),
         Verb::Man { folder } => commands::man::run(folder),
         Verb::Template(command) => {
             commands::template::run(command, global, || block_on(commands::capt::fetch(global)))

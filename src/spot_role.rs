@@ -3,16 +3,15 @@
 //! Texts and codes as in the IAM API reference and as seen from AWS: "has been taken in this account" comes as
 //! `InvalidInput`, which a bad suffix gives too, so the text decides.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::aws::{self, Failure, Session, eks, iam, sts};
 use crate::checks::spot_role::{Defect, defects};
-use crate::checks::{self, Status};
+use crate::checks::{self, Judgement, Status};
 use crate::facts::Facts;
 use crate::model::Calls;
 use crate::model::permission;
-use crate::model::{DeniedBy, Grant, Observed, Role, SPOT_ROLE, Unknown, Why};
+use crate::model::{Command, DeniedBy, Grant, Language, Observed, Role, SPOT_ROLE, Unknown, Why};
 
 /// The service whose role it is.
 pub const SERVICE: &str = "spot.amazonaws.com";
@@ -47,167 +46,151 @@ pub enum Todo {
     Create(Plan),
 }
 
-/// Why nothing is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// Something that makes the write safe could not be verified, or is wrong.
-    Unsafe(String),
-    /// IAM denied it.
-    Denied {
-        /// The caller.
-        caller: String,
-        /// Who denies.
-        by: DeniedBy,
-        /// What IAM said.
-        message: String,
-        /// The policy statement to ask for.
-        statement: String,
-    },
-    /// The call failed.
-    Failed(String),
-    /// IAM created it, but does not show it yet.
-    NotShown(String),
-    /// IAM says that the name is taken, and does not show the role.
-    TakenNotShown(String),
-    /// The answer was lost, for the first reason, and whether the role is there could not be seen, for the second.
-    AnswerLost(String, String),
+/// Why the role is not there: nothing was written, or it is not known what was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// Nothing was asked of IAM, or IAM denied it; else the call failed.
+    pub refused: bool,
+    /// What is wrong, and what to do.
+    pub judgement: Judgement,
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsafe(why) => write!(f, "the role is not created: {why}"),
-            Self::Denied {
-                caller,
-                by,
+impl Refusal {
+    /// Something that makes the write safe could not be verified, or is wrong.
+    fn unsafe_because(judgement: Judgement) -> Self {
+        let message = format!("the role is not created: {}", judgement.message);
+        let headline = judgement
+            .headline
+            .clone()
+            .unwrap_or_else(|| UNVERIFIED.to_owned());
+        Self {
+            refused: true,
+            judgement: Judgement {
+                status: Status::Fail,
                 message,
-                statement,
-            } => {
-                write!(
-                    f,
-                    "{caller} may not call iam:CreateServiceLinkedRole{}",
-                    by.clause()
-                )?;
-                if !message.is_empty() {
-                    write!(f, "\n  IAM says: {message}")?;
-                }
-                let ask = match by {
-                    DeniedBy::ServiceControlPolicy | DeniedBy::ResourceControlPolicy => {
-                        "ask those who run the organisation to let this action through; beside that the caller needs this statement"
-                    }
-                    DeniedBy::PermissionsBoundary => {
-                        "the boundary and a policy of the caller both need this statement"
-                    }
-                    DeniedBy::ExplicitDeny => {
-                        "the denying statement must go; beside that the caller needs this one"
-                    }
-                    _ => "ask for this statement, or ask somebody who has it to run this command",
-                };
-                write!(
-                    f,
-                    "\n  fix: {ask}:\n    {statement}\n    (kubectl capt-spot policy create prints the whole policy)"
-                )
+                ..judgement
             }
-            Self::Failed(why) => write!(f, "creating the role failed: {why}"),
-            Self::NotShown(why) => write!(
-                f,
-                "the role was created, but IAM does not show it yet: {why}\n  fix: run the command again in a minute"
-            ),
-            Self::TakenNotShown(why) => write!(
-                f,
-                "nothing was created: IAM says that the role's name has been taken in this account, and does not show the role: {why}\n  fix: run the command again in a minute; if it stays so, look for the role in the IAM console"
-            ),
-            Self::AnswerLost(lost, why) => write!(
-                f,
-                "the role may have been created: the answer to the request was lost ({lost}), and the role is not seen: {why}\n  fix: run the command again in a minute; it does nothing if the role is there by then"
-            ),
+            .headline(headline),
         }
     }
-}
 
-/// What lifts a denial, as an indented `fix:`; empty where nothing was denied.
-fn lift(unknown: &Unknown) -> String {
-    let Some(grant) = &unknown.grant else {
-        return String::new();
-    };
-    let commands: String = permission::grant_commands(grant)
-        .iter()
-        .map(|command| format!("\n    {command}"))
-        .collect();
-    format!("\n  fix: {}{commands}", permission::grant_remedy(grant))
-}
-
-/// What a check that must not fail says, when it fails.
-fn failed(id: &str, facts: &Facts) -> Option<String> {
-    let judgement = (checks::find(id)?.judge)(facts);
-    if judgement.status != Status::Fail {
-        return None;
+    fn failed(headline: &str, message: String, fix: &str) -> Self {
+        let judgement = Judgement::fail(message).headline(headline);
+        Self {
+            refused: false,
+            judgement: match fix {
+                "" => judgement,
+                fix => judgement.fix(fix, []),
+            },
+        }
     }
-    let fix = judgement.remedy.map_or_else(String::new, |remedy| {
-        let commands: String = remedy
-            .commands
-            .iter()
-            .map(|command| format!("\n    {command}"))
-            .collect();
-        format!("\n  fix: {}{commands}", remedy.text)
-    });
-    Some(format!(
-        "{} (kubectl capt-spot explain {id}){fix}",
-        judgement.message
-    ))
+
+    /// IAM denied it.
+    fn denied(plan: &Plan, by: DeniedBy, message: &str) -> Self {
+        let ask = match by {
+            DeniedBy::ServiceControlPolicy | DeniedBy::ResourceControlPolicy => {
+                "Ask the organization's administrators to allow this action; the caller also needs this statement"
+            }
+            DeniedBy::PermissionsBoundary => {
+                "The boundary and a policy of the caller both need this statement"
+            }
+            DeniedBy::ExplicitDeny => "The denying statement must be removed, and the caller needs this one",
+            _ => "Ask for this statement, or ask somebody who has it to run this command",
+        };
+        let said = match message {
+            "" => String::new(),
+            message => format!(". IAM says: {message}"),
+        };
+        let message = format!(
+            "{} may not call iam:CreateServiceLinkedRole{}{said}",
+            plan.caller,
+            by.clause()
+        );
+        let statement = permission::create_statement(&plan.partition);
+        let statement = serde_json::to_string_pretty(&statement).unwrap_or_default();
+        Self {
+            refused: true,
+            judgement: Judgement::fail(message)
+                .headline("IAM does not let the caller create the role")
+                .fix(
+                    format!("{ask} (`kubectl capt-spot policy create` prints the whole policy)."),
+                    [],
+                )
+                .snippet(Language::Json, statement),
+        }
+    }
+
+    fn right_before_the_call(mut self) -> Self {
+        if self.refused {
+            self.judgement.message = format!("right before the call, {}", self.judgement.message);
+        }
+        self
+    }
 }
+
+/// What is said where nothing better is.
+const UNVERIFIED: &str = "What makes it safe to create the role could not be verified";
 
 /// Decides from the facts whether the role may be created here. Pure.
 ///
 /// # Errors
 /// Anything that makes the write unsafe: an unread cluster, another account, another endpoint, an impostor.
 pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal> {
-    let refuse = |why: String| Err(Refusal::Unsafe(why));
+    let refuse = |judgement| Err(Refusal::unsafe_because(judgement));
     let caller = match &facts.caller.observed {
         Observed::Known(caller) => caller,
-        Observed::Absent => return refuse("STS names no caller".to_owned()),
+        Observed::Absent => return refuse(Judgement::fail("STS names no caller")),
         Observed::Unknown(unknown) => {
-            return refuse(format!(
-                "who the AWS credentials are could not be read: {unknown}{}",
-                lift(unknown)
-            ));
+            let judgement = Judgement::unknown("who the AWS credentials are", unknown);
+            return refuse(match &unknown.credentials {
+                None => judgement,
+                Some(source) => Judgement {
+                    remedy: Some(source.remedy(&facts.target)),
+                    ..judgement.headline("No valid AWS credentials")
+                },
+            });
         }
     };
     for check in ["same-account", "endpoint-matches"] {
-        if let Some(why) = failed(check, facts) {
-            return refuse(why);
+        let judgement = checks::find(check).map(|check| (check.judge)(facts));
+        if let Some(judgement) = judgement.filter(|judgement| judgement.status == Status::Fail) {
+            return refuse(judgement);
         }
     }
     let cluster = match &facts.cluster.observed {
         Observed::Known(cluster) => cluster,
         Observed::Absent => {
-            return refuse(format!(
-                "EKS has no cluster {} in {} of account {}, so this may be the wrong account\n  fix: name the cluster with --context, or --cluster-name and --region",
+            let message = format!(
+                "EKS has no cluster {} in {} of account {}, so this may be the wrong account",
                 facts.target.cluster, facts.target.region, caller.account
-            ));
+            );
+            return refuse(
+                Judgement::fail(message)
+                    .headline("EKS does not have this cluster")
+                    .fix(
+                        "Name the cluster with --context, or --cluster-name and --region.",
+                        [],
+                    ),
+            );
         }
-        Observed::Unknown(unknown) => {
-            return refuse(format!(
-                "the cluster's account could not be verified: {unknown}{}",
-                lift(unknown)
-            ));
-        }
+        Observed::Unknown(unknown) => return refuse(Judgement::unknown("the cluster's account", unknown)),
     };
     let Some(account) = cluster.account() else {
-        return refuse(format!("the cluster's ARN {} names no account", cluster.arn));
+        let message = format!("the cluster's ARN {} names no account", cluster.arn);
+        return refuse(Judgement::fail(message));
     };
     if account != caller.account {
-        return refuse(format!(
+        let message = format!(
             "the credentials are of account {}, the cluster is in account {account}",
             caller.account
-        ));
+        );
+        return refuse(Judgement::fail(message).headline("The credentials are of another account"));
     }
     if let Some(expected) = expect_account
         && expected != account
     {
-        return refuse(format!(
-            "--expect-account says {expected}, the cluster is in account {account}"
-        ));
+        let message = format!("--expect-account says {expected}, the cluster is in account {account}");
+        return refuse(Judgement::fail(message).headline("The cluster is in another account than expected"));
     }
     match &facts.spot_role.observed {
         Observed::Known(role) => {
@@ -216,10 +199,7 @@ pub fn plan(facts: &Facts, expect_account: Option<&str>) -> Result<Todo, Refusal
                 Some(defect) => Err(impostor(role, defect)),
             }
         }
-        Observed::Unknown(unknown) => refuse(format!(
-            "whether the role exists could not be read: {unknown}{}",
-            lift(unknown)
-        )),
+        Observed::Unknown(unknown) => refuse(Judgement::unknown("whether the role exists", unknown)),
         Observed::Absent => Ok(Todo::Create(Plan {
             account: account.to_owned(),
             cluster: facts.target.cluster.clone(),
@@ -281,9 +261,25 @@ pub async fn create(
                 Answer::Lost(_) => How::AnswerLost,
             },
         }),
-        (Answer::Created, Err(why)) => Err(Refusal::NotShown(why)),
-        (Answer::Taken, Err(why)) => Err(Refusal::TakenNotShown(why)),
-        (Answer::Lost(lost), Err(why)) => Err(Refusal::AnswerLost(lost, why)),
+        (Answer::Created, Err(why)) => Err(Refusal::failed(
+            "IAM does not show the role yet",
+            format!("the role was created, but IAM does not show it yet: {why}"),
+            "Run the command again in a minute.",
+        )),
+        (Answer::Taken, Err(why)) => Err(Refusal::failed(
+            "IAM does not show the role that it says is there",
+            format!(
+                "nothing was created: IAM says that the role's name has been taken in this account, and does not show the role: {why}"
+            ),
+            "Run the command again in a minute; if it stays so, look for the role in the IAM console.",
+        )),
+        (Answer::Lost(lost), Err(why)) => Err(Refusal::failed(
+            "IAM's answer was lost",
+            format!(
+                "the role may have been created: the answer to the request was lost ({lost}), and the role is not seen: {why}"
+            ),
+            "Run the command again in a minute; it does nothing if the role is there by then.",
+        )),
     }
 }
 
@@ -314,8 +310,7 @@ async fn verify(plan: &Plan, facts: &Facts, session: &Session) -> Result<(), Ref
     };
     match self::plan(&now, Some(&plan.account)) {
         Ok(_) => Ok(()),
-        Err(Refusal::Unsafe(why)) => Err(Refusal::Unsafe(format!("right before the call, {why}"))),
-        Err(other) => Err(other),
+        Err(refusal) => Err(refusal.right_before_the_call()),
     }
 }
 
@@ -363,13 +358,12 @@ async fn request(
     match meaning(&failure) {
         Meaning::Taken => Ok(Answer::Taken),
         Meaning::Lost => Ok(Answer::Lost(failure.unknown.to_string())),
-        Meaning::Denied(by) => Err(Refusal::Denied {
-            caller: plan.caller.clone(),
-            by,
-            message: failure.message,
-            statement: permission::create_statement(&plan.partition).to_string(),
-        }),
-        Meaning::Refused => Err(Refusal::Failed(failure.unknown.to_string())),
+        Meaning::Denied(by) => Err(Refusal::denied(plan, by, &failure.message)),
+        Meaning::Refused => Err(Refusal::failed(
+            "Creating the role failed",
+            format!("creating the role failed: {}", failure.unknown),
+            "",
+        )),
     }
 }
 
@@ -402,11 +396,17 @@ async fn shown(session: &Session, timeout: Duration) -> Result<Result<Role, Stri
 }
 
 fn impostor(role: &Role, defect: &Defect) -> Refusal {
-    Refusal::Unsafe(format!(
-        "{} exists and {} the service-linked role: {defect}\n  fix: kubectl capt-spot explain spot-role-intact",
+    let explain = Command::local(&["kubectl", "capt-spot", "explain", "spot-role-intact"]);
+    let message = format!(
+        "{} exists and {} the service-linked role: {defect}",
         role.arn,
         defect.verb()
-    ))
+    );
+    Refusal::unsafe_because(
+        Judgement::fail(message)
+            .headline("A role with the Spot role's name is not the service-linked role")
+            .fix("See what is wrong with it.", [explain]),
+    )
 }
 
 enum Meaning {
@@ -463,11 +463,11 @@ mod tests {
             ),
             (
                 |f| f.cluster = denied("eks:DescribeCluster"),
-                "account could not be verified",
+                "the cluster's account could not be read",
             ),
             (
                 |f| f.cluster = unreachable("eks:DescribeCluster"),
-                "account could not be verified",
+                "the cluster's account could not be read",
             ),
             (
                 |f| f.cluster = absent("eks:DescribeCluster"),
@@ -497,16 +497,13 @@ mod tests {
             missing(&mut facts);
             damage(&mut facts);
             match plan(&facts, None) {
-                Err(Refusal::Unsafe(why)) => assert!(why.contains(says), "{why}"),
+                Err(why) if why.refused => assert!(why.judgement.to_string().contains(says), "{why:?}"),
                 other => panic!("{says}: {other:?}"),
             }
         }
         let mut facts = healthy();
         missing(&mut facts);
-        assert!(matches!(
-            plan(&facts, Some("444455556666")),
-            Err(Refusal::Unsafe(_))
-        ));
+        assert!(plan(&facts, Some("444455556666")).is_err_and(|why| why.refused));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use super::{caller_of, role_in};
+use crate::facts::bindings::Rights;
 use eks_aws_auth::{
-    AccessEntry, AssociatedPolicy, AuthenticationMode, AwsAuth, Cluster, Existence, Outcome, PrincipalKind,
-    Settings, SourceKind, outcomes,
+    AccessEntry, AssociatedPolicy, AuthenticationMode, AwsAuth, Caller, Cluster, EntryType, Existence,
+    Outcome, PrincipalKind, Settings, SourceKind, outcomes,
 };
 use iam_policy::arn::Arn;
 
@@ -25,7 +26,7 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// One text for all ways to write the same principal: aws-auth leaves a role's path out, and case does not matter.
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         match self {
             Self::Account(account) => account.clone(),
             Self::Principal(arn) => match (arn.parse::<Arn>(), role_in(arn)) {
@@ -49,32 +50,51 @@ impl Subject {
 
 /// What a principal gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Grant {
     /// With its placeholders.
     pub(crate) username: String,
+    /// Without `system:authenticated`, which the API server gives everyone.
     pub(crate) groups: BTreeSet<String>,
     /// `AmazonEKSViewPolicy (namespaces a, b)`.
     pub(crate) policies: BTreeSet<String>,
     /// The line or the entry.
     pub(crate) from: String,
+    /// The type of the access entry; none: a line of aws-auth gives it.
+    #[serde(rename = "entryType", skip_serializing_if = "Option::is_none")]
+    pub(crate) entry: Option<EntryType>,
 }
 
 impl Grant {
-    pub(crate) fn is_admin(&self) -> bool {
+    /// Cluster administrators are those of `system:masters`, of EKS's policy for the whole cluster, and whomever a
+    /// ClusterRoleBinding gives `cluster-admin`.
+    pub(crate) fn is_admin(&self, rights: Option<&Rights>) -> bool {
+        let bound = |rights: &Rights| {
+            let of_groups = self.groups.iter().flat_map(|group| rights.of_group(group));
+            let of_user = rights
+                .of_user(&self.username)
+                .into_iter()
+                .map(|(_, binding)| binding);
+            of_groups.chain(of_user).any(|binding| {
+                binding.namespace.is_none() && binding.cluster_role && binding.role == "cluster-admin"
+            })
+        };
         self.groups.contains(MASTERS)
             || self
                 .policies
                 .iter()
                 .any(|policy| policy.starts_with(CLUSTER_ADMIN) && policy.ends_with("(whole cluster)"))
+            || rights.is_some_and(bound)
     }
 
     pub(crate) fn is_node(&self) -> bool {
-        self.username.starts_with("system:node:")
+        self.username.starts_with("system:node:") || self.entry == Some(EntryType::Ec2)
     }
 
     pub(crate) fn is_fargate(&self) -> bool {
-        self.groups.contains("system:node-proxier") || self.from.contains("(FARGATE_LINUX)")
+        self.is_node()
+            && (self.groups.contains("system:node-proxier") || self.entry == Some(EntryType::FargateLinux))
     }
 }
 
@@ -93,6 +113,7 @@ pub(crate) fn policy_shown(policy: &AssociatedPolicy) -> String {
 
 /// The access of a principal, as far as it is certain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "access")]
 pub(crate) enum Access {
     /// It gets in.
@@ -128,6 +149,8 @@ pub(crate) struct State {
     pub(crate) entries: Option<Vec<AccessEntry>>,
     /// What IAM says of a role, with its full ARN, by the subject's key.
     roles: HashMap<String, (Existence, Option<String>)>,
+    /// Whose access is not known whatever the mappings say, by the subject's key, and why.
+    open: HashMap<String, String>,
     by_subject: HashMap<String, Vec<usize>>,
 }
 
@@ -147,8 +170,21 @@ impl State {
             aws_auth,
             entries,
             roles: HashMap::new(),
+            open: HashMap::new(),
             by_subject,
         }
+    }
+
+    /// Another aws-auth.
+    pub(crate) fn set_aws_auth(&mut self, aws_auth: AwsAuth) {
+        self.aws_auth = Some(aws_auth);
+    }
+
+    /// Other access entries.
+    pub(crate) fn set_entries(&mut self, entries: Vec<AccessEntry>) {
+        let other = Self::new(self.mode, self.aws_auth.take(), Some(entries));
+        let roles = std::mem::take(&mut self.roles);
+        *self = Self { roles, ..other };
     }
 
     /// The same with what IAM says of roles: existence, and the full ARN of those that exist.
@@ -169,6 +205,20 @@ impl State {
         self.roles.clone_from(&other.roles);
     }
 
+    /// The access of this principal is not known, for this reason.
+    pub(super) fn leave_open(&mut self, arn: &str, why: String) {
+        self.open.insert(Subject::Principal(arn.to_owned()).key(), why);
+    }
+
+    /// The principals of aws-auth's lines, as IAM writes them; lines that match no one are for no one.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        let lines = self
+            .aws_auth
+            .iter()
+            .flat_map(|map| map.roles.iter().chain(&map.users));
+        lines.filter_map(eks_aws_auth::Mapping::principal)
+    }
+
     /// Everything that decides in this state.
     pub(crate) fn cluster(&self) -> Cluster<'_> {
         Cluster {
@@ -182,6 +232,14 @@ impl State {
     pub(crate) fn existence(&self, arn: &str) -> Existence {
         let known = self.roles.get(&Subject::Principal(arn.to_owned()).key());
         known.map_or(Existence::Unknown, |(existence, _)| *existence)
+    }
+
+    /// The same of the role that an entry is for, path included: an account has one role of a name.
+    pub(crate) fn existence_of_entry(&self, arn: &str) -> Existence {
+        match self.full_arn(arn) {
+            Some(full) if !full.eq_ignore_ascii_case(arn) => Existence::Deleted,
+            _ => self.existence(arn),
+        }
     }
 
     /// The role's ARN with its path, as IAM has it.
@@ -198,18 +256,14 @@ impl State {
             .entries
             .iter()
             .flatten()
-            .map(|entry| entry.principal_arn.as_str());
-        let lines = self
-            .aws_auth
-            .iter()
-            .flat_map(|map| map.roles.iter().chain(&map.users));
-        let of_lines = lines
-            .filter(|line| line.sso.is_none() && !has_path(&line.arn))
-            .map(|line| line.arn.as_str());
+            .map(|entry| entry.principal_arn.clone());
+        // A session is no one's principal, neither in an entry nor in a line.
+        let is_principal =
+            |arn: &String| caller_of(arn).is_ok_and(|caller| caller.kind != PrincipalKind::AssumedRole);
         let principals = of_entries
-            .chain(of_lines)
-            .filter(|arn| caller_of(arn).is_ok())
-            .map(|arn| Subject::Principal(self.full_arn(arn).unwrap_or(arn).to_owned()));
+            .filter(is_principal)
+            .chain(self.lines())
+            .map(|arn| Subject::Principal(self.full_arn(&arn).map_or(arn.clone(), str::to_owned)));
         let accounts = self.aws_auth.iter().flat_map(|map| &map.accounts);
         let accounts = accounts
             .filter(|account| account.account.len() == 12)
@@ -264,9 +318,16 @@ impl State {
                 };
             }
         };
+        if let Some(why) = self.open.get(&subject.key()) {
+            return Access::Unknown { why: why.clone() };
+        }
         let caller = match (self.full_arn(arn), caller.kind) {
-            (Some(full), PrincipalKind::Role) => caller.with_role_arn(full),
-            _ => caller,
+            (Some(full), PrincipalKind::Role | PrincipalKind::AssumedRole) => caller.with_role_arn(full),
+            // Which path the role has, only IAM knows: of entries that differ in it, one is for a role that is gone.
+            _ => Caller {
+                role_arn: None,
+                ..caller
+            },
         };
         let all = self.entries.as_deref().unwrap_or_default();
         let mine = self.by_subject.get(&subject.key()).into_iter().flatten();
@@ -310,9 +371,10 @@ impl State {
                     .unwrap_or_default();
                 Access::Granted(Grant {
                     username: username.clone(),
-                    groups: way.groups.iter().cloned().collect(),
+                    groups: groups_of(&way.groups),
                     policies: policies.iter().map(policy_shown).collect(),
                     from: source.to_string(),
+                    entry: entry.map(|entry| entry.kind.clone().unwrap_or(EntryType::Standard)),
                 })
             }
             several => Access::Unknown {
@@ -330,8 +392,9 @@ fn is_read(entry: &AccessEntry) -> bool {
     entry.policies.is_some() || !matches!(entry.kind_str(), "STANDARD" | "EC2")
 }
 
-/// A role's path in aws-auth never matches.
-fn has_path(arn: &str) -> bool {
-    arn.parse::<Arn>()
-        .is_ok_and(|arn| arn.role_name().is_some() && arn.path().is_some_and(|path| path != "/"))
+pub(crate) fn groups_of(groups: &[String]) -> BTreeSet<String> {
+    let groups = groups
+        .iter()
+        .filter(|group| group.as_str() != "system:authenticated");
+    groups.cloned().collect()
 }

@@ -214,6 +214,9 @@ impl Session {
                 {
                     failure = Failure::from(question.malformed(&what));
                 }
+                if failure.unknown.why == Why::Unauthenticated {
+                    failure.unknown = failure.unknown.of_credentials(self.identity.source().await);
+                }
                 Err(failure)
             }
         }

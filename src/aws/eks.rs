@@ -75,7 +75,6 @@ fn cluster(from: aws_sdk_eks::types::Cluster) -> Result<Cluster, String> {
         .map(|pem| sha256_hex(&pem));
     let compute = from.compute_config.as_ref();
     Ok(Cluster {
-        authentication_mode_stated: stated.is_some(),
         name: from.name.ok_or("has no name")?,
         arn: from.arn.ok_or("has no ARN")?,
         status,
@@ -90,12 +89,10 @@ fn cluster(from: aws_sdk_eks::types::Cluster) -> Result<Cluster, String> {
         certificate_authority_sha256: ca,
         certificate_authority_data: ca_data,
         auto_mode: compute.and_then(|compute| compute.enabled).unwrap_or(false),
-        auto_mode_node_role: compute.and_then(|compute| compute.node_role_arn.clone()),
         role_arn: from.role_arn,
         created: from
             .created_at
             .and_then(|at| Timestamp::from_second(at.secs()).ok()),
-        public_endpoint: from.resources_vpc_config.map(|vpc| vpc.endpoint_public_access),
     })
 }
 

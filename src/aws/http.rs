@@ -2,13 +2,16 @@
 //! larger than [`MAX_ANSWER`], whoever asked for it (the SDK's own credential providers too).
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::ErrorKind;
 use http_body_util::{BodyExt as _, Limited};
@@ -23,6 +26,54 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// # Errors
 /// AWS_CA_BUNDLE names a file that cannot be read or holds no certificate.
 pub fn http_client() -> Result<SharedHttpClient, String> {
+    let context = tls_context()?;
+    let client = Builder::new()
+        .build_with_connector_fn(move |settings, components| connector(&context, settings, components));
+    Ok(http_client_fn(move |settings, components| {
+        SharedHttpConnector::new(Bounded(client.http_connector(settings, components)))
+    }))
+}
+
+/// Where a page of somebody other than AWS redirects to, by the same trust and proxy. Nothing of the page is read.
+///
+/// # Errors
+/// It did not answer in time, or not with a redirect.
+pub async fn redirect_of(url: &str, limit: Duration) -> Result<String, String> {
+    let connector = connector(&tls_context()?, None, None);
+    let mut request = HttpRequest::empty();
+    request.set_uri(url).map_err(|error| error.to_string())?;
+    let answer = tokio::time::timeout(limit, connector.call(request))
+        .await
+        .map_err(|_| format!("no answer within {} s (--request-timeout)", limit.as_secs()))?
+        .map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            format!("{error}{}", cause.unwrap_or_default())
+        })?;
+    match answer.headers().get("location") {
+        Some(location) if (300..400).contains(&answer.status().as_u16()) => Ok(location.to_owned()),
+        _ => Err(format!("{url} answered with status {}", answer.status().as_u16())),
+    }
+}
+
+fn connector(
+    context: &tls::TlsContext,
+    settings: Option<&HttpConnectorSettings>,
+    components: Option<&RuntimeComponents>,
+) -> Connector {
+    let mut connector = Connector::builder()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .tls_context(context.clone())
+        .proxy_config(ProxyConfig::from_env());
+    if let Some(settings) = settings {
+        connector = connector.connector_settings(settings.clone());
+    }
+    if let Some(sleep) = components.and_then(|components| components.sleep_impl()) {
+        connector = connector.sleep_impl(sleep);
+    }
+    connector.build()
+}
+
+fn tls_context() -> Result<tls::TlsContext, String> {
     let mut trust = tls::TrustStore::default();
     if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
         let shown = path.to_string_lossy().into_owned();
@@ -31,26 +82,10 @@ pub fn http_client() -> Result<SharedHttpClient, String> {
         usable_certificates(&pem).map_err(|error| format!("AWS_CA_BUNDLE: {shown} {error}"))?;
         trust = tls::TrustStore::empty().with_pem_certificate(pem);
     }
-    let context = tls::TlsContext::builder()
+    tls::TlsContext::builder()
         .with_trust_store(trust)
         .build()
-        .map_err(|error| format!("AWS_CA_BUNDLE: {error}"))?;
-    let client = Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .tls_context(context.clone())
-            .proxy_config(ProxyConfig::from_env());
-        if let Some(settings) = settings {
-            connector = connector.connector_settings(settings.clone());
-        }
-        if let Some(sleep) = components.and_then(|components| components.sleep_impl()) {
-            connector = connector.sleep_impl(sleep);
-        }
-        connector.build()
-    });
-    Ok(http_client_fn(move |settings, components| {
-        SharedHttpConnector::new(Bounded(client.http_connector(settings, components)))
-    }))
+        .map_err(|error| format!("AWS_CA_BUNDLE: {error}"))
 }
 
 /// A connector whose answers are read whole, up to [`MAX_ANSWER`], and kept for the asker.

@@ -1,9 +1,12 @@
 //! Roles, instance profiles, providers and the policy simulator (IAM).
 
+use aws_sdk_iam::types::{EvaluationResult, PolicyEvaluationDecisionType};
 use jiff::Timestamp;
 
 use super::{Question, Session};
-use crate::model::{Fact, InstanceProfile, OidcProvider, Role, SPOT_ROLE, SimulatedDecision, Simulation};
+use crate::model::{
+    Decided, Fact, InstanceProfile, OidcProvider, Role, SPOT_ROLE, SimulatedDecision, Simulation,
+};
 
 /// A policy document as IAM sends it, URL-encoded (RFC 3986); as it is where it is no such text.
 fn decoded(document: &str) -> String {
@@ -144,7 +147,7 @@ pub async fn simulate(
     resource: &str,
     context: &[(&str, &str)],
 ) -> Fact<Simulation> {
-    use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType as Decision};
+    use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum};
     let iam = session.iam();
     let subject = format!("{action} as {principal}");
     session
@@ -172,25 +175,36 @@ pub async fn simulate(
             |answer| {
                 let results = answer.evaluation_results.unwrap_or_default();
                 let result = results.into_iter().next().ok_or("holds no result")?;
+                let decided = decided(&result)
+                    .ok_or_else(|| format!("has the decision {}", result.eval_decision.as_str()))?;
                 Ok(Simulation {
                     principal: principal.to_owned(),
-                    decision: match &result.eval_decision {
-                        Decision::Allowed => SimulatedDecision::Allowed,
-                        Decision::ExplicitDeny => SimulatedDecision::ExplicitDeny,
-                        Decision::ImplicitDeny => SimulatedDecision::ImplicitDeny,
-                        other => return Err(format!("has the decision {}", other.as_str())),
-                    },
-                    allowed_by_organizations: result
-                        .organizations_decision_detail
-                        .map(|detail| detail.allowed_by_organizations),
-                    allowed_by_boundary: result
-                        .permissions_boundary_decision_detail
-                        .map(|detail| detail.allowed_by_permissions_boundary),
-                    missing_context: result.missing_context_values.unwrap_or_default(),
+                    decided,
                 })
             },
         )
         .await
+}
+
+/// The decision as a whole. None: one that this program does not know.
+pub(crate) fn decided(result: &EvaluationResult) -> Option<Decided> {
+    let organizations = result.organizations_decision_detail.as_ref();
+    let boundary = result.permissions_boundary_decision_detail.as_ref();
+    Some(Decided {
+        decision: decision(&result.eval_decision)?,
+        allowed_by_organizations: organizations.map(|detail| detail.allowed_by_organizations),
+        allowed_by_boundary: boundary.map(|detail| detail.allowed_by_permissions_boundary),
+        missing_context: result.missing_context_values.clone().unwrap_or_default(),
+    })
+}
+
+pub(crate) fn decision(decision: &PolicyEvaluationDecisionType) -> Option<SimulatedDecision> {
+    match decision {
+        PolicyEvaluationDecisionType::Allowed => Some(SimulatedDecision::Allowed),
+        PolicyEvaluationDecisionType::ExplicitDeny => Some(SimulatedDecision::ExplicitDeny),
+        PolicyEvaluationDecisionType::ImplicitDeny => Some(SimulatedDecision::ImplicitDeny),
+        _ => None,
+    }
 }
 
 /// Reads the OIDC provider with this ARN. Cheaper than listing them, and the grant is narrower.

@@ -17,7 +17,7 @@ pub mod sts;
 pub mod token;
 
 pub use ask::{Question, describe_each};
-pub use http::http_client;
+pub use http::{http_client, redirect_of};
 pub use limits::Limits;
 pub use pages::Pages;
 pub use sessions::Sessions;
@@ -39,7 +39,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::model::{Calls, DeniedBy, Grant, Observed, Unknown, Why};
+use crate::model::{Calls, Clues, CredentialSource, DeniedBy, Grant, Observed, Unknown, Why};
 
 /// Whose credentials to take.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +80,8 @@ pub struct Session {
     pub credentials: Result<Credentials, Unknown>,
     /// The region.
     pub region: String,
+    /// Whose they are.
+    pub identity: Identity,
     /// The bounds of time.
     pub limits: Limits,
     /// Where every call is written down.
@@ -136,6 +138,7 @@ impl Session {
         Self {
             config: loader.load().await,
             credentials,
+            identity: identity.clone(),
             region: region.to_owned(),
             limits,
             calls: calls.clone(),
@@ -271,7 +274,9 @@ async fn credentials(
         identity.profile_flag.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
     let profile = identity.profile();
     if let (Some(name), false, None) = (&profile, environment_has_keys, &identity.credentials_by) {
-        profile_exists(name, &files).await?;
+        if let Err(unknown) = profile_exists(name, &files).await {
+            return Err(unknown.of_credentials(identity.source().await));
+        }
     }
     let result = match (&identity.profile_flag, &profile) {
         (Some(name), _) => {
@@ -305,9 +310,16 @@ async fn credentials(
             }
         }
     };
-    result.map_err(|error| no_credentials(&error, profile.as_deref(), identity.credentials_by.as_deref()))
+    match result {
+        Ok(credentials) => Ok(credentials),
+        Err(error) => {
+            let source = identity.source().await;
+            Err(no_credentials(&error, profile.as_deref(), &source).of_credentials(source))
+        }
+    }
 }
 
+/// The profile is there, or nothing names one.
 async fn profile_exists(
     name: &str,
     files: &aws_runtime::env_config::file::EnvConfigFiles,
@@ -327,60 +339,81 @@ async fn profile_exists(
     let mut known: Vec<&str> = set.profiles().collect();
     known.sort_unstable();
     known.truncate(20);
+    let known = match known.as_slice() {
+        [] => "none".to_owned(),
+        known => known.join(", "),
+    };
     Err(Unknown::new(
         Why::Unauthenticated,
-        format!(
-            "there is no AWS profile \"{name}\" (known: {}); name one with --profile, or write it: aws configure --profile {name}",
-            if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            }
-        ),
+        format!("there is no AWS profile \"{name}\" (known: {known})"),
     ))
+}
+
+impl Identity {
+    /// Where its credentials come from, for the one who has to get new ones.
+    async fn source(&self) -> CredentialSource {
+        let files = profile_files(self);
+        let set = aws_config::profile::load(&Default::default(), &Default::default(), &files, None)
+            .await
+            .unwrap_or_default();
+        let profiles: Vec<String> = set.profiles().map(str::to_owned).collect();
+        CredentialSource::of(&Clues {
+            profile: self.profile().as_deref().unwrap_or("default"),
+            by_flag: self.profile_flag.is_some(),
+            wrapper: self.credentials_by.as_deref(),
+            var: &|name| self.var(name),
+            key: &|profile, key| set.get_profile(profile)?.get(key).map(str::to_owned),
+            profiles: &profiles,
+        })
+    }
 }
 
 fn no_credentials(
     error: &aws_credential_types::provider::error::CredentialsError,
     profile: Option<&str>,
-    given_by: Option<&[String]>,
+    source: &CredentialSource,
 ) -> Unknown {
     use aws_credential_types::provider::error::CredentialsError;
     // What the SDK's layers say of each other helps nobody: the innermost cause, or that there are none.
     const NONE: &str =
         "none in the environment, the default profile, web identity, the container or the instance";
+    let lower = chain(error).to_lowercase();
+    let sso = lower.contains("sso") || lower.contains("token") && lower.contains("expired");
     let text = match (error, profile) {
         (CredentialsError::CredentialsNotLoaded(_), None) => NONE.to_owned(),
         // The instance's metadata service is the last that is asked, and on most machines it is not there.
-        (_, None) if chain(error).contains("IMDS") => NONE.to_owned(),
+        (_, None) if lower.contains("imds") => NONE.to_owned(),
         (CredentialsError::CredentialsNotLoaded(_), Some(profile)) => {
             format!("the profile \"{profile}\" has none")
         }
-        (other, _) => root(other),
-    };
-    let lower = chain(error).to_lowercase();
-    let flag = profile
-        .map(|name| format!(" --profile {}", crate::text::quote(name)))
-        .unwrap_or_default();
-    let todo = if let Some(words) = given_by {
-        let words: Vec<String> = words.iter().map(|word| crate::text::quote(word)).collect();
-        format!(
-            "the kubeconfig gets them from another program, so run this one in it: {} kubectl capt-spot preflight",
-            words.join(" ")
-        )
-    } else if lower.contains("sso") || lower.contains("token") && lower.contains("expired") {
-        format!("the SSO session is not valid; log in: aws sso login{flag}")
-    } else if profile.is_some() {
-        format!("see whether it works: aws sts get-caller-identity{flag}")
-    } else {
-        "name a profile with --profile or AWS_PROFILE, or log in: aws sso login".to_owned()
+        (_, Some(profile)) if sso => format!("the SSO session of the profile \"{profile}\" is not valid"),
+        (_, None) if sso => "the SSO session is not valid".to_owned(),
+        (other, _) if *source == CredentialSource::WebIdentity => {
+            format!(
+                "the token of AWS_WEB_IDENTITY_TOKEN_FILE was of no use: {}",
+                plain(&root(other))
+            )
+        }
+        (other, _) => plain(&root(other)),
     };
     let why = if lower.contains("timed out") || lower.contains("timeout") {
         Why::TimedOut
     } else {
         Why::Unauthenticated
     };
-    Unknown::new(why, format!("no AWS credentials: {text}; {todo}"))
+    Unknown::new(why, format!("no AWS credentials: {text}"))
+}
+
+/// What the SDK shows of an error of its own, without the wrapping.
+fn plain(text: &str) -> String {
+    let message = text
+        .split_once("message: \"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    let text = message.map_or(text, |(message, _)| message);
+    let text = text
+        .strip_prefix("Error retrieving credentials: ")
+        .unwrap_or(text);
+    text.strip_suffix(". Stderr:").unwrap_or(text).to_owned()
 }
 
 /// What an AWS call answered when it did not succeed.
@@ -655,7 +688,7 @@ mod tests {
     fn a_machine_without_a_metadata_service_has_no_credentials() {
         use aws_credential_types::provider::error::CredentialsError;
         let refused = CredentialsError::provider_error("request forbidden: IMDS is disabled");
-        let said = no_credentials(&refused, None, None).to_string();
+        let said = no_credentials(&refused, None, &CredentialSource::Environment).to_string();
         assert!(!said.contains("IMDS"), "{said}");
         assert!(said.contains("none in the environment"), "{said}");
     }

@@ -190,7 +190,7 @@ fn orphans(there: &Management) -> Vec<String> {
         }
         let place = namespace.as_deref().unwrap_or_default();
         let why = match &there.namespace {
-            Some(only) if namespace.as_ref() != Some(only) => "is outside the namespace that was looked into",
+            Some(only) if namespace.as_ref() != Some(only) => "is outside the namespace that was read",
             _ => "is not there",
         };
         sentences.push(format!(
@@ -428,7 +428,7 @@ impl<'a> Judge<'a> {
             }
         }
         if units.is_empty() && self.modules.iter().all(|m| m.skipped.is_some()) && !self.modules.is_empty() {
-            self.undecided.push("no module could be looked into".into());
+            self.undecided.push("no module could be judged".into());
         }
         TemplateReport::new(self.findings, self.modules, self.undecided)
     }

@@ -325,7 +325,7 @@ fn by_hand_first(graph: &Graph<'_>, facts: &Facts) -> Result<(), String> {
         if let Some(each) = owner.attr("for_each") {
             let line = graph.line_in(owner, span(each).start);
             return Err(format!(
-                "{0} (line {1}) creates roles with for_each: take {SERVICE} out of its list (line {line}); where a state has it, \
+                "{0} (line {1}) creates roles with for_each: remove {SERVICE} from its list (line {line}); where a state has it, \
                  first run: terraform state rm '{0}[\"{SERVICE}\"]'; {AGAIN}",
                 owner.address, owner.line
             ));

@@ -1,15 +1,10 @@
-//! What `template check` says: the report as data, for people and as SARIF.
+//! What `template check` says: its document, and its page.
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::source::ObjectRef;
-use crate::model::Remedy;
-use crate::report::json::{pretty, to_yaml};
-use crate::report::{Envelope, Verdict, docs_url};
-use crate::text::Output;
-use crate::text::sanitize::{line, short_line};
-use crate::text::style::{Style, bold, dim, wrap};
+use crate::model::{FilePlace, Judgement, Remedy, Status};
+use crate::report::{self, Envelope, Page, Row, Verdict, closing_of};
 
 /// How bad a finding is. Errors and warnings make the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -22,17 +17,6 @@ pub enum Severity {
     Warning,
     /// Breaks.
     Error,
-}
-
-impl Severity {
-    /// Also SARIF's levels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
 }
 
 /// One thing that `template check` looks for.
@@ -210,23 +194,6 @@ impl Finding {
     fn rule(&self) -> Option<&'static Rule> {
         RULES.iter().find(|rule| rule.id == self.id)
     }
-
-    fn place(&self) -> String {
-        let module = self.hcl_line.map(|line| format!("module line {line}"));
-        match (&self.file, self.yaml_line, &self.object) {
-            (Some(file), Some(line), _) => {
-                format!(
-                    "{file}:{line}{}",
-                    module.map(|m| format!(" ({m})")).unwrap_or_default()
-                )
-            }
-            (Some(file), None, _) => format!("{file}:{}", self.hcl_line.unwrap_or(1)),
-            (None, _, object) => {
-                let object = object.as_ref().map(ToString::to_string);
-                object.into_iter().chain(module).collect::<Vec<_>>().join(", ")
-            }
-        }
-    }
 }
 
 /// Can a pool launch Spot?
@@ -372,210 +339,133 @@ impl TemplateReport {
         }
     }
 
-    pub fn render(&self, format: Output, style: Style, now: Timestamp) -> String {
-        let document = || Document {
+    /// What JSON and YAML print.
+    pub fn document(&self, now: Timestamp) -> Document<'_> {
+        Document {
             envelope: Envelope::new("TemplateReport", "template-report", now),
             report: self,
-        };
-        match format {
-            Output::Json => pretty(&document()),
-            Output::Yaml => to_yaml(&document()),
-            Output::Sarif => self.sarif(),
-            _ => self.text(style),
         }
     }
 
-    pub fn text(&self, style: Style) -> String {
-        let mut out = String::new();
-        for module in &self.modules {
-            module_text(&mut out, style, module);
-        }
-        for finding in &self.findings {
-            finding_text(&mut out, style, finding);
-        }
-        let s = &self.summary;
-        let (word, rest) = match self.verdict {
-            Verdict::Ready if self.modules.iter().all(|m| m.node_pools.is_empty()) => (
-                "READY",
-                "no NodePool that can launch Spot was found, and nothing that endangers the role".to_owned(),
-            ),
-            Verdict::Ready => (
-                "READY",
-                "every NodePool that can launch Spot waits for the role".to_owned(),
-            ),
-            Verdict::NotReady => (
-                "NOT READY",
-                format!("{}, {}", plural(s.error, "error"), plural(s.warning, "warning")),
-            ),
-            Verdict::Undecided => ("UNDECIDED", self.undecided.join("; ")),
+    /// As people and CI systems see it. Warnings count as errors do, notes don't.
+    pub fn page(&self) -> Page {
+        let (status, word) = match self.verdict {
+            Verdict::Ready => (Status::Pass, "READY"),
+            Verdict::NotReady => (Status::Fail, "NOT READY"),
+            Verdict::Undecided => (Status::Unknown, "UNDECIDED"),
         };
-        let answer = wrap(style, 0, 2, &format!("{word}: {}", line(&rest)));
-        match answer.split_once(':') {
-            Some((word, rest)) => out += &format!("{}:{rest}\n", style.paint(bold(), word)),
-            None => out += &answer,
-        }
-        out
-    }
-
-    /// SARIF 2.1.0, for code scanning.
-    fn sarif(&self) -> String {
-        let rules: Vec<Value> = RULES
-            .iter()
-            .map(|r| {
-                json!({
-                    "id": r.id,
-                    "shortDescription": { "text": r.title },
-                    "fullDescription": { "text": r.explanation },
-                    "helpUri": docs_url("templates.md"),
-                    "defaultConfiguration": { "level": r.severity.as_str() },
-                })
+        let subject = match self.modules.as_slice() {
+            [] => "no module".to_owned(),
+            [one] => one.name(),
+            several => format!("{} modules", several.len()),
+        };
+        let ready = if self.modules.iter().all(|module| module.node_pools.is_empty()) {
+            "no NodePool that can launch Spot was found, and nothing that endangers the role"
+        } else {
+            "every NodePool that can launch Spot waits for the role"
+        };
+        let mut findings: Vec<report::Finding> = self.findings.iter().map(Finding::of_page).collect();
+        findings.extend(self.undecided.iter().map(|why| {
+            let judgement = Judgement::undecided(why);
+            explained("module-read", "Everything that decides was read", judgement)
+        }));
+        findings.extend(self.modules.iter().flat_map(ModuleReport::findings));
+        let unseen = self.modules.iter().flat_map(|module| {
+            let skipped = module.skipped.iter().map(|why| format!("skipped: {why}"));
+            let unseen = skipped.chain(module.not_seen.iter().cloned());
+            unseen.map(|what| match self.modules.len() {
+                1 => what,
+                _ => format!("{}: {what}", module.name()),
             })
-            .collect();
-        let skipped = self.modules.iter().filter_map(|m| {
-            let why = m.skipped.as_ref()?;
-            let object = m.object.as_ref().map(ToString::to_string).unwrap_or_default();
-            Some(json!({ "level": "note", "message": { "text": format!("{object} was skipped: {why}") } }))
         });
-        let notifications: Vec<Value> = skipped
-            .chain(
-                self.undecided
-                    .iter()
-                    .map(|u| json!({ "level": "warning", "message": { "text": u } })),
+        let used = self.modules.iter().filter(|module| !module.used_by.is_empty());
+        let used = used.map(|module| {
+            (
+                module.name(),
+                format!("used by CAPTControlPlane {}", module.used_by.join(", ")),
             )
-            .collect();
-        let results: Vec<Value> = self.findings.iter().map(sarif_result).collect();
-        pretty(&json!({
-            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-            "version": "2.1.0",
-            "runs": [{
-                "tool": { "driver": {
-                    "name": "kubectl-capt_spot",
-                    "version": env!("CARGO_PKG_VERSION"),
-                    "informationUri": env!("CARGO_PKG_REPOSITORY"),
-                    "rules": rules,
-                } },
-                "invocations": [{ "executionSuccessful": true, "exitCode": self.verdict.exit_code(),
-                                  "toolExecutionNotifications": notifications }],
-                "results": results,
-            }],
-        }))
-    }
-}
-
-fn sarif_result(f: &Finding) -> Value {
-    let object = f.object.as_ref().map(|o| format!("{o}: ")).unwrap_or_default();
-    let mut location =
-        json!({ "logicalLocations": [{ "fullyQualifiedName": format!("{object}{}", f.block) }] });
-    if let (Some(file), Some(line)) = (&f.file, f.file_line()) {
-        location["physicalLocation"] = json!({
-            "artifactLocation": { "uri": uri(file) },
-            "region": { "startLine": line },
         });
+        let closing = closing_of(self.verdict, &findings, ready.to_owned());
+        Page {
+            findings,
+            fields: used.collect(),
+            ..Page::new("template check", status, word, subject)
+        }
+        .place(&["templates"])
+        .section("Not seen", unseen.map(Row::new))
+        .closing(closing)
     }
-    let fix = if f.fix.commands.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", f.fix.commands.join("; "))
-    };
-    json!({
-        "ruleId": f.id,
-        "ruleIndex": RULES.iter().position(|r| r.id == f.id),
-        "level": f.severity.as_str(),
-        "message": { "text": format!("{} Fix: {}{fix}", f.message, f.fix.text) },
-        "locations": [location],
-        "properties": { "hclLine": f.hcl_line, "yamlLine": f.yaml_line },
-        "partialFingerprints": { "captSpotFinding/v1": format!("{}/{object}{}/{}", f.file.as_deref().unwrap_or_default(), f.block, f.id) },
-    })
 }
 
-fn plural(n: usize, word: &str) -> String {
-    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
+fn explained(id: &str, title: &str, judgement: Judgement) -> report::Finding {
+    report::Finding::new(id, "template", title, judgement).explained_in("templates.md#the-findings")
 }
 
-fn uri(file: &str) -> String {
-    const KEEP: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-        .remove(b'/')
-        .remove(b'.')
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'~');
-    percent_encoding::utf8_percent_encode(&file.replace('\\', "/"), KEEP).to_string()
-}
-
-/// A paragraph: the first line after `first` blanks, the others after `rest`.
-fn put(out: &mut String, style: Style, first: usize, rest: usize, text: &str) {
-    out.push_str(&" ".repeat(first));
-    out.push_str(&wrap(style, first, rest, &short_line(text)));
-    out.push('\n');
-}
-
-fn module_text(out: &mut String, style: Style, module: &ModuleReport) {
-    let name = match (&module.object, module.files.first()) {
-        (Some(object), Some(file)) => format!("{object} ({file})"),
-        (Some(object), None) => object.to_string(),
-        (None, _) => module.files.join(", "),
-    };
-    *out += &format!("{}\n", style.paint(bold(), &line(&name)));
-    if let Some(why) = &module.skipped {
-        put(out, style, 2, 4, &format!("skipped: {why}"));
-    }
-    if !module.used_by.is_empty() {
-        put(
-            out,
-            style,
-            2,
-            4,
-            &format!("used by CAPTControlPlane {}", module.used_by.join(", ")),
-        );
-    }
-    for pool in &module.node_pools {
-        let spot = match pool.spot {
-            CanSpot::Yes => "can launch Spot",
-            CanSpot::No => "cannot launch Spot",
-            CanSpot::Unknown => "may launch Spot",
+impl Finding {
+    fn of_page(&self) -> report::Finding {
+        let rule = self.rule();
+        let title = rule.map_or(self.id, |rule| rule.title);
+        let status = match self.severity {
+            Severity::Error | Severity::Warning => Status::Fail,
+            Severity::Note => Status::Warn,
         };
-        let name = pool.name.as_deref().unwrap_or("(name unknown)");
-        let wait = match (pool.spot, pool.waits_for.is_empty()) {
-            (CanSpot::No, _) => String::new(),
-            (_, true) => "; waits for nothing that creates or requires the role".into(),
-            (_, false) => format!("; waits for {}", pool.waits_for.join(", ")),
+        let object = self.object.as_ref().map(ToString::to_string);
+        let named: Vec<&str> = object
+            .iter()
+            .map(String::as_str)
+            .chain([self.block.as_str()])
+            .collect();
+        let file = self
+            .file
+            .as_ref()
+            .zip(self.file_line())
+            .map(|(file, line)| FilePlace {
+                file: file.clone(),
+                line,
+                key: named.join(": "),
+            });
+        // A file is named beside the message.
+        let place = match (&file, self.hcl_line.map(|line| format!("module line {line}"))) {
+            (None, module) => object.into_iter().chain(module).collect::<Vec<_>>().join(", ") + ": ",
+            (Some(_), _) => String::new(),
         };
-        let by = match pool.block.starts_with("NodePool ") {
-            true => String::new(),
-            false => format!(" ({})", pool.block),
+        let judgement = Judgement {
+            remedy: Some(self.fix.clone()),
+            file,
+            ..Judgement::new(status, format!("{place}{}", self.message)).headline(title)
         };
-        let text = format!("NodePool {name}{by} {spot}: {}{wait}", pool.why);
-        put(out, style, 2, 4, &text);
-    }
-    for unseen in &module.not_seen {
-        put(out, style, 2, 4, &format!("not seen: {unseen}"));
-    }
-    out.push('\n');
-}
-
-fn finding_text(out: &mut String, style: Style, f: &Finding) {
-    use anstyle::AnsiColor;
-    let color = match f.severity {
-        Severity::Error => AnsiColor::Red.on_default().bold(),
-        Severity::Warning => AnsiColor::Yellow.on_default(),
-        Severity::Note => dim(),
-    };
-    *out += &format!(
-        "{} {}  {}\n",
-        style.paint(color, f.severity.as_str()),
-        style.paint(bold(), f.rule().map_or(f.id, |rule| rule.title)),
-        style.paint(dim(), f.id)
-    );
-    put(out, style, 2, 4, &f.place());
-    put(out, style, 2, 2, &f.message);
-    put(out, style, 2, 7, &format!("fix: {}", f.fix.text));
-    for command in &f.fix.commands {
-        *out += &format!("       {}\n", line(command));
-    }
-    for snippet in &f.fix.snippets {
-        for row in snippet.text.lines() {
-            *out += &format!("       {}\n", line(row)).replace("       \n", "\n");
+        report::Finding {
+            help: rule.map(|rule| rule.explanation.to_owned()),
+            ..explained(self.id, title, judgement)
         }
     }
-    out.push('\n');
+}
+
+impl ModuleReport {
+    fn name(&self) -> String {
+        match (&self.object, self.files.first()) {
+            (Some(object), Some(file)) => format!("{object} ({file})"),
+            (Some(object), None) => object.to_string(),
+            (None, _) => self.files.join(", "),
+        }
+    }
+
+    /// The pools that are no problem: they wait, or cannot launch Spot.
+    fn findings(&self) -> Vec<report::Finding> {
+        const TITLE: &str = "A NodePool that can launch Spot waits for the role";
+        let name = self.name();
+        let pools = self.node_pools.iter().filter_map(|pool| {
+            let named = pool.name.as_deref().unwrap_or("(name unknown)");
+            let told = |rest: &str| format!("{name}: NodePool {named} ({}) {rest}", pool.block);
+            let judgement = match pool.spot {
+                CanSpot::No => Judgement::skip(told(&format!("cannot launch Spot: {}", pool.why))),
+                CanSpot::Yes | CanSpot::Unknown if pool.waits_for.is_empty() => return None,
+                CanSpot::Yes | CanSpot::Unknown => {
+                    Judgement::pass(told(&format!("waits for {}", pool.waits_for.join(", "))))
+                }
+            };
+            Some(explained("node-pool-waits", TITLE, judgement))
+        });
+        pools.collect()
+    }
 }

@@ -2,19 +2,22 @@
 use super::check::check_files;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::beside::NOTHING;
 use super::patch::{PatchError, PatchOptions, Patched, patch};
-use super::report::TemplateReport;
+use super::report::{Severity, TemplateReport};
 use super::role::Mode;
 use super::source::Input;
 use crate::text::Output;
 use crate::text::style::Style;
 
 impl TemplateReport {
+    fn shown(&self, format: Output) -> String {
+        let document = self.document(jiff::Timestamp::UNIX_EPOCH);
+        crate::report::render(&[self.page()], &document, format, Style::PLAIN)
+    }
+
     fn plain(&self) -> String {
-        self.render(Output::Text, Style::PLAIN, Timestamp::UNIX_EPOCH)
+        self.shown(Output::Text)
     }
 
     fn exit_code(&self) -> u8 {
@@ -30,20 +33,17 @@ fn check(name: &str, text: &str) -> TemplateReport {
     check_files(&[input(name, text)], &BTreeMap::new()).expect("HCL")
 }
 
+fn word(severity: Severity) -> String {
+    format!("{severity:?}").to_lowercase()
+}
+
 /// `severity id line` of each finding.
 fn found(name: &str, text: &str) -> Vec<String> {
     let report = check(name, text);
     report
         .findings
         .iter()
-        .map(|f| {
-            format!(
-                "{} {} {}",
-                f.severity.as_str(),
-                f.id,
-                f.file_line().expect("a line")
-            )
-        })
+        .map(|f| format!("{} {} {}", word(f.severity), f.id, f.file_line().expect("a line")))
         .collect()
 }
 
@@ -134,14 +134,8 @@ fn fmt(text: &str) -> Option<String> {
 fn the_report_of_the_example() {
     let report = check("examples/workspace-template.yaml", TEMPLATE);
     insta::assert_snapshot!("example_text", report.plain());
-    insta::assert_snapshot!(
-        "example_json",
-        report.render(Output::Json, Style::PLAIN, Timestamp::UNIX_EPOCH)
-    );
-    insta::assert_snapshot!(
-        "example_sarif",
-        report.render(Output::Sarif, Style::PLAIN, Timestamp::UNIX_EPOCH)
-    );
+    insta::assert_snapshot!("example_json", report.shown(Output::Json));
+    insta::assert_snapshot!("example_sarif", report.shown(Output::Sarif));
     assert_eq!(report.exit_code(), 1);
     let line = report.findings[0].yaml_line.expect("a line");
     let hcl = report.findings[0].hcl_line.expect("a line");
@@ -431,9 +425,9 @@ fn control_characters_stay_in_the_file() {
         let report = check("main\u{1b}.tf", &text);
         for out in [
             report.plain(),
-            report.render(Output::Json, Style::PLAIN, Timestamp::UNIX_EPOCH),
-            report.render(Output::Sarif, Style::PLAIN, Timestamp::UNIX_EPOCH),
-            report.render(Output::Yaml, Style::PLAIN, Timestamp::UNIX_EPOCH),
+            report.shown(Output::Json),
+            report.shown(Output::Sarif),
+            report.shown(Output::Yaml),
         ] {
             assert!(
                 out.chars()
@@ -441,14 +435,7 @@ fn control_characters_stay_in_the_file() {
                 "{out:?}"
             );
         }
-        assert!(
-            serde_json::from_str::<serde_json::Value>(&report.render(
-                Output::Json,
-                Style::PLAIN,
-                Timestamp::UNIX_EPOCH
-            ))
-            .is_ok()
-        );
+        assert!(serde_json::from_str::<serde_json::Value>(&report.shown(Output::Json)).is_ok());
     }
 }
 
@@ -612,7 +599,7 @@ fn refusals_name_what_is_in_the_way() {
     the `import` block on line 13 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
     `aws_iam_service_linked_role.spot.tags_all` uses tags_all, which only the resource has: change that, then patch again
     aws_iam_role.x (line 10) is an ordinary role named AWSServiceRoleForEC2Spot: remove it and every reference to it, then patch again
-    aws_iam_service_linked_role.all (line 10) creates roles with for_each: take spot.amazonaws.com out of its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.all["spot.amazonaws.com"]'; then patch again
+    aws_iam_service_linked_role.all (line 10) creates roles with for_each: remove spot.amazonaws.com from its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.all["spot.amazonaws.com"]'; then patch again
     aws_iam_service_linked_role.spot, aws_iam_service_linked_role.b all create the role: leave one of them, then patch again
     main.tf cannot hold the account's WorkspaceTemplate: name a file for it with --account-file
     data.aws_iam_role.x (line 10) asks for the role by its path and name, and IAM finds roles by their name alone: the plan fails in every account; correct or remove it, then patch again
@@ -789,7 +776,7 @@ mod properties {
                 Err(e) => return Err(TestCaseError::fail(format!("{e}\n{text}"))),
             };
             let report = check(name, &once.text);
-            prop_assert!(report.findings.iter().all(|f| f.severity == crate::capt::report::Severity::Note), "{}", report.plain());
+            prop_assert!(report.findings.iter().all(|f| f.severity == Severity::Note), "{}", report.plain());
             let twice = patched(name, &once.text, mode).expect("again");
             prop_assert_eq!(&twice.text, &once.text);
             // Every line that is not part of an edit is there, byte for byte and in order.
@@ -887,7 +874,7 @@ fn templates_of_a_cluster() {
         ..fine
     };
     let report = super::check::check_objects(&elsewhere);
-    insta::assert_snapshot!(report.undecided.join("\n"), @"the CAPTControlPlane clusters/four is made from the WorkspaceTemplate clusters/gone, which is outside the namespace that was looked into");
+    insta::assert_snapshot!(report.undecided.join("\n"), @"the CAPTControlPlane clusters/four is made from the WorkspaceTemplate clusters/gone, which is outside the namespace that was read");
 }
 
 // --- what brings NodePools from outside a module ---
@@ -956,7 +943,7 @@ fn folder(files: &[(&str, &str)], beside: &[(&str, &str)]) -> String {
         let line = f.file_line().unwrap_or_default();
         format!(
             "{} {} {}:{line} {:?}\n",
-            f.severity.as_str(),
+            word(f.severity),
             f.id,
             f.file.as_deref().unwrap_or_default(),
             f.fix.commands
@@ -1088,19 +1075,7 @@ fn placeholders_are_named() {
         "${TEMPLATE:=eks}",
         "locals {\n  env = \"${ENVIRONMENT:=dev}\"\n  name = \"${CLUSTER_NAME}\"\n}\n",
     );
-    insta::assert_snapshot!(check("eks.yaml", &text).plain(), @r#"
-    WorkspaceTemplate ${TEMPLATE:=eks} (eks.yaml)
-
-    note A placeholder is not filled in  placeholder-not-filled-in
-      eks.yaml:4
-      eks.yaml has placeholders that are not filled in: ${CLUSTER_NAME},
-      ${ENVIRONMENT}, ${TEMPLATE}.
-      fix: Fill them in (clusterctl generate, or envsubst), and check the result.
-           clusterctl generate yaml --from eks.yaml | kubectl capt-spot template check -
-
-    READY: no NodePool that can launch Spot was found, and nothing that endangers
-      the role
-    "#);
+    insta::assert_snapshot!("placeholders_text", check("eks.yaml", &text).plain());
     // Outside a text, too, as in clusterctl's templates.
     let bare = workspace(
         "eks",
@@ -1215,6 +1190,6 @@ fn what_create_refuses_has_the_line_and_the_steps() {
     insta::assert_snapshot!(all.join("\n"), @r#"
     the `import` block on line 18 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
     the `moved` block on line 18 names aws_iam_service_linked_role.spot: apply once, so that the state has the role, remove the block, then patch again
-    aws_iam_service_linked_role.spot (line 10) creates roles with for_each: take spot.amazonaws.com out of its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.spot["spot.amazonaws.com"]'; then patch again
+    aws_iam_service_linked_role.spot (line 10) creates roles with for_each: remove spot.amazonaws.com from its list (line 11); where a state has it, first run: terraform state rm 'aws_iam_service_linked_role.spot["spot.amazonaws.com"]'; then patch again
     "#);
 }

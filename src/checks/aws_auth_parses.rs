@@ -7,7 +7,7 @@ use super::mapping_fix::edit;
 use super::node_mapping::{fixes, listed, mode_not_known, sentence, told_together, webhook, webhook_word};
 use super::{Check, Group, Judgement, always, lost_cluster};
 use crate::facts::Facts;
-use crate::model::Observed;
+use crate::model::{Observed, argv};
 use eks_aws_auth::{AuthenticationMode, Loss, MapKey, Problem};
 
 pub(crate) static AWS_AUTH_PARSES: Check = Check {
@@ -32,14 +32,10 @@ fn aws_auth_parses(facts: &Facts) -> Judgement {
     let map = match &facts.aws_auth.observed {
         Observed::Known(map) => map.taken_in(),
         Observed::Absent if mode == AuthenticationMode::ConfigMap => {
-            let switch = facts.target.aws(&[
-                "eks",
-                "update-cluster-config",
-                "--name",
-                &facts.target.cluster,
-                "--access-config",
-                "authenticationMode=API_AND_CONFIG_MAP",
-            ]);
+            let switch = facts.target.aws(&argv(
+                "eks update-cluster-config --name {} --access-config authenticationMode=API_AND_CONFIG_MAP",
+                &[&facts.target.cluster],
+            ));
             return Judgement::warn(
                 "there is no ConfigMap kube-system/aws-auth, and in authentication mode CONFIG_MAP nothing else maps nodes",
             )

@@ -40,8 +40,7 @@ fn caller_mapped(facts: &Facts) -> Judgement {
         }
         Observed::Unknown(unknown) => unknown,
     };
-    let refused = unknown.why == Why::Unauthenticated && unknown.detail.contains("401");
-    if !refused {
+    if unknown.why != Why::TokenRefused {
         return Judgement::unknown("whom the cluster authenticates you as", unknown)
             .from(&facts.kubernetes_user);
     }
@@ -92,7 +91,7 @@ fn caller_mapped(facts: &Facts) -> Judgement {
         .map_or(arn.as_str(), |role| role.arn.as_str());
     let mapped_arn = facts.target.role_arn.as_deref().unwrap_or(mapped_arn);
     let mode = facts.cluster.known().map(|cluster| cluster.authentication_mode);
-    let judgement = Judgement::fail(format!("the cluster does not let {arn} in (401): {reason}"))
+    let judgement = Judgement::fail(format!("the cluster does not admit {arn} (401): {reason}"))
         .headline("The cluster does not accept your identity");
     match mode {
         Some(mode) => {
@@ -116,46 +115,54 @@ fn caller_mapped(facts: &Facts) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::Status;
-    use crate::facts::fixture::{denied, healthy};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{absent, denied, healthy, known_cluster};
     use crate::model::{Fact, Unknown};
+    use eks_aws_auth::AuthenticationMode;
+
+    fn refused(facts: &mut Facts) {
+        let unknown = Unknown::new(Why::TokenRefused, "the cluster does not accept the token (401)");
+        facts.kubernetes_user = Fact::new("create selfsubjectreviews", Observed::Unknown(unknown));
+    }
 
     #[test]
     fn a_refused_token_is_explained_by_the_mappings() {
-        let judge = |facts: &Facts| (CALLER_MAPPED.judge)(facts);
-        let mut facts = healthy();
-        assert_eq!(judge(&facts).status, Status::Pass);
-        facts.kubernetes_user = denied("create selfsubjectreviews");
-        assert_eq!(judge(&facts).status, Status::Unknown);
-        let refused = Unknown::new(
-            Why::Unauthenticated,
-            "the cluster does not accept the token (401 Unauthorized)",
-        );
-        facts.kubernetes_user = Fact::new("create selfsubjectreviews", Observed::Unknown(refused));
-        let mapped = judge(&facts);
-        assert_eq!(mapped.status, Status::Fail);
-        assert!(mapped.message.contains("may have expired"), "{}", mapped.message);
-        // As in life, where the refused token can't read aws-auth either (the line is there all the same).
-        let read = facts.aws_auth.clone();
-        facts.aws_auth = denied("get configmaps/aws-auth in kube-system");
-        let unread = judge(&facts);
-        assert_eq!(unread.status, Status::Fail);
-        assert!(
-            unread.message.contains("aws-auth could not be read")
-                && !unread.message.contains("nothing in aws-auth maps"),
-            "{}",
-            unread.message
-        );
-        facts.aws_auth = read;
-        facts.aws_auth.observed = Observed::Absent;
-        let unmapped = judge(&facts);
-        assert_eq!(unmapped.status, Status::Fail);
-        assert!(
-            unmapped
-                .remedy
-                .is_some_and(|remedy| remedy.commands.iter().any(|c| c.contains("role/Admin"))),
-            "{}",
-            unmapped.message
-        );
+        insta::assert_snapshot!(told_of(
+            healthy,
+            caller_mapped,
+            &[
+                ("the cluster knows the caller", |_| {}),
+                ("no user in the answer", |f| f.kubernetes_user = absent("x")),
+                ("not allowed to ask", |f| f.kubernetes_user =
+                    denied("create selfsubjectreviews")),
+                ("refused although mapped", refused),
+                // As in life, where the refused token can't read aws-auth either.
+                ("refused, aws-auth not readable", |f| {
+                    refused(f);
+                    f.aws_auth = denied("get configmaps/aws-auth in kube-system");
+                }),
+                ("refused and not mapped", |f| {
+                    refused(f);
+                    f.aws_auth = absent("get configmaps/aws-auth in kube-system");
+                }),
+                ("refused and not mapped, access entries", |f| {
+                    refused(f);
+                    f.aws_auth = absent("get configmaps/aws-auth in kube-system");
+                    known_cluster(f).authentication_mode = AuthenticationMode::Api;
+                }),
+                ("the token is another role's", |f| {
+                    refused(f);
+                    f.target.role_arn = Some("arn:aws:iam::111122223333:role/Deploy".to_owned());
+                }),
+                ("refused, the caller is not known", |f| {
+                    refused(f);
+                    f.caller = denied("sts:GetCallerIdentity");
+                }),
+                ("refused, the mode is not known", |f| {
+                    refused(f);
+                    f.cluster = denied("eks:DescribeCluster");
+                }),
+            ]
+        ));
     }
 }

@@ -53,9 +53,9 @@ fn escalations(chart: &Chart, answers: &Answers<'_>) -> Vec<Escalation> {
     let lacks = |lacking: &[Needed]| -> Option<String> {
         let first = lacking.first()?;
         Some(match lacking.len() {
-            1 => format!("it hands out {} {}", first.verb, first.kind()),
+            1 => format!("it grants {} {}", first.verb, first.kind()),
             more => format!(
-                "it hands out {more} rights that you lack, {} {} for one",
+                "it grants {more} rights that you lack, {} {} for one",
                 first.verb,
                 first.kind()
             ),
@@ -119,7 +119,7 @@ fn can_install(facts: &Facts) -> Judgement {
         Observed::Unknown(unknown) => {
             return Judgement::unknown("what you may do in the cluster", unknown).from(fact);
         }
-        Observed::Absent => return Judgement::undecided("nobody was asked").from(fact),
+        Observed::Absent => return Judgement::undecided("not asked").from(fact),
     };
     let chart = chart(&facts.ask);
     let answers = Answers(
@@ -151,7 +151,7 @@ fn can_install(facts: &Facts) -> Judgement {
     if missing.is_empty() && escalations.is_empty() {
         let roles = match (known, answers.everything()) {
             (false, false) => {
-                "; whether also what is in its roles may be handed out is known with the chart (kubectl capt-spot install)"
+                "; whether also what is in its roles may be granted is known with the chart (kubectl capt-spot install)"
             }
             _ => "",
         };
@@ -181,7 +181,7 @@ fn can_install(facts: &Facts) -> Judgement {
             _ => String::new(),
         };
         said.push(format!(
-            "the API server lets nobody hand out rights that they lack, so it would refuse {}{more}",
+            "the API server does not let anyone grant rights that they lack, so it would refuse {}{more}",
             shown.join(", ")
         ));
     }
@@ -199,7 +199,7 @@ fn can_install(facts: &Facts) -> Judgement {
     judgement
         .headline("You lack permissions that installing Karpenter needs")
         .fix(
-            "Let somebody install it who may, or have an administrator of the cluster grant it; the simplest is cluster-admin for the time of the install (with access entries: the policy AmazonEKSClusterAdminPolicy).",
+            "Ask somebody who may to install it, or have an administrator of the cluster grant it; the simplest is cluster-admin for the time of the install (with access entries: the policy AmazonEKSClusterAdminPolicy).",
             grants(&missing, &escalations, facts),
         )
         .evidence("asked", reviews.len())
@@ -323,7 +323,7 @@ fn grants(missing: &BTreeSet<&Needed>, escalations: &[Escalation], facts: &Facts
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::Status;
+    use crate::checks::testing::told_of;
     use crate::facts::fixture::{denied, healthy, known, with_karpenter};
     use crate::facts::install::{PlannedBinding, Rule, default_needed, release_needed};
 
@@ -394,145 +394,93 @@ mod tests {
         facts.may_install = known("create selfsubjectaccessreviews", reviews);
     }
 
-    fn judged(installing: bool, allowed: &[Needed]) -> Judgement {
-        let mut facts = healthy();
-        facts.ask.installing = installing;
-        facts.ask.chart = installing.then(a_chart);
-        answers(&mut facts, allowed);
-        can_install(&facts)
-    }
-
-    #[test]
-    fn an_administrator_may() {
-        let judgement = judged(true, &[Needed::everything()]);
-        assert_eq!(
-            (judgement.status, judgement.message.as_str()),
-            (Status::Pass, "admin may create everything that the chart holds")
-        );
-        assert_eq!(judged(false, &[Needed::everything()]).status, Status::Pass);
-    }
-
-    #[test]
-    fn everything_that_is_missing_in_one_report() {
-        let judgement = judged(true, &[]);
-        assert_eq!(judgement.status, Status::Fail);
-        assert!(
-            judgement.message.starts_with("admin lacks 6 of the 6 permissions that installing the chart takes: create clusterroles.rbac.authorization.k8s.io, create deployments.apps in karpenter, create/get/list/update secrets in karpenter"),
-            "{}",
-            judgement.message
-        );
-        let commands = judgement.remedy.map(|remedy| remedy.commands).unwrap_or_default();
-        for command in [
-            "kubectl create clusterrole karpenter-install-1 --verb=bind,escalate --resource=clusterroles.rbac.authorization.k8s.io --resource-name=karpenter-core --context demo",
-            "kubectl create rolebinding karpenter-install-5 --role=karpenter-install-5 --user=admin -n karpenter --context demo",
-        ] {
-            assert!(commands.iter().any(|one| one == command), "{commands:#?}");
-        }
-        // Before an install it is a warning: somebody else may do it.
-        let judgement = judged(false, &[]);
-        assert_eq!(judgement.status, Status::Warn);
-        assert!(
-            judgement.message.contains("in kube-system"),
-            "{}",
-            judgement.message
-        );
-    }
-
-    /// Who may create roles still may not hand out what they lack.
-    #[test]
-    fn the_escalation_rule() {
-        let chart = a_chart();
-        let role = &chart.roles[0];
-        let plain = chart.needed.clone();
-        let with = |more: Vec<Needed>| judged(true, &[plain.clone(), more].concat());
-
-        let judgement = with(Vec::new());
-        assert_eq!(judgement.status, Status::Fail);
-        assert!(
-            judgement.message.contains("it would refuse ClusterRole karpenter-core (it hands out 2 rights that you lack, create pods for one), ClusterRoleBinding karpenter-core (it"),
-            "{}",
-            judgement.message
-        );
-        assert!(
-            judgement.message.contains("RoleBinding karpenter-local"),
-            "{}",
-            judgement.message
-        );
-
-        let half = with(vec![role.rights(None)[0].clone()]);
-        assert!(
-            half.message
-                .contains("ClusterRole karpenter-core (it hands out create pods/eviction)"),
-            "{}",
-            half.message
-        );
-
-        // The rights themselves, in the cluster and in the namespace of the binding.
-        assert_eq!(
-            with([role.rights(None), role.rights(Some("karpenter"))].concat()).status,
-            Status::Pass
-        );
-        // Or escalate on the role, and bind on each place.
-        let all = vec![
-            role.escalate(),
-            chart.bindings[0].bind(),
-            chart.bindings[1].bind(),
-        ];
-        assert_eq!(with(all.clone()).status, Status::Pass);
-        assert_eq!(with(all[..2].to_vec()).status, Status::Fail);
-    }
-
-    #[test]
-    fn a_role_from_elsewhere_and_one_that_aggregates() {
-        let mut facts = healthy();
+    fn installing(facts: &mut Facts, chart: Chart, allowed: &[Needed]) {
         facts.ask.installing = true;
-        let mut chart = a_chart();
-        chart.roles[0].aggregates = true;
-        chart.bindings = vec![PlannedBinding {
-            namespace: None,
-            name: "b".into(),
-            cluster_role: true,
-            role: "cluster-admin".into(),
-        }];
-        facts.ask.chart = Some(chart.clone());
-        let rights = [chart.needed.clone(), chart.roles[0].rights(None)].concat();
-        answers(&mut facts, &rights);
-        let judgement = can_install(&facts);
-        assert_eq!(judgement.status, Status::Fail);
-        assert!(
-            judgement.message.contains("aggregates other roles"),
-            "{}",
-            judgement.message
-        );
-        assert!(
-            judgement
-                .message
-                .contains("what its role cluster-admin allows is not in the chart"),
-            "{}",
-            judgement.message
-        );
+        facts.ask.chart = Some(chart);
+        answers(facts, allowed);
+    }
+
+    /// With these rights beside those to create the objects themselves.
+    fn with(facts: &mut Facts, more: impl FnOnce(&Chart) -> Vec<Needed>) {
+        let chart = a_chart();
+        let allowed = [chart.needed.clone(), more(&chart)].concat();
+        installing(facts, chart, &allowed);
     }
 
     #[test]
-    fn not_asked_and_not_readable() {
-        assert_eq!(can_install(&with_karpenter()).status, Status::Skip);
+    fn each_way_things_can_be() {
+        insta::assert_snapshot!(told_of(
+            healthy,
+            can_install,
+            &[
+                ("an administrator, with the chart", |f| installing(
+                    f,
+                    a_chart(),
+                    &[Needed::everything()]
+                )),
+                ("an administrator, without it", |f| answers(
+                    f,
+                    &[Needed::everything()]
+                )),
+                ("nothing is allowed", |f| installing(f, a_chart(), &[])),
+                // Before an install it is a warning: somebody else may do it.
+                ("nothing is allowed, without the chart", |f| answers(f, &[])),
+                ("all but what is in its roles, without the chart", |f| {
+                    answers(f, &default_needed("kube-system"));
+                }),
+                // Who may create roles still may not hand out what they lack.
+                ("the chart's objects alone", |f| with(f, |_| Vec::new())),
+                ("one right of the role too", |f| with(f, |chart| vec![
+                    chart.roles[0].rights(None)[0].clone()
+                ])),
+                (
+                    "the role's rights, in the cluster and in the binding's namespace",
+                    |f| with(f, |chart| {
+                        let role = &chart.roles[0];
+                        [role.rights(None), role.rights(Some("karpenter"))].concat()
+                    })
+                ),
+                ("escalate on the role and bind in one of two places", |f| with(
+                    f,
+                    |chart| { vec![chart.roles[0].escalate(), chart.bindings[0].bind()] }
+                )),
+                ("escalate on the role and bind in each place", |f| with(
+                    f,
+                    |chart| {
+                        vec![
+                            chart.roles[0].escalate(),
+                            chart.bindings[0].bind(),
+                            chart.bindings[1].bind(),
+                        ]
+                    }
+                )),
+                (
+                    "a role that aggregates, and a binding to one from elsewhere",
+                    |f| {
+                        let mut chart = a_chart();
+                        chart.roles[0].aggregates = true;
+                        chart.bindings = vec![PlannedBinding {
+                            namespace: None,
+                            name: "b".into(),
+                            cluster_role: true,
+                            role: "cluster-admin".into(),
+                        }];
+                        let rights = [chart.needed.clone(), chart.roles[0].rights(None)].concat();
+                        installing(f, chart, &rights);
+                    }
+                ),
+                ("Karpenter is there", |f| *f = with_karpenter()),
+                ("not readable", |f| f.may_install =
+                    denied("create selfsubjectaccessreviews")),
+            ]
+        ));
+    }
+
+    #[test]
+    fn needed_while_installing() {
         let mut facts = healthy();
-        facts.may_install = denied("create selfsubjectaccessreviews");
-        assert_eq!(can_install(&facts).status, Status::Unknown);
         assert!(!(CAN_INSTALL.needed)(&facts));
         facts.ask.installing = true;
         assert!((CAN_INSTALL.needed)(&facts));
-    }
-
-    /// Without the chart, what is in its roles is not known, and the pass says so.
-    #[test]
-    fn a_pass_without_the_chart_says_what_it_cannot_see() {
-        let judgement = judged(false, &default_needed("kube-system"));
-        assert_eq!(judgement.status, Status::Pass);
-        assert!(
-            judgement.message.contains("is known with the chart"),
-            "{}",
-            judgement.message
-        );
     }
 }

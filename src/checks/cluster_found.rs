@@ -3,7 +3,7 @@
 use super::same_account::account_mismatch;
 use super::{Check, Group, Judgement, always};
 use crate::facts::Facts;
-use crate::model::Observed;
+use crate::model::{Observed, argv};
 
 /// A status in which the API server answers.
 pub(super) fn serves(status: &str) -> bool {
@@ -40,7 +40,7 @@ fn cluster_found(facts: &Facts) -> Judgement {
                 ))
                 .headline("The kubeconfig names more than one cluster")
                 .fix(
-                    "Check that this is the cluster you mean; name it with --context, or write the kubeconfig entry anew.",
+                    "Check that this is the cluster you mean; name it with --context, or write the kubeconfig entry again.",
                     [target.aws(&["eks", "update-kubeconfig", "--name", name])],
                 )
             };
@@ -87,14 +87,10 @@ fn not_serving(facts: &Facts, status: &str) -> Judgement {
         ),
         _ => failed.fix(
             "See what EKS says about it.",
-            [target.aws(&[
-                "eks",
-                "describe-cluster",
-                "--name",
-                name,
-                "--query",
-                "cluster.health",
-            ])],
+            [target.aws(&argv(
+                "eks describe-cluster --name {} --query cluster.health",
+                &[name],
+            ))],
         ),
     }
 }
@@ -102,13 +98,14 @@ fn not_serving(facts: &Facts, status: &str) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::testing::whole;
-    use crate::facts::fixture::{absent, denied, known_cluster};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{absent, denied, healthy, known_cluster};
 
     #[test]
     fn each_way_it_can_be() {
-        let said = whole(
-            &CLUSTER_FOUND,
+        let said = told_of(
+            healthy,
+            CLUSTER_FOUND.judge,
             &[
                 ("good", |_| {}),
                 ("updating", |f| known_cluster(f).status = "UPDATING".into()),

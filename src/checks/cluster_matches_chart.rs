@@ -44,12 +44,14 @@ fn cluster_matches_chart(facts: &Facts) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::testing::whole;
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::healthy;
 
     #[test]
     fn each_way_it_can_be() {
-        let said = whole(
-            &CLUSTER_MATCHES_CHART,
+        let said = told_of(
+            healthy,
+            CLUSTER_MATCHES_CHART.judge,
             &[
                 ("no chart", |_| {}),
                 ("a chart without a cluster", |f| f.ask.installing = true),

@@ -7,12 +7,13 @@
 use serde_json::{Value, json};
 
 use super::karpenter::{auto_mode, is_there};
+use super::parts::{severity, together};
 use super::{Check, Group, Judgement, Status, lost_cluster};
 use crate::facts::Facts;
 use crate::facts::controller::{AGENT, Subject};
 use crate::facts::eks::Cluster;
 use crate::karpenter::identity::{Association, Mechanism};
-use crate::model::{Command, Fact, Language, Observed, Target, Unknown};
+use crate::model::{Command, Fact, Language, Observed, Target, Unknown, argv};
 use iam_policy::arn::Arn;
 use iam_policy::condition::ContextValue;
 use iam_policy::document::{Condition, PolicyDocument, Who, with_statement};
@@ -78,6 +79,7 @@ fn controller_identity(facts: &Facts) -> Judgement {
     judge.other_cluster();
     judge.identity();
     let running = judge.subject.running;
+    judge.found.sort_by_key(|(_, one)| severity(one.status));
     let mut judgement = judge.judgement();
     if let Some(idle) = running.filter(|running| running.ready_replicas == 0 && running.replicas > 0) {
         judgement.message.push_str(&format!(
@@ -98,7 +100,7 @@ fn controller_identity(facts: &Facts) -> Judgement {
             judge
                 .found
                 .iter()
-                .map(|one| json!({"problem": one.problem}))
+                .map(|(problem, _)| json!({"problem": problem}))
                 .collect::<Vec<_>>(),
         )
         .from(&controller.deployments)
@@ -140,28 +142,14 @@ fn no_controller(facts: &Facts) -> Judgement {
     .from(fact)
 }
 
-/// One thing that is wrong, or worth knowing.
-#[derive(Default)]
-struct Found<'a> {
-    /// Kebab-case, for machines.
-    problem: &'static str,
-    status: Option<Status>,
-    headline: &'static str,
-    message: String,
-    fix: String,
-    commands: Vec<Command>,
-    document: Option<Value>,
-    /// Why it could not be read.
-    unread: Option<(String, &'a Unknown)>,
-}
-
 struct Judge<'a> {
     facts: &'a Facts,
     target: &'a Target,
     cluster: &'a Cluster,
     subject: Subject<'a>,
     mechanism: Mechanism,
-    found: Vec<Found<'a>>,
+    /// What is wrong, or worth knowing, each with its name for machines.
+    found: Vec<(&'static str, Judgement)>,
 }
 
 /// Quotes a few names for a message.
@@ -194,78 +182,76 @@ fn named<'d>(statements: impl Iterator<Item = &'d Judged<'d>>) -> Vec<String> {
     names
 }
 
+fn show_trust(target: &Target, role_name: &str) -> Command {
+    let query = ["--query", "Role.AssumeRolePolicyDocument"];
+    target.aws(&["iam", "get-role", "--role-name", role_name, query[0], query[1]])
+}
+
+/// With the fix that adds a statement to the trust policy and keeps what is there.
+fn fixed_trust(
+    judgement: Judgement,
+    target: &Target,
+    role_name: &str,
+    trust: &str,
+    statement: &Value,
+) -> Judgement {
+    let (judgement, document) = match with_statement(trust, statement.clone()) {
+        Some(document) => {
+            let file = ["--policy-document", "file://trust-policy.json"];
+            let words = [
+                "iam",
+                "update-assume-role-policy",
+                "--role-name",
+                role_name,
+                file[0],
+                file[1],
+            ];
+            let text = "Add a statement to the role's trust policy: save the document below, which keeps what is there, as \
+                        trust-policy.json.";
+            (judgement.fix(text, [target.aws(&words)]), document)
+        }
+        None => {
+            let text = "Add the statement below to the role's trust policy by hand.";
+            (
+                judgement.fix(text, [show_trust(target, role_name)]),
+                statement.clone(),
+            )
+        }
+    };
+    judgement.snippet(Language::Json, pretty(&document))
+}
+
+fn pretty(document: &Value) -> String {
+    serde_json::to_string_pretty(document).unwrap_or_default()
+}
+
+fn not_admitted(message: String) -> Judgement {
+    Judgement::fail(message)
+        .headline("The controller cannot get its role: the trust policy does not admit it")
+}
+
 fn true_of<T: PartialEq>(fact: &Fact<T>, is: impl Fn(&T) -> bool) -> bool {
     fact.known().is_some_and(is)
 }
 
 impl<'a> Judge<'a> {
-    fn add(&mut self, status: Status, found: Found<'a>) {
-        self.found.push(Found {
-            status: Some(status),
-            ..found
+    fn add(&mut self, problem: &'static str, judgement: Judgement) {
+        self.found.push((problem, judgement));
+    }
+
+    fn unread(&mut self, what: &str, why: &Unknown) {
+        let headline = "What the controller's credentials depend on could not be read";
+        self.add("unread", Judgement::unknown(what, why).headline(headline));
+    }
+
+    fn judgement(&self) -> Judgement {
+        let good = self.found.iter().all(|(_, one)| one.status == Status::Pass);
+        let what = good.then(|| {
+            let account = self.account();
+            Judgement::pass(format!("service account {account}: {}", self.mechanism))
         });
-    }
-
-    fn unread(&mut self, what: impl Into<String>, why: &'a Unknown) {
-        let what = what.into();
-        self.add(
-            Status::Unknown,
-            Found {
-                problem: "unread",
-                headline: "What the controller's credentials depend on could not be read",
-                message: format!("{what} could not be read: {why}"),
-                unread: Some((what, why)),
-                ..Found::default()
-            },
-        );
-    }
-
-    /// The findings as one judgement: the worst decides, and a note is only said.
-    fn judgement(&mut self) -> Judgement {
-        let rank = |status: Option<Status>| match status {
-            Some(Status::Fail) => 0,
-            Some(Status::Unknown) => 1,
-            Some(Status::Warn) => 2,
-            _ => 3,
-        };
-        self.found.sort_by_key(|one| rank(one.status));
-        let what = format!(
-            "service account {}/{}: {}",
-            self.subject.namespace, self.subject.service_account, self.mechanism
-        );
-        let Some(worst) = self.found.first() else {
-            return Judgement::pass(what);
-        };
-        let said: Vec<&str> = self.found.iter().map(|one| one.message.as_str()).collect();
-        let said = said.join("; ");
-        let judgement = match worst.status {
-            Some(Status::Fail) => Judgement::fail(said),
-            Some(Status::Warn) => Judgement::warn(said),
-            Some(Status::Unknown) => match &worst.unread {
-                Some((what, unknown)) => return Judgement::unknown(what, unknown).headline(worst.headline),
-                None => Judgement::undecided(said),
-            },
-            _ => return Judgement::pass(format!("{what}; {said}")),
-        };
-        // The same fix stands at several findings of one policy.
-        let (mut texts, mut commands, mut documents) = (Vec::new(), Vec::new(), Vec::new());
-        for one in self.found.iter().filter(|one| rank(one.status) < 3) {
-            if !one.fix.is_empty() && !texts.contains(&one.fix.as_str()) {
-                texts.push(&one.fix);
-                commands.extend(one.commands.iter().cloned());
-                documents.extend(&one.document);
-            }
-        }
-        let judgement = judgement.headline(worst.headline);
-        if texts.is_empty() {
-            return judgement;
-        }
-        documents
-            .into_iter()
-            .fold(judgement.fix(texts.join(" "), commands), |judgement, document| {
-                let text = serde_json::to_string_pretty(document).unwrap_or_default();
-                judgement.snippet(Language::Json, text)
-            })
+        let found = self.found.iter().map(|(_, one)| one.clone());
+        together(what.into_iter().chain(found).collect())
     }
 
     // What is known of the controller.
@@ -340,32 +326,19 @@ impl<'a> Judge<'a> {
 
     fn create_service_account(&self, role_name: &str) -> Command {
         let policy = self.arn(&format!("policy/KarpenterControllerPolicy-{}", self.cluster.name));
-        self.target.eksctl(&[
-            "create",
-            "iamserviceaccount",
-            "--cluster",
-            &self.cluster.name,
-            "--namespace",
-            self.subject.namespace,
-            "--name",
-            self.subject.service_account,
-            "--role-name",
-            role_name,
-            "--attach-policy-arn",
-            &policy,
-            "--role-only",
-            "--approve",
-        ])
+        let (namespace, account) = (self.subject.namespace, self.subject.service_account);
+        self.target.eksctl(&argv(
+            "create iamserviceaccount --cluster {} --namespace {} --name {} --role-name {} \
+             --attach-policy-arn {} --role-only --approve",
+            &[&self.cluster.name, namespace, account, role_name, &policy],
+        ))
     }
 
     fn associate_provider(&self) -> Command {
-        self.target.eksctl(&[
-            "utils",
-            "associate-iam-oidc-provider",
-            "--cluster",
-            &self.cluster.name,
-            "--approve",
-        ])
+        self.target.eksctl(&argv(
+            "utils associate-iam-oidc-provider --cluster {} --approve",
+            &[&self.cluster.name],
+        ))
     }
 
     /// The IRSA role and, where it is missing, the provider.
@@ -406,47 +379,11 @@ impl<'a> Judge<'a> {
         )
     }
 
-    fn show_trust(&self, role_name: &str) -> Command {
-        let query = ["--query", "Role.AssumeRolePolicyDocument"];
-        self.target
-            .aws(&["iam", "get-role", "--role-name", role_name, query[0], query[1]])
-    }
-
     /// The helm values that name the role.
     fn annotate_by_helm(role_arn: &str) -> String {
         format!(
             "Give the role to the chart: --set 'serviceAccount.annotations.eks\\.amazonaws\\.com/role-arn={role_arn}'."
         )
-    }
-
-    /// Adds a statement to the trust policy, keeping what is there.
-    fn trust_fix(
-        &self,
-        role_name: &str,
-        trust: &str,
-        statement: Value,
-    ) -> (String, Vec<Command>, Option<Value>) {
-        match with_statement(trust, statement.clone()) {
-            Some(document) => (
-                "Add a statement to the role's trust policy: save the document below, which keeps what is there, as \
-                 trust-policy.json."
-                    .to_owned(),
-                vec![self.target.aws(&[
-                    "iam",
-                    "update-assume-role-policy",
-                    "--role-name",
-                    role_name,
-                    "--policy-document",
-                    "file://trust-policy.json",
-                ])],
-                Some(document),
-            ),
-            None => (
-                "Add the statement below to the role's trust policy by hand.".to_owned(),
-                vec![self.show_trust(role_name)],
-                Some(statement),
-            ),
-        }
     }
 
     // The ways.
@@ -456,19 +393,14 @@ impl<'a> Judge<'a> {
         let named = self.subject.deployment.settings.cluster_name.as_deref();
         let named = named.filter(|named| *named != self.cluster.name && self.subject.planned.is_none());
         if let Some(named) = named {
-            self.add(
-                Status::Fail,
-                Found {
-                    problem: "other-cluster",
-                    headline: "The controller is set to work on another cluster",
-                    message: format!(
-                        "the controller is set to work on cluster {named} (CLUSTER_NAME), but runs in {}",
-                        self.cluster.name
-                    ),
-                    fix: "Set settings.clusterName of the chart to this cluster.".to_owned(),
-                    ..Found::default()
-                },
+            let message = format!(
+                "the controller is set to work on cluster {named} (CLUSTER_NAME), but runs in {}",
+                self.cluster.name
             );
+            let judgement = Judgement::fail(message)
+                .headline("The controller is set to work on another cluster")
+                .fix("Set settings.clusterName of the chart to this cluster.", []);
+            self.add("other-cluster", judgement);
         }
     }
 
@@ -496,69 +428,49 @@ impl<'a> Judge<'a> {
         let missing = !made && self.facts.controller.account(&self.subject).is_absent();
         if missing {
             let account = self.account();
-            let command = self.target.kubectl(&[
-                "-n",
-                self.subject.namespace,
-                "create",
-                "serviceaccount",
-                self.subject.service_account,
-            ]);
-            self.add(
-                Status::Fail,
-                Found {
-                    problem: "service-account-missing",
-                    headline: "The controller cannot start: its service account does not exist",
-                    message: format!(
-                        "the controller's service account {account} does not exist, so its pods can't start"
-                    ),
-                    fix: "Install the chart with serviceAccount.create=true, or create the service account."
-                        .to_owned(),
-                    commands: vec![command],
-                    ..Found::default()
-                },
-            );
+            let command = self.target.kubectl(&argv(
+                "-n {} create serviceaccount {}",
+                &[self.subject.namespace, self.subject.service_account],
+            ));
+            let message =
+                format!("the controller's service account {account} does not exist, so its pods can't start");
+            let fix = "Install the chart with serviceAccount.create=true, or create the service account.";
+            let judgement = Judgement::fail(message)
+                .headline("The controller cannot start: its service account does not exist")
+                .fix(fix, [command]);
+            self.add("service-account-missing", judgement);
         }
         missing
     }
 
     /// The AWS SDK takes them before any role.
     fn by_environment(&mut self, variable: &str) {
+        let message = format!(
+            "the controller takes its credentials from {variable} in its environment; the AWS SDK uses them before any \
+             role, and whose they are is not known here"
+        );
+        let headline = "The controller has AWS credentials in its environment, which cannot be judged here";
         self.add(
-            Status::Warn,
-            Found {
-                problem: "credentials-in-environment",
-                headline: "The controller has AWS credentials in its environment, which cannot be judged here",
-                message: format!(
-                    "the controller takes its credentials from {variable} in its environment; the AWS SDK uses them before any \
-                     role, and whose they are is not known here"
-                ),
-                ..Found::default()
-            },
+            "credentials-in-environment",
+            Judgement::warn(message).headline(headline),
         );
     }
 
     /// What is in a ConfigMap or Secret is not read: it may hold credentials, so nothing fails for want of others.
     fn env_from(&mut self) {
         let mut doubtful = false;
-        for one in &mut self.found {
-            let certain = matches!(one.problem, "service-account-missing" | "other-cluster");
-            if one.status == Some(Status::Fail) && !certain {
-                one.status = Some(Status::Unknown);
+        for (problem, one) in &mut self.found {
+            let certain = matches!(*problem, "service-account-missing" | "other-cluster");
+            if one.status == Status::Fail && !certain {
+                one.status = Status::Unknown;
                 doubtful = true;
             }
         }
         if doubtful {
-            self.found.insert(
-                0,
-                Found {
-                    problem: "env-from",
-                    status: Some(Status::Unknown),
-                    headline: "Whether the controller gets AWS credentials is unknown: envFrom may hold them",
-                    message: "the controller has envFrom, which may hold AWS credentials and is not read"
-                        .to_owned(),
-                    ..Found::default()
-                },
-            );
+            let message = "the controller has envFrom, which may hold AWS credentials and is not read";
+            let headline = "Whether the controller gets AWS credentials is unknown: envFrom may hold them";
+            self.found
+                .insert(0, ("env-from", Judgement::undecided(message).headline(headline)));
         }
     }
 
@@ -571,7 +483,7 @@ impl<'a> Judge<'a> {
         let account = controller.service_account.observed.unknown().filter(|_| !planned);
         let unread = account.is_some() || controller.associations.observed.unknown().is_some();
         if let Some(why) = account {
-            self.unread(format!("the service account {}", self.account()), why);
+            self.unread(&format!("the service account {}", self.account()), why);
         }
         if let Some(why) = controller.associations.observed.unknown() {
             self.unread("the cluster's Pod Identity associations", why);
@@ -597,25 +509,15 @@ impl<'a> Judge<'a> {
                  Karpenter's CloudFormation. {}",
                 Self::annotate_by_helm(&role_arn)
             );
-            return self.add(
-                Status::Fail,
-                Found {
-                    problem: "no-identity",
-                    headline,
-                    message,
-                    fix,
-                    commands,
-                    ..Found::default()
-                },
-            );
+            let judgement = Judgement::fail(message).headline(headline).fix(fix, commands);
+            return self.add("no-identity", judgement);
         }
         let agent = controller.agent_pods.known().is_none() && !self.cluster.auto_mode;
         let commands = agent
             .then(|| self.create_agent())
             .into_iter()
             .chain([self.create_association(&role_arn)])
-            .chain(self.restart())
-            .collect();
+            .chain(self.restart());
         let deployment = self.subject.deployment;
         let runs = self.subject.planned.is_none() && deployment.ready_replicas > 0;
         if runs {
@@ -625,24 +527,20 @@ impl<'a> Judge<'a> {
         } else if deployment.host_network {
             message.push_str("; with hostNetwork it can take the role of the instance it is on");
         }
-        let works = runs || deployment.host_network;
-        self.add(
-            if works { Status::Warn } else { Status::Fail },
-            Found {
-                problem: if near.is_empty() { "no-identity" } else { "association-missing" },
-                headline: if works {
-                    "The controller has no role of its own, and uses other credentials"
-                } else {
-                    headline
-                },
-                message,
-                fix: format!(
-                    "Use Pod Identity: give the controller role an association (here {role_arn}, as Karpenter's guide names it)."
-                ),
-                commands,
-                ..Found::default()
-            },
+        let judgement = match runs || deployment.host_network {
+            true => Judgement::warn(message)
+                .headline("The controller has no role of its own, and uses other credentials"),
+            false => Judgement::fail(message).headline(headline),
+        };
+        let fix = format!(
+            "Use Pod Identity: give the controller role an association (here {role_arn}, as Karpenter's guide names it)."
         );
+        let problem = if near.is_empty() {
+            "no-identity"
+        } else {
+            "association-missing"
+        };
+        self.add(problem, judgement.fix(fix, commands));
     }
 
     /// Associations that were probably meant for this controller.
@@ -669,40 +567,29 @@ impl<'a> Judge<'a> {
             .ok()
             .filter(|arn| arn.service == "iam" && arn.account_id().is_some() && arn.role_name().is_some());
         let Some(arn) = arn else {
-            self.add(
-                Status::Fail,
-                Found {
-                    problem: "role-arn-malformed",
-                    headline: "The controller's service account names something that is not a role",
-                    message: format!(
-                        "`{role_arn}` is not the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)"
-                    ),
-                    fix: Self::annotate_by_helm(&self.suggested_role()),
-                    ..Found::default()
-                },
-            );
+            let message = format!("`{role_arn}` is not the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)");
+            let judgement = Judgement::fail(message)
+                .headline("The controller's service account names something that is not a role")
+                .fix(Self::annotate_by_helm(&self.suggested_role()), []);
+            self.add("role-arn-malformed", judgement);
             return None;
         };
         if arn.account != self.account_id() || arn.partition.as_str() != self.target.partition {
             let (partition, account) = (arn.partition, &arn.account);
-            self.add(
-                Status::Unknown,
-                Found {
-                    problem: "role-in-other-account",
-                    headline: "The controller's role is in another account, and cannot be read from here",
-                    message: format!(
-                        "the role {role_arn} is in account {account} ({partition}), the cluster in {} ({}): its trust policy \
-                         can't be read from here",
-                        self.account_id(),
-                        self.target.partition
-                    ),
-                    fix: format!(
-                        "If that is intended, account {account} needs an OIDC provider for this cluster's issuer. If not, the \
-                         account in the ARN is wrong."
-                    ),
-                    ..Found::default()
-                },
+            let message = format!(
+                "the role {role_arn} is in account {account} ({partition}), the cluster in {} ({}): its trust policy \
+                 can't be read from here",
+                self.account_id(),
+                self.target.partition
             );
+            let fix = format!(
+                "If that is intended, account {account} needs an OIDC provider for this cluster's issuer. If not, the \
+                 account in the ARN is wrong."
+            );
+            let judgement = Judgement::undecided(message)
+                .headline("The controller's role is in another account, and cannot be read from here")
+                .fix(fix, []);
+            self.add("role-in-other-account", judgement);
             return None;
         }
         let name = arn.role_name().unwrap_or_default();
@@ -710,60 +597,37 @@ impl<'a> Judge<'a> {
             Observed::Known(role) => match PolicyDocument::parse(&role.trust) {
                 Ok(document) => return Some((arn, &role.trust, document)),
                 Err(error) => {
-                    let commands = vec![self.show_trust(name)];
-                    self.add(
-                        Status::Unknown,
-                        Found {
-                            problem: "trust-unreadable",
-                            headline: "The trust policy of the controller's role could not be understood",
-                            message: format!(
-                                "the trust policy of the role {name} could not be understood: {error}"
-                            ),
-                            fix: "Look at it as IAM has it.".to_owned(),
-                            commands,
-                            ..Found::default()
-                        },
-                    );
+                    let message =
+                        format!("the trust policy of the role {name} could not be understood: {error}");
+                    let judgement = Judgement::undecided(message)
+                        .headline("The trust policy of the controller's role could not be understood")
+                        .fix("Look at it as IAM has it.", [show_trust(self.target, name)]);
+                    self.add("trust-unreadable", judgement);
                 }
             },
             Observed::Absent => self.role_missing(role_arn, name),
-            Observed::Unknown(why) => self.unread(format!("the role {role_arn}"), why),
+            Observed::Unknown(why) => self.unread(&format!("the role {role_arn}"), why),
         }
         None
     }
 
     fn role_missing(&mut self, role_arn: &str, name: &str) {
         let pod_identity = matches!(self.mechanism, Mechanism::PodIdentity { .. }) && !self.on_fargate();
-        let (more, commands, document) = if pod_identity {
-            let command = self.target.aws(&[
-                "iam",
-                "create-role",
-                "--role-name",
-                name,
-                "--assume-role-policy-document",
-                "file://trust-policy.json",
-            ]);
+        let judgement = Judgement::fail(format!("the controller's role {role_arn} does not exist"))
+            .headline("The controller's role does not exist");
+        const FIX: &str = "Create it with Karpenter's controller policy, or correct the ARN.";
+        let judgement = if pod_identity {
+            let file = ["--assume-role-policy-document", "file://trust-policy.json"];
+            let command = ["iam", "create-role", "--role-name", name, file[0], file[1]];
             let document = json!({"Version": "2012-10-17", "Statement": [pod_identity_statement()]});
-            (
-                " Save the document below as trust-policy.json first.",
-                vec![command],
-                Some(document),
-            )
+            let fix = format!("{FIX} Save the document below as trust-policy.json first.");
+            judgement
+                .fix(fix, [self.target.aws(&command)])
+                .snippet(Language::Json, pretty(&document))
         } else {
-            ("", vec![self.create_service_account(name)], None)
+            judgement.fix(FIX, [self.create_service_account(name)])
         };
-        self.add(
-            Status::Fail,
-            Found {
-                problem: "role-missing",
-                headline: "The controller's role does not exist",
-                message: format!("the controller's role {role_arn} does not exist"),
-                fix: format!("Create it with Karpenter's controller policy, or correct the ARN.{more}"),
-                commands,
-                document,
-                ..Found::default()
-            },
-        );
+        self.add("role-missing", judgement);
     }
 
     // IRSA.
@@ -771,26 +635,15 @@ impl<'a> Judge<'a> {
     fn irsa(&mut self, role_arn: &str) {
         let controller = &self.facts.controller;
         if let Some(why) = controller.associations.observed.unknown() {
-            self.found.push(Found {
-                problem: "associations-unread",
-                message: format!(
-                    "the cluster's Pod Identity associations, which would overrule the annotation, could not be read: {why}"
-                ),
-                ..Found::default()
-            });
+            let message = format!(
+                "the cluster's Pod Identity associations, which would overrule the annotation, could not be read: {why}"
+            );
+            self.add("associations-unread", Judgement::pass(message));
         }
         let Some(issuer) = self.issuer() else {
-            return self.add(
-                Status::Unknown,
-                Found {
-                    problem: "no-issuer",
-                    headline: "The cluster shows no OIDC issuer to compare the role's trust policy with",
-                    message:
-                        "DescribeCluster shows no OIDC issuer, so no trust policy can be compared with it"
-                            .to_owned(),
-                    ..Found::default()
-                },
-            );
+            let message = "DescribeCluster shows no OIDC issuer, so no trust policy can be compared with it";
+            let headline = "The cluster shows no OIDC issuer to compare the role's trust policy with";
+            return self.add("no-issuer", Judgement::undecided(message).headline(headline));
         };
         let provider = self.arn(&format!("oidc-provider/{issuer}"));
         match &controller.oidc_provider.observed {
@@ -798,18 +651,17 @@ impl<'a> Judge<'a> {
                 self.audience_missing(&found.audiences, &provider)
             }
             Observed::Known(_) | Observed::Absent => {
-                let commands = vec![self.associate_provider()];
-                self.add(
-                    Status::Fail,
-                    Found {
-                        problem: "provider-missing",
-                        headline: "The controller cannot get its role: IAM does not know this cluster's OIDC issuer",
-                        message: format!("IAM has no OIDC provider for this cluster's issuer: {provider} is missing"),
-                        fix: "Create it. It grants nothing by itself.".to_owned(),
-                        commands,
-                        ..Found::default()
-                    },
-                );
+                let message =
+                    format!("IAM has no OIDC provider for this cluster's issuer: {provider} is missing");
+                let judgement = Judgement::fail(message)
+                    .headline(
+                        "The controller cannot get its role: IAM does not know this cluster's OIDC issuer",
+                    )
+                    .fix(
+                        "Create it. It grants nothing by itself.",
+                        [self.associate_provider()],
+                    );
+                self.add("provider-missing", judgement);
             }
             Observed::Unknown(why) => self.unread("the account's OIDC provider for this cluster", why),
         }
@@ -824,28 +676,21 @@ impl<'a> Judge<'a> {
         if audiences.contains(&audience) {
             return;
         }
-        let command = self.target.aws(&[
-            "iam",
-            "add-client-id-to-open-id-connect-provider",
-            "--open-id-connect-provider-arn",
-            provider,
-            "--client-id",
-            &audience,
-        ]);
-        self.add(
-            Status::Fail,
-            Found {
-                problem: "provider-audience",
-                headline: "The account's OIDC provider does not take the controller's tokens",
-                message: format!(
-                    "the OIDC provider {provider} takes tokens for {} only, the controller's token is for {audience}",
-                    if audiences.is_empty() { "no audience".to_owned() } else { audiences.join(", ") }
-                ),
-                fix: "Add the audience to the provider.".to_owned(),
-                commands: vec![command],
-                ..Found::default()
-            },
+        let command = self.target.aws(&argv(
+            "iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {}",
+            &[provider, &audience],
+        ));
+        let taken = match audiences {
+            [] => "no audience".to_owned(),
+            some => some.join(", "),
+        };
+        let message = format!(
+            "the OIDC provider {provider} takes tokens for {taken} only, the controller's token is for {audience}"
         );
+        let judgement = Judgement::fail(message)
+            .headline("The account's OIDC provider does not take the controller's tokens")
+            .fix("Add the audience to the provider.", [command]);
+        self.add("provider-audience", judgement);
     }
 
     fn web_identity(
@@ -887,16 +732,12 @@ impl<'a> Judge<'a> {
         if self.not_decided(name, &decision) {
             return;
         }
-        let fix = self.trust_fix(
-            name,
-            trust,
-            json!({
-                "Effect": "Allow",
-                "Principal": {"Federated": provider},
-                "Action": WEB_IDENTITY,
-                "Condition": {"StringEquals": {&token.aud_key: &token.audience, &token.sub_key: &token.subject}},
-            }),
-        );
+        let statement = json!({
+            "Effect": "Allow",
+            "Principal": {"Federated": provider},
+            "Action": WEB_IDENTITY,
+            "Condition": {"StringEquals": {&token.aud_key: &token.audience, &token.sub_key: &token.subject}},
+        });
         let for_tokens: Vec<&Judged<'_>> = decision.allows().filter(|one| one.action != Tri::False).collect();
         // The nearest statement tells most; the others are counted.
         let nearest = for_tokens
@@ -904,17 +745,10 @@ impl<'a> Judge<'a> {
             .rev()
             .max_by_key(|one| (one.is_about().rank(), std::cmp::Reverse(one.unmet.len())));
         let Some(nearest) = nearest else {
-            return self.no_web_identity(role, &decision, fix);
+            return self.no_web_identity(role, trust, &statement, &decision);
         };
-        let fail = |problem, message| Found {
-            problem,
-            headline: "The controller cannot get its role: the trust policy does not admit it",
-            message,
-            fix: fix.0.clone(),
-            commands: fix.1.clone(),
-            document: fix.2.clone(),
-            ..Found::default()
-        };
+        let target = self.target;
+        let fail = |message| fixed_trust(not_admitted(message), target, name, trust, &statement);
         if nearest.is_about() == Tri::False {
             let found = named(for_tokens.iter().copied());
             let message = format!(
@@ -922,7 +756,7 @@ impl<'a> Judge<'a> {
                  was deleted and created again",
                 quoted(&found)
             );
-            return self.add(Status::Fail, fail("other-issuer", message));
+            return self.add("other-issuer", fail(message));
         }
         let among = match for_tokens.len() {
             1 => String::new(),
@@ -933,28 +767,24 @@ impl<'a> Judge<'a> {
         };
         for condition in &nearest.unmet {
             let (problem, message) = token.explain(condition, &format!("the trust policy of {name}{among}"));
-            self.add(Status::Fail, fail(problem, message));
+            self.add(problem, fail(message));
         }
     }
 
     /// A Deny, or what can't be known, is said; false where an Allow is missing.
     fn not_decided(&mut self, role_name: &str, decision: &Decision<'_>) -> bool {
         if let Some(deny) = decision.denied_by().filter(|_| decision.deny == Tri::True) {
-            let commands = vec![self.show_trust(role_name)];
-            self.add(
-                Status::Fail,
-                Found {
-                    problem: "denied",
-                    headline: "The controller cannot get its role: the trust policy denies it",
-                    message: format!(
-                        "{} of the trust policy of {role_name} denies the controller",
-                        deny.statement.name()
-                    ),
-                    fix: "Remove or narrow that Deny.".to_owned(),
-                    commands,
-                    ..Found::default()
-                },
+            let message = format!(
+                "{} of the trust policy of {role_name} denies the controller",
+                deny.statement.name()
             );
+            let judgement = Judgement::fail(message)
+                .headline("The controller cannot get its role: the trust policy denies it")
+                .fix(
+                    "Remove or narrow that Deny.",
+                    [show_trust(self.target, role_name)],
+                );
+            self.add("denied", judgement);
             return true;
         }
         if decision.verdict != Tri::Unknown {
@@ -965,29 +795,18 @@ impl<'a> Judge<'a> {
             self.target
                 .kubectl(&["-n", &running.namespace, "logs", &deployment, "--tail", "50"])
         });
-        self.add(
-            Status::Unknown,
-            Found {
-                problem: "trust-undecided",
-                headline: "Whether the controller can get its role depends on what only the request shows",
-                message: format!(
-                    "unknown whether the role {role_name} admits the controller: {}",
-                    decision.unknown().join("; ")
-                ),
-                fix: "See whether the controller's log has AccessDenied for sts.".to_owned(),
-                commands: logs.into_iter().collect(),
-                ..Found::default()
-            },
+        let message = format!(
+            "unknown whether the role {role_name} admits the controller: {}",
+            decision.unknown().join("; ")
         );
+        let judgement = Judgement::undecided(message)
+            .headline("Unknown whether the controller can get its role: only a real request shows it")
+            .fix("See whether the controller's log has AccessDenied for sts.", logs);
+        self.add("trust-undecided", judgement);
         true
     }
 
-    fn no_web_identity(
-        &mut self,
-        role: &Arn,
-        decision: &Decision<'_>,
-        (fix, commands, document): (String, Vec<Command>, Option<Value>),
-    ) {
+    fn no_web_identity(&mut self, role: &Arn, trust: &str, statement: &Value, decision: &Decision<'_>) {
         let name = role.role_name().unwrap_or_default();
         let trusts = named(decision.allows());
         let trusts_service = |service: &str| trusts.iter().any(|one| one.ends_with(&format!(" {service}")));
@@ -997,38 +816,20 @@ impl<'a> Judge<'a> {
         if !trusts.is_empty() {
             message.push_str(&format!("; it trusts {}", quoted(&trusts)));
         }
-        let (fix, commands, document) = if trusts_service(PODS_SERVICE) && !self.on_fargate() {
-            let commands = [self.create_association(&role.to_string())]
-                .into_iter()
-                .chain(self.restart());
-            (
-                "The role is made for Pod Identity: give it an association, and drop the annotation."
-                    .to_owned(),
-                commands.collect(),
-                None,
+        let judgement = if trusts_service(PODS_SERVICE) && !self.on_fargate() {
+            let association = self.create_association(&role.to_string());
+            not_admitted(message).fix(
+                "The role is made for Pod Identity: give it an association, and drop the annotation.",
+                [association].into_iter().chain(self.restart()),
             )
         } else if trusts_service("ec2.amazonaws.com") {
             message.push_str(" - this is the role of the nodes, not of the controller");
-            (
-                "Name the controller's own role in the annotation; the role of the nodes belongs in the EC2NodeClass.".to_owned(),
-                Vec::new(),
-                None,
-            )
+            let fix = "Name the controller's own role in the annotation; the role of the nodes belongs in the EC2NodeClass.";
+            not_admitted(message).fix(fix, [])
         } else {
-            (fix, commands, document)
+            fixed_trust(not_admitted(message), self.target, name, trust, statement)
         };
-        self.add(
-            Status::Fail,
-            Found {
-                problem: "no-web-identity",
-                headline: "The controller cannot get its role: the trust policy does not admit it",
-                message,
-                fix,
-                commands,
-                document,
-                ..Found::default()
-            },
-        );
+        self.add("no-web-identity", judgement);
     }
 
     fn note_broad_trust(&mut self, role_name: &str, decision: &Decision<'_>, token: &Token) {
@@ -1045,14 +846,11 @@ impl<'a> Judge<'a> {
             [] => "every service account of the cluster".to_owned(),
             patterns => format!("every service account that matches {}", quoted(patterns)),
         };
-        self.found.push(Found {
-            problem: "broad-trust",
-            message: format!(
-                "the role {role_name} works, but admits {who}, not only `{}`",
-                token.subject
-            ),
-            ..Found::default()
-        });
+        let message = format!(
+            "the role {role_name} works, but admits {who}, not only `{}`",
+            token.subject
+        );
+        self.add("broad-trust", Judgement::pass(message));
     }
 
     // Pod Identity.
@@ -1062,28 +860,21 @@ impl<'a> Judge<'a> {
         let annotated = account.known().and_then(|account| account.role_arn.as_deref());
         if let Some(annotated) = annotated.filter(|annotated| role_arn.is_some_and(|role| role != *annotated))
         {
-            self.found.push(Found {
-                problem: "annotation-overruled",
-                message: format!(
-                    "the annotation with {annotated} has no effect on new pods: the Pod Identity association overrules it"
-                ),
-                ..Found::default()
-            });
+            let message = format!(
+                "the annotation with {annotated} has no effect on new pods: the Pod Identity association overrules it"
+            );
+            self.add("annotation-overruled", Judgement::pass(message));
         }
         self.agent(role_arn);
         let Some(role_arn) = role_arn else {
             let what = format!("which role the association of {} names", self.account());
             return match self.facts.controller.association.observed.unknown() {
-                Some(why) => self.unread(what, why),
-                None => self.add(
-                    Status::Unknown,
-                    Found {
-                        problem: "unread",
-                        headline: "Which role the controller's association names could not be read",
-                        message: format!("{what} was not in EKS's answer"),
-                        ..Found::default()
-                    },
-                ),
+                Some(why) => self.unread(&what, why),
+                None => {
+                    let headline = "Which role the controller's association names could not be read";
+                    let message = format!("{what} was not in EKS's answer");
+                    self.add("unread", Judgement::undecided(message).headline(headline));
+                }
             };
         };
         if let Some((role, trust, document)) = self.role(role_arn) {
@@ -1105,20 +896,14 @@ impl<'a> Judge<'a> {
             (Observed::Known(pods), _) => (Some(pods.ready), Some(pods.desired)),
             (_, Some(_)) => (None, None),
             (Observed::Absent, None) => {
-                let commands = [self.create_agent()].into_iter().chain(self.restart()).collect();
-                return self.add(
-                    Status::Fail,
-                    Found {
-                        problem: "agent-missing",
-                        headline: "The controller gets no credentials: the Pod Identity agent is not installed",
-                        message: format!(
-                            "there is an association, but no Pod Identity agent: neither the add-on {AGENT} nor its DaemonSet"
-                        ),
-                        fix: "Install the add-on.".to_owned(),
-                        commands,
-                        ..Found::default()
-                    },
+                let message = format!(
+                    "there is an association, but no Pod Identity agent: neither the add-on {AGENT} nor its DaemonSet"
                 );
+                let commands = [self.create_agent()].into_iter().chain(self.restart());
+                let judgement = Judgement::fail(message)
+                    .headline("The controller gets no credentials: the Pod Identity agent is not installed")
+                    .fix("Install the add-on.", commands);
+                return self.add("agent-missing", judgement);
             }
             (Observed::Unknown(why), None) => return self.unread("whether the Pod Identity agent runs", why),
         };
@@ -1139,33 +924,24 @@ impl<'a> Judge<'a> {
         );
         // With a ready pod somewhere, the controller's node may be a good one.
         let somewhere = ready.is_some_and(|ready| ready > 0) || !(none_ready || failed);
-        let commands = vec![
-            self.target.kubectl(&[
-                "-n",
-                "kube-system",
-                "get",
-                "pods",
-                "-l",
-                &format!("app.kubernetes.io/name={AGENT}"),
-                "-o",
-                "wide",
-            ]),
+        let label = format!("app.kubernetes.io/name={AGENT}");
+        let pods = ["-n", "kube-system", "get", "pods", "-l", &label, "-o", "wide"];
+        let commands = [
+            self.target.kubectl(&pods),
             self.eks(&["describe-addon"], &["--addon-name", AGENT]),
         ];
-        self.add(
-            if somewhere { Status::Warn } else { Status::Fail },
-            Found {
-                problem: "agent-not-running",
-                headline: "The Pod Identity agent does not run everywhere",
-                message: format!(
-                    "the Pod Identity agent does not run everywhere: {}",
-                    parts.join(", ")
-                ),
-                fix: "See why its pods don't run.".to_owned(),
-                commands,
-                ..Found::default()
-            },
+        let message = format!(
+            "the Pod Identity agent does not run everywhere: {}",
+            parts.join(", ")
         );
+        let judgement = match somewhere {
+            true => Judgement::warn(message),
+            false => Judgement::fail(message),
+        };
+        let judgement = judgement
+            .headline("The Pod Identity agent does not run everywhere")
+            .fix("See why its pods don't run.", commands);
+        self.add("agent-not-running", judgement);
     }
 
     fn agent_on_fargate(&mut self, role_arn: Option<&str>) {
@@ -1181,20 +957,16 @@ impl<'a> Judge<'a> {
         } else {
             "the controller runs on Fargate, where no agent runs"
         };
-        self.add(
-            Status::Fail,
-            Found {
-                problem: "fargate-without-agent",
-                headline: "The controller gets no credentials: Pod Identity does not work on Fargate",
-                message: format!("the controller's role comes from Pod Identity, but {why}"),
-                fix: format!(
-                    "Use IRSA instead, and delete the association, which would overrule it. {}",
-                    Self::annotate_by_helm(&self.arn(&format!("role/{name}")))
-                ),
-                commands,
-                ..Found::default()
-            },
+        let fix = format!(
+            "Use IRSA instead, and delete the association, which would overrule it. {}",
+            Self::annotate_by_helm(&self.arn(&format!("role/{name}")))
         );
+        let judgement = Judgement::fail(format!(
+            "the controller's role comes from Pod Identity, but {why}"
+        ))
+        .headline("The controller gets no credentials: Pod Identity does not work on Fargate")
+        .fix(fix, commands);
+        self.add("fargate-without-agent", judgement);
     }
 
     /// What the request of the Pod Identity agent carries (EKS user guide, `pod-id-abac`).
@@ -1243,30 +1015,24 @@ impl<'a> Judge<'a> {
         if self.not_decided(name, &assume) || (assume.verdict == Tri::True && self.not_decided(name, &tag)) {
             return;
         }
-        let (fix, commands, snippet) = self.trust_fix(name, trust, pod_identity_statement());
-        let fail = |problem, message| Found {
-            problem,
-            headline: "The controller cannot get its role: the trust policy does not admit Pod Identity",
-            message,
-            fix: fix.clone(),
-            commands: commands.clone(),
-            document: snippet.clone(),
-            ..Found::default()
+        const HEADLINE: &str =
+            "The controller cannot get its role: the trust policy does not admit Pod Identity";
+        let target = self.target;
+        let fail = |message| {
+            let judgement = Judgement::fail(message).headline(HEADLINE);
+            fixed_trust(judgement, target, name, trust, &pod_identity_statement())
         };
         let about = assume
             .allows()
             .find(|one| one.action == Tri::True && one.is_about() == Tri::True && !one.unmet.is_empty());
         match (assume.verdict, tag.verdict, about) {
             (Tri::True, Tri::True, _) => {}
-            (Tri::True, ..) => self.add(
-                Status::Fail,
-                fail(
-                    "tag-session-missing",
-                    format!(
-                        "the role {name} allows {PODS_SERVICE} sts:AssumeRole but not sts:TagSession; Pod Identity needs both"
-                    ),
-                ),
-            ),
+            (Tri::True, ..) => {
+                let message = format!(
+                    "the role {name} allows {PODS_SERVICE} sts:AssumeRole but not sts:TagSession; Pod Identity needs both"
+                );
+                self.add("tag-session-missing", fail(message));
+            }
             (_, _, Some(about)) => {
                 let unmet: Vec<String> = about.unmet.iter().map(ToString::to_string).collect();
                 let message = format!(
@@ -1275,14 +1041,14 @@ impl<'a> Judge<'a> {
                     self.account(),
                     self.cluster.name
                 );
-                self.add(Status::Fail, fail("condition-unmet", message));
+                self.add("condition-unmet", fail(message));
             }
             _ => {
                 let message = format!(
                     "the association names the role {name}, which does not trust {PODS_SERVICE} but {}",
                     quoted(&named(assume.allows()))
                 );
-                self.add(Status::Fail, fail("no-pod-identity-trust", message));
+                self.add("no-pod-identity-trust", fail(message));
             }
         }
     }
@@ -1354,8 +1120,8 @@ fn pod_identity_statement() -> Value {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Damage;
     use super::*;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::controller::{AgentPods, ControllerPods};
     use crate::facts::fixture::{absent, controller_role, denied, healthy, known, node, with_karpenter};
     use crate::facts::install::{Chart, PlannedController};
@@ -1656,7 +1422,7 @@ mod tests {
 
     #[test]
     fn each_cause_by_itself() {
-        insta::assert_snapshot!(super::super::told_of(with_karpenter, controller_identity, CASES));
+        insta::assert_snapshot!(told_of(with_karpenter, controller_identity, CASES));
     }
 
     #[test]

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::karpenter::{Installed, NOT_YET, SpotDemand, installed, launch_paths, spot_demand};
 use super::{Check, Group, Judgement, lost_ground, never};
 use crate::facts::Facts;
-use crate::facts::launch_permissions::{Permitted, scope};
+use crate::facts::launch_permissions::scope;
 use crate::karpenter::launch_requests::{Carries, LaunchRequest};
-use crate::model::{Language, Observed, SimulatedDecision};
+use crate::model::{DeniedBy, Language, May, Observed};
 
 pub(crate) static CHECK: Check = Check {
     id: "controller-may-launch",
@@ -19,35 +19,13 @@ pub(crate) static CHECK: Check = Check {
     judge,
 };
 
-/// Why a request is not allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Refusal {
-    NoAllow,
-    ExplicitDeny,
-    Boundary,
-    Organization,
-}
-
-impl Refusal {
-    fn of(one: &Permitted) -> Option<Self> {
-        if one.allowed_by_organizations == Some(false) {
-            return Some(Self::Organization);
-        }
-        match one.decision {
-            SimulatedDecision::Allowed => None,
-            SimulatedDecision::ExplicitDeny => Some(Self::ExplicitDeny),
-            SimulatedDecision::ImplicitDeny if one.allowed_by_boundary == Some(false) => Some(Self::Boundary),
-            SimulatedDecision::ImplicitDeny => Some(Self::NoAllow),
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::NoAllow => "no policy allows",
-            Self::ExplicitDeny => "a policy explicitly denies",
-            Self::Boundary => "the permissions boundary does not allow",
-            Self::Organization => "the organization's policies do not allow",
-        }
+/// Who refuses, as the beginning of a sentence about the role.
+fn refuses(by: DeniedBy) -> &'static str {
+    match by {
+        DeniedBy::ExplicitDeny => "a policy explicitly denies",
+        DeniedBy::PermissionsBoundary => "the permissions boundary does not allow",
+        DeniedBy::ServiceControlPolicy => "the organization's policies do not allow",
+        _ => "no policy allows",
     }
 }
 
@@ -97,19 +75,15 @@ fn judge(facts: &Facts) -> Judgement {
             .iter()
             .find(|known| known.action == one.action && known.resource == one.resource)
     };
-    // What policies ask for and the simulation did not have may be there in the real request.
-    let undecided: Vec<&str> = requests
-        .iter()
-        .filter_map(|one| of(one).filter(|known| Refusal::of(known) == Some(Refusal::NoAllow)))
-        .flat_map(|known| known.missing_context.iter().map(String::as_str))
-        .collect();
-    let mut refused: BTreeMap<Refusal, Vec<&LaunchRequest>> = BTreeMap::new();
+    let mut undecided: Vec<&str> = Vec::new();
+    let mut refused: BTreeMap<DeniedBy, Vec<&LaunchRequest>> = BTreeMap::new();
     for one in &requests {
-        if let Some(known) = of(one)
-            && let Some(refusal) = Refusal::of(known)
-            && (refusal != Refusal::NoAllow || known.missing_context.is_empty())
-        {
-            refused.entry(refusal).or_default().push(one);
+        let Some(known) = of(one) else { continue };
+        match known.decided.may() {
+            May::Yes => {}
+            May::No(by) => refused.entry(by).or_default().push(one),
+            // What policies ask for and the simulation did not have may be there in the real request.
+            May::Depends(_) => undecided.extend(known.decided.missing_context.iter().map(String::as_str)),
         }
     }
     let role = facts
@@ -171,11 +145,11 @@ fn listed(requests: &[&LaunchRequest]) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn refusals(facts: &Facts, role: &str, refused: &BTreeMap<Refusal, Vec<&LaunchRequest>>) -> Judgement {
+fn refusals(facts: &Facts, role: &str, refused: &BTreeMap<DeniedBy, Vec<&LaunchRequest>>) -> Judgement {
     let all = || refused.values().flatten();
     let text = refused
         .iter()
-        .map(|(refusal, requests)| format!("{} {role}: {}", refusal.words(), listed(requests)))
+        .map(|(by, requests)| format!("{} {role}: {}", refuses(*by), listed(requests)))
         .collect::<Vec<_>>()
         .join("; ");
     let launches = all().any(|one| one.launches);
@@ -188,7 +162,7 @@ fn refusals(facts: &Facts, role: &str, refused: &BTreeMap<Refusal, Vec<&LaunchRe
         .is_some_and(|claims| claims.pools.values().any(|pool| pool.spot > 0));
     let judgement = match (launches, spot_runs) {
         (true, false) => Judgement::fail(text),
-        (true, true) => Judgement::warn(format!("{text}; and yet Spot instances run")),
+        (true, true) => Judgement::warn(format!("{text}; even so, Spot instances run")),
         (false, _) => Judgement::warn(text),
     };
     let headline = match (launches, forgotten) {
@@ -197,7 +171,7 @@ fn refusals(facts: &Facts, role: &str, refused: &BTreeMap<Refusal, Vec<&LaunchRe
         (false, _) => "The controller's role lacks permissions besides launching",
     };
     let mut judgement = judgement.headline(headline);
-    let missing = refused.get(&Refusal::NoAllow);
+    let missing = refused.get(&DeniedBy::MissingAllow);
     let words = match (missing.is_some(), refused.len()) {
         (true, 1) => {
             "Add the statements below to a policy of the role. Karpenter's CloudFormation has all of them."
@@ -285,10 +259,12 @@ fn any_of(resource: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_karpenter, with_pools};
+    use crate::facts::launch_permissions::Permitted;
     use crate::karpenter::traces::ClaimFold;
+    use crate::model::SimulatedDecision;
 
     fn refuse(facts: &mut Facts, which: fn(&Permitted) -> bool, how: fn(&mut Permitted)) {
         if let Observed::Known(all) = &mut facts.controller.may_launch.observed {
@@ -297,12 +273,13 @@ mod tests {
     }
 
     fn implicitly(one: &mut Permitted) {
-        one.decision = SimulatedDecision::ImplicitDeny;
+        one.decided.decision = SimulatedDecision::ImplicitDeny;
     }
 
     #[test]
     fn roles_that_may_and_may_not() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("may do all", |_| {}),
@@ -335,20 +312,20 @@ mod tests {
                 ("denied by the organization", |f| refuse(
                     f,
                     |one| one.action == "ec2:RunInstances",
-                    |one| one.allowed_by_organizations = Some(false)
+                    |one| one.decided.allowed_by_organizations = Some(false)
                 )),
                 ("limited by a boundary", |f| refuse(
                     f,
                     |one| one.action == "ec2:CreateFleet",
                     |one| {
-                        one.decision = SimulatedDecision::ImplicitDeny;
-                        one.allowed_by_boundary = Some(false);
+                        one.decided.decision = SimulatedDecision::ImplicitDeny;
+                        one.decided.allowed_by_boundary = Some(false);
                     }
                 )),
                 ("explicitly denied", |f| refuse(
                     f,
                     |one| one.action == "ec2:CreateTags",
-                    |one| one.decision = SimulatedDecision::ExplicitDeny
+                    |one| one.decided.decision = SimulatedDecision::ExplicitDeny
                 )),
                 ("only the queue", |f| refuse(
                     f,
@@ -359,8 +336,8 @@ mod tests {
                     f,
                     |one| one.action == "ec2:CreateFleet",
                     |one| {
-                        one.decision = SimulatedDecision::ImplicitDeny;
-                        one.missing_context = vec!["aws:SourceVpc".into()];
+                        one.decided.decision = SimulatedDecision::ImplicitDeny;
+                        one.decided.missing_context = vec!["aws:SourceVpc".into()];
                     }
                 )),
                 ("the simulator is denied", |f| f.controller.may_launch =

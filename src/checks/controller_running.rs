@@ -7,6 +7,7 @@ use super::{Check, Group, Judgement, Status, lost_cluster};
 use crate::facts::Facts;
 use crate::facts::launching::ControllerPod;
 use crate::karpenter::objects::{ConditionStatus, Deployment};
+use crate::model::argv;
 
 pub(crate) static CHECK: Check = Check {
     id: "controller-running",
@@ -27,8 +28,9 @@ fn judge(facts: &Facts) -> Judgement {
             Judgement::skip("EKS Auto Mode runs Karpenter inside EKS: there is no controller in the cluster")
                 .evidence("autoMode", true)
         }
-        Installed::Unread(what, unknown) => Judgement::unknown(what, unknown)
-            .headline("It could not be read whether Karpenter's controller runs"),
+        Installed::Unread(what, unknown) => {
+            Judgement::unknown(what, unknown).headline("Unknown whether Karpenter's controller runs")
+        }
         Installed::Removed => removed(facts),
         Installed::Yes => match facts.controller.running() {
             Some(deployment) => running(facts, deployment),
@@ -86,13 +88,10 @@ fn running(facts: &Facts, deployment: &Deployment) -> Judgement {
         .headline("Karpenter's controller is scaled to 0")
         .fix(
             "Scale it up again.",
-            [facts.target.kubectl(&[
-                "scale",
-                &format!("deployment/{}", deployment.name),
-                "--replicas=2",
-                "-n",
-                &deployment.namespace,
-            ])],
+            [facts.target.kubectl(&argv(
+                "scale {} --replicas=2 -n {}",
+                &[&format!("deployment/{}", deployment.name), &deployment.namespace],
+            ))],
         )
     } else if deployment.ready_replicas == 0 {
         not_ready(facts, deployment, &name)
@@ -169,7 +168,7 @@ fn not_ready(facts: &Facts, deployment: &Deployment, name: &str) -> Judgement {
         ),
         "Unschedulable" if nowhere => (
             "Karpenter's controller has nowhere to run",
-            "Karpenter does not run on the nodes that it creates: make a Fargate profile that selects its namespace, or a node group.",
+            "Karpenter does not run on the nodes that it creates: create a Fargate profile that selects its namespace, or a node group.",
         ),
         "Unschedulable" => (
             "No node takes Karpenter's controller",
@@ -181,35 +180,20 @@ fn not_ready(facts: &Facts, deployment: &Deployment, name: &str) -> Judgement {
         ),
     };
     let namespace = deployment.namespace.as_str();
-    let describe = target.kubectl(&[
-        "describe",
-        "pods",
-        "-l",
-        "app.kubernetes.io/name=karpenter",
-        "-n",
-        namespace,
-    ]);
-    let log = target.kubectl(&[
-        "logs",
-        &format!("deployment/{}", deployment.name),
-        "-c",
-        "controller",
-        "--tail=200",
-        "-n",
-        namespace,
-    ]);
+    let describe = target.kubectl(&argv(
+        "describe pods -l app.kubernetes.io/name=karpenter -n {}",
+        &[namespace],
+    ));
+    let log = target.kubectl(&argv(
+        "logs {} -c controller --tail=200 -n {}",
+        &[&format!("deployment/{}", deployment.name), namespace],
+    ));
     let commands = match first {
         "CrashLoopBackOff" => vec![log, describe],
-        "Unschedulable" if nowhere => vec![target.eksctl(&[
-            "create",
-            "fargateprofile",
-            "--cluster",
-            &target.cluster,
-            "--name",
-            "karpenter",
-            "--namespace",
-            namespace,
-        ])],
+        "Unschedulable" if nowhere => vec![target.eksctl(&argv(
+            "create fargateprofile --cluster {} --name karpenter --namespace {}",
+            &[&target.cluster, namespace],
+        ))],
         _ => vec![describe],
     };
     let where_to = match nowhere && first == "Unschedulable" {
@@ -240,9 +224,9 @@ fn nowhere_to_run(facts: &Facts, namespace: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{absent, denied, healthy, known, node_pool, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{absent, denied, healthy, known, node_pool, with_karpenter, with_pools};
     use crate::facts::karpenter::List;
     use crate::facts::launching::Waiting;
     use crate::karpenter::traces::NodeFold;
@@ -270,7 +254,8 @@ mod tests {
 
     #[test]
     fn controllers_in_every_state() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("runs", |_| {}),

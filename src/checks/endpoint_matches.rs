@@ -67,7 +67,7 @@ fn endpoint_matches(facts: &Facts) -> Judgement {
         ))
         .headline("The kubeconfig does not verify the server's certificate")
         .fix(
-            "Write the kubeconfig entry anew: it then has the cluster's certificate authority.",
+            "Write the kubeconfig entry again: it then has the cluster's certificate authority.",
             [rewrite_entry(facts)],
         ),
         (true, _) => Judgement::pass(format!("the server is the cluster's endpoint, {endpoint}")),
@@ -109,7 +109,7 @@ fn another(facts: &Facts, message: String) -> Judgement {
     Judgement::fail(message)
         .headline("The kubeconfig leads to another cluster")
         .fix(
-            "Write the kubeconfig entry anew, then run this again.",
+            "Write the kubeconfig entry again, then run this again.",
             [rewrite_entry(facts)],
         )
 }
@@ -137,8 +137,8 @@ fn rewrite_entry(facts: &Facts) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::testing::whole;
-    use crate::facts::fixture::{denied, known_cluster};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{denied, healthy, known_cluster};
 
     fn with_ca(facts: &mut Facts, ours: Option<&str>) {
         known_cluster(facts).certificate_authority_sha256 = Some("aa".into());
@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn each_way_it_can_be() {
-        let said = whole(
-            &ENDPOINT_MATCHES,
+        let said = told_of(
+            healthy,
+            ENDPOINT_MATCHES.judge,
             &[
                 ("good", |_| {}),
                 ("the certificate is not verified", |f| f.target.insecure = true),

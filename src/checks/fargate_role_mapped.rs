@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::mapping_fix::{fixed, node_fix};
-use super::node_mapping::{
-    Mappings, account, existence, home, mappings, mode_not_known, with_headline, worst_of,
-};
+use super::mapping_fix::fixed;
+use super::node_mapping::{Mappings, fix_of, home, mappings, mode_not_known, with_headline, worst_of};
 use super::node_verdict::{NodeKind, NodeRole, NodeVerdict, Part, Standing, judge_node_role};
 use super::{Check, Group, Judgement, Status, lost_cluster, never};
 use crate::facts::Facts;
@@ -26,8 +24,6 @@ pub(crate) static FARGATE_ROLE_MAPPED: Check = Check {
 /// A pod execution role with the profiles that have it, and the verdict on its mapping.
 pub(super) struct Judged<'f> {
     profiles: Vec<&'f FargateProfile>,
-    asked: NodeRole<'f>,
-    /// The mapping.
     pub(super) verdict: NodeVerdict,
 }
 
@@ -59,18 +55,10 @@ pub(super) fn fargate_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) ->
                 .fargate_roles
                 .get(&iam_policy::arn::role_name(arn))
                 .map(|role| &role.observed);
-            let asked = NodeRole {
-                existence: found.map_or_else(Default::default, existence),
-                id: found
-                    .and_then(Observed::known)
-                    .map(|role| role.id.as_str())
-                    .filter(|id| !id.is_empty()),
-                ..NodeRole::new(arn, NodeKind::Fargate)
-            };
+            let asked = NodeRole::new(arn, NodeKind::Fargate).read(found);
             Judged {
                 profiles,
-                verdict: judge_node_role(&mappings.cluster(), home(facts), &asked),
-                asked,
+                verdict: judge_node_role(&mappings.cluster(), home(facts), asked),
             }
         })
         .collect()
@@ -156,21 +144,13 @@ fn fargate_role_mapped(facts: &Facts) -> Judgement {
     if let Status::Warn | Status::Fail = judgement.status {
         let bad: Vec<_> = told.iter().filter(|(_, part)| amiss(part.standing)).collect();
         let who: Vec<String> = bad.iter().map(|(one, _)| one.who()).collect();
-        let fix = |one: &Judged<'_>, part: &Part<'_>| {
-            let (target, decision) = (&facts.target, &one.verdict.decision);
-            node_fix(
-                target,
-                account(facts),
-                &mappings.cluster(),
-                &one.asked,
-                &part.faults,
-                decision,
-            )
-        };
         let fixes: Vec<_> = who
             .iter()
             .map(String::as_str)
-            .zip(bad.iter().map(|(one, part)| fix(one, part)))
+            .zip(
+                bad.iter()
+                    .map(|(one, part)| fix_of(facts, &mappings, &one.verdict, part)),
+            )
             .collect();
         judgement = fixed(judgement, &fixes);
     }
@@ -178,11 +158,9 @@ fn fargate_role_mapped(facts: &Facts) -> Judgement {
         .iter()
         .map(|one| {
             let profiles: Vec<&str> = one.profiles.iter().map(|profile| profile.name.as_str()).collect();
-            let (decision, whole) = (&one.verdict.decision, one.verdict.whole());
-            json!({
-                "profiles": profiles, "role": one.asked.arn, "standing": whole.standing, "faults": whole.faults,
-                "username": decision.username, "groups": decision.groups, "source": decision.source
-            })
+            let mut evidence = one.verdict.evidence(&one.verdict.role.arn);
+            evidence["profiles"] = json!(profiles);
+            evidence
         })
         .collect();
     judgement

@@ -42,11 +42,11 @@ fn judge(facts: &Facts) -> Judgement {
     let judgement = match &deployment.settings.interruption_queue {
         Some(queue) => Judgement::pass(format!("interruptions come through the queue {queue}")).evidence("queue", queue.as_str()),
         None => Judgement::warn(
-            "INTERRUPTION_QUEUE is not set: Karpenter does not hear that EC2 takes a Spot instance back, and the node vanishes with its Pods, undrained",
+            "INTERRUPTION_QUEUE is not set: Karpenter is not notified when EC2 reclaims a Spot instance, and the node vanishes with its Pods, undrained",
         )
         .headline("Spot interruptions are not handled: nodes vanish undrained")
         .fix(
-            "Make an SQS queue and the EventBridge rules that fill it (Karpenter's CloudFormation has both), then set settings.interruptionQueue.",
+            "Create an SQS queue and the EventBridge rules that fill it (Karpenter's CloudFormation has both), then set settings.interruptionQueue.",
             subject.planned.is_none().then(|| {
                 facts.target.helm(&[
                     "upgrade",
@@ -73,9 +73,9 @@ fn judge(facts: &Facts) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{capacity_type, denied, healthy, node_pool, with_karpenter, with_pools};
     use crate::model::Observed;
 
     fn queue(facts: &mut Facts, queue: Option<&str>) {
@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn queues() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("a queue", |f| queue(f, Some("demo"))),

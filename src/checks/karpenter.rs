@@ -106,18 +106,28 @@ pub(super) fn once_installed(facts: &Facts) -> bool {
 }
 
 /// `1 node pool`, `3 node pools`.
-pub(super) fn count(n: usize, one: &str, many: &str) -> String {
+pub(super) fn count(n: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let n = n.try_into().unwrap_or(u64::MAX);
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// The first few names, and how many more there are.
 pub(super) fn names<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 5;
-    let all: Vec<&str> = all.into_iter().collect();
-    let shown = all.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    match all.len().checked_sub(SHOWN) {
-        Some(more @ 1..) => format!("{shown} and {more} more"),
-        _ => shown,
+    first_of(all, 5, ", ", " ")
+}
+
+/// The first `most`, and how many more there are: `a; b; and 3 more`.
+pub(super) fn several<T: AsRef<str>>(all: impl IntoIterator<Item = T>, most: usize, by: &str) -> String {
+    first_of(all, most, by, by)
+}
+
+fn first_of<T: AsRef<str>>(all: impl IntoIterator<Item = T>, most: usize, by: &str, last: &str) -> String {
+    let mut all = all.into_iter();
+    let shown: Vec<T> = all.by_ref().take(most).collect();
+    let shown: Vec<&str> = shown.iter().map(AsRef::as_ref).collect();
+    match all.count() {
+        0 => shown.join(by),
+        more => format!("{}{last}and {more} more", shown.join(by)),
     }
 }
 

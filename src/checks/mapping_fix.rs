@@ -6,14 +6,12 @@ use eks_aws_auth::{
 use iam_policy::arn::Arn;
 
 use super::Judgement;
-use super::node_verdict::{NodeFault, NodeKind, NodeRole, misspelled};
-use crate::model::Language;
-use crate::model::{Command, Target};
+use super::node_verdict::{NodeFault, NodeKind, NodeRole, NodeVerdict, misspelled};
+use crate::model::{Command, Language, Target, argv};
 
 /// What a principal should be to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// A node of that kind.
     Node(NodeKind),
     /// A person or program that may look at everything but Secrets.
     Viewer,
@@ -155,18 +153,11 @@ pub(crate) fn mapping_fix(target: &Target, mode: AuthenticationMode, arn: &str, 
     };
     let associate = |policy: &str| {
         let policy = format!("arn:{}:eks::aws:cluster-access-policy/{policy}", target.partition);
-        target.aws(&[
-            "eks",
-            "associate-access-policy",
-            "--cluster-name",
-            cluster,
-            "--principal-arn",
-            arn,
-            "--policy-arn",
-            &policy,
-            "--access-scope",
-            "type=cluster",
-        ])
+        target.aws(&argv(
+            "eks associate-access-policy --cluster-name {} --principal-arn {} --policy-arn {} \
+             --access-scope type=cluster",
+            &[cluster, arn, &policy],
+        ))
     };
     let by_entry = match want {
         Want::Node(kind) => vec![create(&["--type", kind.entry_type().as_str()])],
@@ -195,15 +186,10 @@ pub(crate) fn mapping_fix(target: &Target, mode: AuthenticationMode, arn: &str, 
             let mut commands = vec![target.eksctl(&words)];
             if want == Want::Viewer {
                 let binding = format!("view-{}", username.to_ascii_lowercase());
-                commands.push(target.kubectl(&[
-                    "create",
-                    "clusterrolebinding",
-                    &binding,
-                    "--clusterrole",
-                    "view",
-                    "--user",
-                    username,
-                ]));
+                commands.push(target.kubectl(&argv(
+                    "create clusterrolebinding {} --clusterrole view --user {}",
+                    &[&binding, username],
+                )));
             }
             Fix {
                 text: format!("Add the entry below to {key} of aws-auth{done_by}."),
@@ -227,14 +213,10 @@ pub(crate) fn mapping_fix(target: &Target, mode: AuthenticationMode, arn: &str, 
 
 /// Deletes an access entry and creates it again, so that it is bound to the role that has the name now, or has another type.
 pub(crate) fn recreate(target: &Target, bound: &str, arn: &str, want: Want) -> Vec<Command> {
-    let delete = target.aws(&[
-        "eks",
-        "delete-access-entry",
-        "--cluster-name",
-        &target.cluster,
-        "--principal-arn",
-        bound,
-    ]);
+    let delete = target.aws(&argv(
+        "eks delete-access-entry --cluster-name {} --principal-arn {}",
+        &[&target.cluster, bound],
+    ));
     let create = mapping_fix(target, AuthenticationMode::Api, arn, want).commands;
     std::iter::once(delete).chain(create).collect()
 }
@@ -252,89 +234,15 @@ pub(super) fn node_fix(
     target: &Target,
     account: &str,
     cluster: &Cluster<'_>,
-    role: &NodeRole<'_>,
+    verdict: &NodeVerdict,
     faults: &[&NodeFault],
-    decision: &Decision,
 ) -> Fix {
+    if let Some(fix) = role_fix(target, account, cluster, &verdict.role, faults) {
+        return fix;
+    }
+    let role = &verdict.role;
     let has = |wanted: fn(&NodeFault) -> bool| faults.iter().any(|fault| wanted(fault));
-    let only = |wanted: fn(&NodeFault) -> bool| faults.iter().all(|fault| wanted(fault));
-    if has(|fault| {
-        matches!(
-            fault,
-            NodeFault::OtherPartition { .. } | NodeFault::OtherAccount { .. }
-        )
-    }) {
-        return Fix::of(
-            format!(
-                "Give the node class a role of account {account} in partition {}, and map that.",
-                target.partition
-            ),
-            [target.kubectl(&[
-                "get",
-                "ec2nodeclasses",
-                "-o",
-                "custom-columns=NAME:.metadata.name,ROLE:.spec.role",
-            ])],
-        );
-    }
-    let want = Want::Node(role.kind);
-    let bound = entry_of(cluster.entries.unwrap_or_default(), role.arn);
-    // IAM's own word on the ARN, with the path that it has now; else what the entry says.
-    let current = |entry: &AccessEntry| match role.existence {
-        Existence::Since(_) => role.arn.to_owned(),
-        Existence::Unknown | Existence::Deleted => entry.principal_arn.clone(),
-    };
-    if has(|fault| matches!(fault, NodeFault::RoleDeleted)) {
-        return match bound.filter(|_| cluster.mode.uses_entries()) {
-            Some(entry) => Fix::of(
-                "Create the role again (or name one that exists), then delete its access entry and create it again: the entry stays \
-                 bound to the deleted role.",
-                recreate(target, &entry.principal_arn, &current(entry), want),
-            ),
-            None => Fix::of(
-                "Create the role again, or name one that exists. The line in aws-auth goes by the name, so whatever role is created \
-                 under it can join.",
-                [target.aws(&["iam", "get-role", "--role-name", name_of(role.arn)])],
-            ),
-        };
-    }
-    if only(|fault| matches!(fault, NodeFault::SharedWithNodeGroup { .. })) {
-        return Fix::of(
-            "Give Karpenter's nodes a role of their own, with its own mapping.",
-            [],
-        );
-    }
-    let other = faults.iter().find_map(|fault| match fault {
-        NodeFault::OtherProfileRole { named, profile } => Some((named, profile)),
-        _ => None,
-    });
-    if let Some((named, profile)) = other
-        && only(|fault| {
-            matches!(
-                fault,
-                NodeFault::OtherProfileRole { .. } | NodeFault::SharedWithNodeGroup { .. }
-            )
-        })
-    {
-        let change = |verb: &str, role: &str| {
-            target.aws(&[
-                "iam",
-                verb,
-                "--instance-profile-name",
-                profile,
-                "--role-name",
-                name_of(role),
-            ])
-        };
-        return Fix::of(
-            "Name the profile's role in the node class; or put the named role into the profile, once it is mapped too.",
-            [
-                change("remove-role-from-instance-profile", role.arn),
-                change("add-role-to-instance-profile", named),
-            ],
-        );
-    }
-    let mut fix = mapping_fix(target, cluster.mode, role.arn, want);
+    let mut fix = mapping_fix(target, cluster.mode, &role.arn, Want::Node(role.kind));
     if let (Some(problem), true) = (
         misspelled(cluster).next(),
         faults.contains(&&NodeFault::NotMapped),
@@ -345,7 +253,7 @@ pub(super) fn node_fix(
         );
         fix.commands = vec![edit(target)];
     } else if let (Some(entry), true) = (
-        bound,
+        entry_of(cluster.entries.unwrap_or_default(), &role.arn),
         has(|fault| matches!(fault, NodeFault::WrongEntryType { .. } | NodeFault::StaleEntry)),
     ) {
         return Fix::of(
@@ -354,9 +262,9 @@ pub(super) fn node_fix(
                  changed.",
                 role.kind.entry_type().as_str()
             ),
-            recreate(target, &entry.principal_arn, &current(entry), want),
+            recreated(target, entry, role),
         );
-    } else if let Some(line) = meant(decision) {
+    } else if let Some(line) = meant(&verdict.decision) {
         fix.text = format!("Replace the entry at line {line} of mapRoles by the one below");
         match cluster.mode {
             AuthenticationMode::ApiAndConfigMap => {
@@ -369,13 +277,87 @@ pub(super) fn node_fix(
             }
         }
     }
-    if let Some((named, profile)) = other {
+    if let Some((named, profile)) = other_role(faults) {
         fix.text = format!(
             "{} Or give the instance profile {profile} the role that the node class names, {named}, once that is mapped.",
             fix.text
         );
     }
     fix
+}
+
+/// The named role and the profile that holds another one.
+fn other_role<'f>(faults: &[&'f NodeFault]) -> Option<(&'f str, &'f str)> {
+    faults.iter().find_map(|fault| match fault {
+        NodeFault::OtherProfileRole { named, profile } => Some((named.as_str(), profile.as_str())),
+        _ => None,
+    })
+}
+
+/// The entry again, with IAM's own word on the ARN, which has the path of now; else what the entry says.
+fn recreated(target: &Target, entry: &AccessEntry, role: &NodeRole) -> Vec<Command> {
+    let current = match role.existence {
+        Existence::Since(_) => &role.arn,
+        Existence::Unknown | Existence::Deleted => &entry.principal_arn,
+    };
+    recreate(target, &entry.principal_arn, current, Want::Node(role.kind))
+}
+
+/// What to do where it is not the mapping that is wrong, but the role.
+fn role_fix(
+    target: &Target,
+    account: &str,
+    cluster: &Cluster<'_>,
+    role: &NodeRole,
+    faults: &[&NodeFault],
+) -> Option<Fix> {
+    use NodeFault::{OtherAccount, OtherPartition, OtherProfileRole, RoleDeleted, SharedWithNodeGroup};
+    let has = |wanted: fn(&NodeFault) -> bool| faults.iter().any(|fault| wanted(fault));
+    let only = |wanted: fn(&NodeFault) -> bool| faults.iter().all(|fault| wanted(fault));
+    if has(|fault| matches!(fault, OtherPartition { .. } | OtherAccount { .. })) {
+        let list = "get ec2nodeclasses -o custom-columns=NAME:.metadata.name,ROLE:.spec.role";
+        let text = format!(
+            "Give the node class a role of account {account} in partition {}, and map that.",
+            target.partition
+        );
+        return Some(Fix::of(text, [target.kubectl(&argv(list, &[]))]));
+    }
+    if has(|fault| matches!(fault, RoleDeleted)) {
+        let bound = entry_of(cluster.entries.unwrap_or_default(), &role.arn);
+        return Some(match bound.filter(|_| cluster.mode.uses_entries()) {
+            Some(entry) => Fix::of(
+                "Create the role again (or name one that exists), then delete its access entry and create it again: the entry stays \
+                 bound to the deleted role.",
+                recreated(target, entry, role),
+            ),
+            None => Fix::of(
+                "Create the role again, or name one that exists. The line in aws-auth goes by the name, so whatever role is created \
+                 under it can join.",
+                [target.aws(&["iam", "get-role", "--role-name", name_of(&role.arn)])],
+            ),
+        });
+    }
+    if only(|fault| matches!(fault, SharedWithNodeGroup { .. })) {
+        let text = "Give Karpenter's nodes a role of their own, with its own mapping.";
+        return Some(Fix::of(text, []));
+    }
+    let (named, profile) = other_role(faults)?;
+    if !only(|fault| matches!(fault, OtherProfileRole { .. } | SharedWithNodeGroup { .. })) {
+        return None;
+    }
+    let change = |verb: &str, role: &str| {
+        target.aws(&argv(
+            "iam {} --instance-profile-name {} --role-name {}",
+            &[verb, profile, name_of(role)],
+        ))
+    };
+    Some(Fix::of(
+        "Name the profile's role in the node class; or put the named role into the profile, once it is mapped too.",
+        [
+            change("remove-role-from-instance-profile", &role.arn),
+            change("add-role-to-instance-profile", named),
+        ],
+    ))
 }
 
 /// The line of mapRoles that maps the role, or that was meant to: to be replaced.
@@ -415,38 +397,16 @@ mod tests {
     fn fixes_follow_the_mode_and_what_is_wanted() {
         let target = healthy().target;
         let mut all = String::new();
-        for (mode, arn, want) in [
-            (
-                AuthenticationMode::ConfigMap,
-                "arn:aws:iam::111122223333:role/team/Nodes",
-                Want::Node(NodeKind::Windows),
-            ),
-            (
-                AuthenticationMode::Api,
-                "arn:aws:iam::111122223333:role/team/Nodes",
-                Want::Node(NodeKind::Linux),
-            ),
-            (
-                AuthenticationMode::ConfigMap,
-                "arn:aws:iam::111122223333:role/team/Dev",
-                Want::Viewer,
-            ),
-            (
-                AuthenticationMode::ApiAndConfigMap,
-                "arn:aws:iam::111122223333:user/alice",
-                Want::Viewer,
-            ),
-            (
-                AuthenticationMode::Api,
-                "arn:aws:iam::111122223333:role/Ops",
-                Want::Admin,
-            ),
-            (
-                AuthenticationMode::Api,
-                "arn:aws:iam::111122223333:role/KarpenterNodeRole-demo",
-                Want::Admin,
-            ),
+        use AuthenticationMode::{Api, ApiAndConfigMap, ConfigMap};
+        for (mode, who, want) in [
+            (ConfigMap, "role/team/Nodes", Want::Node(NodeKind::Windows)),
+            (Api, "role/team/Nodes", Want::Node(NodeKind::Linux)),
+            (ConfigMap, "role/team/Dev", Want::Viewer),
+            (ApiAndConfigMap, "user/alice", Want::Viewer),
+            (Api, "role/Ops", Want::Admin),
+            (Api, "role/KarpenterNodeRole-demo", Want::Admin),
         ] {
+            let arn = &format!("arn:aws:iam::111122223333:{who}");
             all.push_str(&format!(
                 "# {mode} {arn} {want:?}\n{}\n\n",
                 told(&mapping_fix(&target, mode, arn, want))
@@ -471,24 +431,19 @@ mod tests {
 
     #[test]
     fn node_roles_are_known_by_their_names() {
+        use NodeKind::{Fargate, Linux};
         for (name, kind) in [
-            ("KarpenterNodeRole-demo", Some(NodeKind::Linux)),
-            ("demo-node", Some(NodeKind::Linux)),
-            (
-                "eksctl-demo-nodegroup-ng-1-NodeInstanceRole-1A2B",
-                Some(NodeKind::Linux),
-            ),
-            ("eks-fargate-profile", Some(NodeKind::Fargate)),
-            ("AmazonEKSFargatePodExecutionRole", Some(NodeKind::Fargate)),
+            ("KarpenterNodeRole-demo", Some(Linux)),
+            ("demo-node", Some(Linux)),
+            ("eksctl-demo-nodegroup-ng-1-NodeInstanceRole-1A2B", Some(Linux)),
+            ("eks-fargate-profile", Some(Fargate)),
+            ("AmazonEKSFargatePodExecutionRole", Some(Fargate)),
             ("Developer", None),
             ("nodejs-deployer", None),
             ("anode", None),
         ] {
-            assert_eq!(
-                node_kind_by_name(&format!("arn:aws:iam::111122223333:role/{name}")),
-                kind,
-                "{name}"
-            );
+            let arn = format!("arn:aws:iam::111122223333:role/{name}");
+            assert_eq!(node_kind_by_name(&arn), kind, "{name}");
         }
     }
 }

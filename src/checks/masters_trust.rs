@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::node_mapping::{existence, mappings, mode_not_known};
+use super::karpenter::several;
+use super::node_mapping::{mappings, mode_not_known};
+use super::node_verdict::existence;
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::facts::Facts;
 use crate::facts::cluster_admins::{
@@ -12,7 +14,7 @@ use crate::facts::cluster_admins::{
     policies_unread,
 };
 use crate::model::permission::{grant_commands, grant_remedy};
-use crate::model::{Command, Grant, Observed, Role, Unknown};
+use crate::model::{Command, Grant, Observed, Role, Unknown, argv};
 use eks_aws_auth::{AccessEntry, Cluster, Existence};
 use iam_policy::arn::Arn;
 use iam_policy::condition::ContextValue;
@@ -98,7 +100,7 @@ impl Told {
         let not_read = Observed::Unknown(Unknown::not_asked(if facts.cluster_admins.len() >= MOST {
             "only the first hundred are read"
         } else {
-            "these facts hold no read of it"
+            "these facts do not include it"
         }));
         let role = found.map_or(&not_read, |found| &found.role.observed);
         let may = found
@@ -268,26 +270,15 @@ impl Told {
         }
     }
 
-    /// An entry whose policies were not read; why is in the record of the calls.
+    /// An entry whose policies were not read.
     fn policies_unread(&mut self, facts: &Facts, entry: &AccessEntry) {
-        const ACTION: &str = "eks:ListAssociatedAccessPolicies";
-        let call = format!("{ACTION} {}", entry.principal_arn);
-        let record = facts.calls.iter().find(|one| one.call == call);
-        let why = record.map(|one| one.answer.as_str());
+        let unread = facts.entry_policies_unread.get(&entry.principal_arn);
+        let why = unread.map(|unread| format!(": {unread}")).unwrap_or_default();
         self.unread.push(format!(
-            "the policies of the access entry of {} could not be read{}",
-            entry.principal_arn,
-            why.map(|why| format!(": {why}")).unwrap_or_default()
+            "the policies of the access entry of {} could not be read{why}",
+            entry.principal_arn
         ));
-        if self.grant.is_none() && why.is_some_and(|why| why.starts_with(ACTION) && why.contains(" denied")) {
-            self.grant = Some(Box::new(Grant::Iam {
-                action: ACTION.to_owned(),
-                resource: format!(
-                    "arn:{}:eks:{}:*:access-entry/{}/*",
-                    facts.target.partition, facts.target.region, facts.target.cluster
-                ),
-            }));
-        }
+        self.grant = self.grant.take().or_else(|| unread?.grant.clone());
     }
 
     fn judgement(mut self, no_admins: bool) -> Judgement {
@@ -305,7 +296,7 @@ impl Told {
             Some((headline, _)) => Judgement::warn(sentences(&wrong, &self.unread))
                 .headline(*headline)
                 .fix(
-                    "Take dead mappings out, or create the roles again; let each trust policy name the principals that are to \
+                    "Remove dead mappings, or create the roles again; let each trust policy name the principals that are to \
                      administer the cluster, and no one else.",
                     self.commands,
                 ),
@@ -333,14 +324,10 @@ fn unmap(facts: &Facts, admin: &MappedAdmin) -> Command {
     let target = &facts.target;
     match admin.by {
         AdminBy::AwsAuth { .. } => target.kubectl(&["edit", "configmap", "aws-auth", "-n", "kube-system"]),
-        AdminBy::AccessEntry => target.aws(&[
-            "eks",
-            "delete-access-entry",
-            "--cluster-name",
-            &target.cluster,
-            "--principal-arn",
-            &admin.arn.to_string(),
-        ]),
+        AdminBy::AccessEntry => target.aws(&argv(
+            "eks delete-access-entry --cluster-name {} --principal-arn {}",
+            &[&target.cluster, &admin.arn.to_string()],
+        )),
     }
 }
 
@@ -390,7 +377,7 @@ fn caller_may(found: &ClusterAdmin, caller: &Identity) -> Option<May> {
         context: &|key: &str| -> Option<ContextValue> { get_token(key) },
     };
     let own = match &found.may_assume.observed {
-        Observed::Known(simulation) => simulation.own_side(),
+        Observed::Known(simulation) => simulation.decided.own_side(),
         Observed::Absent => OwnSide::Stops,
         Observed::Unknown(_) => OwnSide::Unknown,
     };
@@ -401,21 +388,16 @@ fn caller_may(found: &ClusterAdmin, caller: &Identity) -> Option<May> {
 }
 
 fn sentences(first: &[String], then: &[String]) -> String {
-    let all = first.iter().chain(then);
-    let mut words: Vec<&str> = all.take(NAMED).map(String::as_str).collect();
-    let more = (first.len() + then.len()).saturating_sub(NAMED);
-    let rest = format!("and {more} more");
-    if more > 0 {
-        words.push(&rest);
-    }
-    words.join("; ")
+    several(first.iter().chain(then), NAMED, "; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Damage;
     use super::*;
-    use crate::facts::fixture::{absent, denied, healthy, known, role};
+    use crate::checks::testing::{Damage, told_of};
+    use crate::facts::fixture::{absent, denied, healthy, known, known_cluster, role};
+    use crate::model::Fact;
+    use eks_aws_auth::{AuthenticationMode, EntryType};
 
     fn trust(facts: &mut Facts, statements: Value) {
         let mut admin = role("Admin");
@@ -489,7 +471,20 @@ mod tests {
                 f.cluster_admins[0].role = denied("iam:GetRole")
             }),
             ("aws-auth is denied", |f| f.aws_auth = denied("get configmaps")),
+            ("an access entry's policies are denied", |f| {
+                known_cluster(f).authentication_mode = AuthenticationMode::Api;
+                let arn = "arn:aws:iam::111122223333:role/Ops";
+                let entry = AccessEntry {
+                    policies: None,
+                    ..AccessEntry::new(arn, EntryType::Standard, "ops", &[])
+                };
+                f.access_entries = known("eks:ListAccessEntries demo", vec![entry]);
+                let denied: Fact<()> = denied("eks:ListAssociatedAccessPolicies");
+                let unknown = denied.observed.unknown().cloned();
+                f.entry_policies_unread
+                    .extend(unknown.map(|unknown| (arn.to_owned(), unknown)));
+            }),
         ];
-        insta::assert_snapshot!(super::super::told_of(healthy, masters_trust, cases));
+        insta::assert_snapshot!(told_of(healthy, masters_trust, cases));
     }
 }

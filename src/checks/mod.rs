@@ -198,49 +198,6 @@ pub fn lost_cluster(facts: &Facts) -> Option<String> {
         .then(|| format!("the cluster is {}: see cluster-found", cluster.status))
 }
 
-/// A finding as a person could read all of it, for snapshots.
-#[cfg(test)]
-pub(crate) fn told(name: &str, judgement: &Judgement) -> String {
-    use std::fmt::Write as _;
-    let mut out = format!("== {name}\n{}", judgement.status.word());
-    if let Some(headline) = &judgement.headline {
-        _ = write!(out, ": {headline}");
-    }
-    _ = write!(out, "\n  {}\n", judgement.message);
-    let remedy = judgement.remedy.iter();
-    for remedy in remedy {
-        _ = writeln!(out, "  fix: {}", remedy.text);
-        for command in &remedy.commands {
-            _ = writeln!(out, "    $ {command}");
-        }
-        for snippet in &remedy.snippets {
-            for line in snippet.text.lines() {
-                _ = writeln!(out, "    | {line}");
-            }
-        }
-    }
-    out
-}
-
-/// What a case makes of a world.
-#[cfg(test)]
-pub(crate) type Damage = fn(&mut Facts);
-
-/// The findings of one check, one a case.
-#[cfg(test)]
-pub(crate) fn told_of(
-    world: fn() -> Facts,
-    judge: fn(&Facts) -> Judgement,
-    cases: &[(&str, Damage)],
-) -> String {
-    let one = |(name, damage): &(&str, fn(&mut Facts))| {
-        let mut facts = world();
-        damage(&mut facts);
-        told(name, &judge(&facts))
-    };
-    cases.iter().map(one).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

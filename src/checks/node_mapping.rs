@@ -5,13 +5,14 @@ use std::sync::LazyLock;
 
 use serde_json::json;
 
+use super::karpenter::several;
 use super::mapping_fix::{Fix, node_fix};
 use super::node_verdict::{NamedRole, NodeKind, NodeRole, NodeVerdict, Part, Standing, judge_node_role};
 use super::{Judgement, lost_cluster};
 use crate::facts::{self, Facts};
 use crate::karpenter::objects::NodeOs;
 use crate::model::{Fact, Observed, Unknown};
-use eks_aws_auth::{AccessEntry, AuthenticationMode, AwsAuth, Cluster, Existence, MapKey, Problem, Settings};
+use eks_aws_auth::{AccessEntry, AuthenticationMode, AwsAuth, Cluster, MapKey, Problem, Settings};
 
 /// What an absent ConfigMap is to the authenticator.
 static NO_AWS_AUTH: LazyLock<AwsAuth> = LazyLock::new(AwsAuth::default);
@@ -106,22 +107,9 @@ pub(super) fn home(facts: &Facts) -> (&str, &str) {
     (&facts.target.partition, account(facts))
 }
 
-/// What IAM says of a role, for the evaluator.
-pub(crate) fn existence(role: &Observed<crate::model::Role>) -> Existence {
-    match role {
-        Observed::Known(role) => role.created.map_or(Existence::Unknown, Existence::Since),
-        Observed::Absent => Existence::Deleted,
-        Observed::Unknown(_) => Existence::Unknown,
-    }
-}
-
 /// Something wrong with aws-auth in a sentence: the place, the line as it stands there, what is lost by it.
 pub(super) fn told(map: &AwsAuth, problem: &Problem) -> String {
-    let place = match (&problem.key, problem.line) {
-        (Some(key), Some(line)) => format!("{key} line {line}: "),
-        (Some(key), None) => format!("{key}: "),
-        (None, _) => String::new(),
-    };
+    let place = place(problem);
     let quote = quote(map, problem)
         .map(|quote| format!(" (`{quote}`)"))
         .unwrap_or_default();
@@ -133,6 +121,14 @@ pub(super) fn told(map: &AwsAuth, problem: &Problem) -> String {
     format!("{place}{}{quote}{lost}", problem.message)
 }
 
+fn place(problem: &Problem) -> String {
+    match (&problem.key, problem.line) {
+        (Some(key), Some(line)) => format!("{key} line {line}: "),
+        (Some(key), None) => format!("{key}: "),
+        (None, _) => String::new(),
+    }
+}
+
 fn quote<'a>(map: &'a AwsAuth, problem: &Problem) -> Option<&'a str> {
     let key = MapKey::ALL
         .into_iter()
@@ -142,12 +138,7 @@ fn quote<'a>(map: &'a AwsAuth, problem: &Problem) -> Option<&'a str> {
 
 /// The sentences of several problems, as many as anybody reads in one message; the evidence has more.
 pub(super) fn told_together(map: &AwsAuth, problems: &[&Problem]) -> String {
-    const MOST: usize = 5;
-    let mut sentences: Vec<String> = problems.iter().take(MOST).map(|one| told(map, one)).collect();
-    if problems.len() > MOST {
-        sentences.push(format!("and {} more", problems.len() - MOST));
-    }
-    sentences.join(". ")
+    several(problems.iter().map(|one| told(map, one)), 5, ". ")
 }
 
 /// What to do about them, each with its place where there are several.
@@ -155,17 +146,9 @@ pub(super) fn fixes(problems: &[&Problem]) -> String {
     if let [only] = problems {
         return only.fix.clone();
     }
-    let place = |problem: &Problem| match (&problem.key, problem.line) {
-        (Some(key), Some(line)) => format!("{key} line {line}: "),
-        (Some(key), None) => format!("{key}: "),
-        (None, _) => String::new(),
-    };
-    problems
-        .iter()
-        .take(5)
-        .map(|problem| format!("{}{}", place(problem), problem.fix))
-        .collect::<Vec<_>>()
-        .join(". ")
+    let all = problems.iter().take(5);
+    let all = all.map(|problem| format!("{}{}", place(problem), problem.fix));
+    all.collect::<Vec<_>>().join(". ")
 }
 
 /// The problems as evidence, with the lines quoted.
@@ -219,11 +202,6 @@ pub(super) struct RoleInUse<'f> {
     pub(super) found: Option<&'f Observed<crate::model::Role>>,
     /// The role in the profile, where it is another one than is named.
     pub(super) held: Option<&'f crate::model::Role>,
-    arn: String,
-    pub(super) kind: NodeKind,
-    shared: Vec<String>,
-    /// The role that the node class names, and the profile that holds this one.
-    named: Option<(String, String)>,
 }
 
 /// The same with the verdict on its mapping.
@@ -233,30 +211,6 @@ pub(super) struct Judged<'f> {
 }
 
 impl RoleInUse<'_> {
-    /// What was judged.
-    fn asked(&self) -> NodeRole<'_> {
-        let known = self.held.or(self.found.and_then(Observed::known));
-        NodeRole {
-            existence: self.existence(),
-            id: known.map(|role| role.id.as_str()).filter(|id| !id.is_empty()),
-            node_groups: &self.shared,
-            named: self
-                .named
-                .as_ref()
-                .map(|(arn, profile)| NamedRole { arn, profile }),
-            ..NodeRole::new(&self.arn, self.kind)
-        }
-    }
-
-    /// What IAM says of the role that nodes run under.
-    pub(super) fn existence(&self) -> Existence {
-        match (self.held, self.found) {
-            (Some(held), _) => held.created.map_or(Existence::Unknown, Existence::Since),
-            (None, Some(found)) => existence(found),
-            (None, None) => Existence::Unknown,
-        }
-    }
-
     /// Whether IAM cannot be asked about it.
     pub(super) fn is_foreign(&self) -> bool {
         self.found.is_none() && self.held.is_none()
@@ -266,19 +220,25 @@ impl RoleInUse<'_> {
 impl Judged<'_> {
     /// What to do about a side of the verdict, with the role's name.
     pub(super) fn fix(&self, facts: &Facts, mappings: &Mappings<'_>, part: &Part<'_>) -> Option<(&str, Fix)> {
-        let decision = &self.verdict.decision;
-        let fix = || {
-            node_fix(
-                &facts.target,
-                account(facts),
-                &mappings.cluster(),
-                &self.of.asked(),
-                &part.faults,
-                decision,
+        let bad = matches!(part.standing, Standing::Flawed | Standing::Broken);
+        bad.then(|| {
+            (
+                self.of.name.as_str(),
+                fix_of(facts, mappings, &self.verdict, part),
             )
-        };
-        matches!(part.standing, Standing::Flawed | Standing::Broken).then(|| (self.of.name.as_str(), fix()))
+        })
     }
+}
+
+/// What to do about a side of a verdict.
+pub(super) fn fix_of(facts: &Facts, mappings: &Mappings<'_>, verdict: &NodeVerdict, part: &Part<'_>) -> Fix {
+    node_fix(
+        &facts.target,
+        account(facts),
+        &mappings.cluster(),
+        verdict,
+        &part.faults,
+    )
 }
 
 /// Whether the role that was given is another account's or partition's: these credentials' IAM knows nothing of it.
@@ -314,7 +274,11 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
         NodeOs::Windows => NodeKind::Windows,
         NodeOs::Linux | NodeOs::Unknown => NodeKind::Linux,
     };
-    let mut in_use: Vec<RoleInUse<'f>> = Vec::new();
+    let judge = |of: RoleInUse<'f>, asked: NodeRole| Judged {
+        verdict: judge_node_role(&mappings.cluster(), home(facts), asked),
+        of,
+    };
+    let mut all: Vec<Judged<'f>> = Vec::new();
     for role in roles.iter().filter(|role| !role.name.is_empty()) {
         let kind = kind_of(role);
         // What Windows nodes need is all that Linux nodes need, and more.
@@ -352,35 +316,37 @@ pub(super) fn node_verdicts<'f>(facts: &'f Facts, mappings: &Mappings<'_>) -> Ve
             }
         }
         if as_named {
-            in_use.push(RoleInUse {
+            let of = RoleInUse {
                 role,
                 name: role.name.clone(),
                 found: (!foreign).then_some(&role.role.observed),
                 held: None,
-                shared: shared(&arn),
-                arn: arn.clone(),
-                kind,
-                named: None,
-            });
+            };
+            let asked = NodeRole {
+                node_groups: shared(&arn),
+                ..NodeRole::new(&arn, kind).read(of.found)
+            };
+            all.push(judge(of, asked));
         }
         for (held, profile) in others {
-            in_use.push(RoleInUse {
+            let asked = NodeRole {
+                node_groups: shared(&held.arn),
+                named: Some(NamedRole {
+                    arn: arn.clone(),
+                    profile: profile.to_owned(),
+                }),
+                ..NodeRole::new(&held.arn, kind).read(Some(&Observed::Known(held.clone())))
+            };
+            let of = RoleInUse {
                 role,
                 name: held.name.clone(),
                 found: None,
                 held: Some(held),
-                shared: shared(&held.arn),
-                arn: held.arn.clone(),
-                kind,
-                named: Some((arn.clone(), profile.to_owned())),
-            });
+            };
+            all.push(judge(of, asked));
         }
     }
-    let judge = |of: RoleInUse<'f>| Judged {
-        verdict: judge_node_role(&mappings.cluster(), home(facts), &of.asked()),
-        of,
-    };
-    in_use.into_iter().map(judge).collect()
+    all
 }
 
 /// The worst of the roles' parts, for the headline.
@@ -429,15 +395,15 @@ pub(super) fn judged(facts: &Facts) -> Result<(Mappings<'_>, Vec<Judged<'_>>), B
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::checks::{
-        Check, aws_auth_hygiene::AWS_AUTH_HYGIENE, aws_auth_parses::AWS_AUTH_PARSES,
+        aws_auth_hygiene::AWS_AUTH_HYGIENE, aws_auth_parses::AWS_AUTH_PARSES,
         fargate_role_mapped::FARGATE_ROLE_MAPPED, node_role_current::NODE_ROLE_CURRENT,
         node_role_known::NODE_ROLE_KNOWN, node_role_mapped::NODE_ROLE_MAPPED,
     };
     use crate::facts::compute::FargateProfile;
     use crate::facts::fixture::{absent, denied, healthy, known, role, unreachable};
     use eks_aws_auth::EntryType;
-    use std::fmt::Write as _;
 
     const NODE: &str = "arn:aws:iam::111122223333:role/demo-node";
     const DNS: &str = "system:node:{{EC2PrivateDNSName}}";
@@ -492,42 +458,11 @@ mod tests {
         facts.compute.fargate_profiles = known("eks:ListFargateProfiles", vec![profile]);
     }
 
-    type Cause = (&'static str, fn(&mut Facts));
-
-    /// What a person reads, for each cause.
-    fn told(check: &Check, causes: &[Cause]) -> String {
-        let mut out = String::new();
-        for (cause, damage) in causes {
-            let mut facts = healthy();
-            damage(&mut facts);
-            let judgement = (check.judge)(&facts);
-            let _ = writeln!(
-                out,
-                "# {cause}\n{}: {}",
-                judgement.status.word(),
-                judgement.message
-            );
-            if let Some(headline) = judgement.headline {
-                let _ = writeln!(out, "headline: {headline}");
-            }
-            if let Some(remedy) = judgement.remedy {
-                let _ = writeln!(out, "fix: {}", remedy.text);
-                for command in remedy.commands {
-                    let _ = writeln!(out, "  $ {command}");
-                }
-                for snippet in remedy.snippets {
-                    let _ = writeln!(out, "{}", snippet.text);
-                }
-            }
-            out.push('\n');
-        }
-        out
-    }
-
     #[test]
     fn aws_auth_parses() {
-        insta::assert_snapshot!(told(
-            &AWS_AUTH_PARSES,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            AWS_AUTH_PARSES.judge,
             &[
                 ("good", |_| {}),
                 ("not YAML", |f| map(
@@ -555,8 +490,9 @@ mod tests {
 
     #[test]
     fn node_role_known() {
-        insta::assert_snapshot!(told(
-            &NODE_ROLE_KNOWN,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            NODE_ROLE_KNOWN.judge,
             &[
                 ("good", |_| {}),
                 ("nothing names one", |f| f.node_roles = known("x", vec![])),
@@ -575,8 +511,9 @@ mod tests {
 
     #[test]
     fn node_role_mapped() {
-        insta::assert_snapshot!(told(
-            &NODE_ROLE_MAPPED,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            NODE_ROLE_MAPPED.judge,
             &[
                 ("good", |_| {}),
                 ("not mapped", |f| map(f, "mapRoles", "[]")),
@@ -625,8 +562,9 @@ mod tests {
 
     #[test]
     fn node_role_current() {
-        insta::assert_snapshot!(told(
-            &NODE_ROLE_CURRENT,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            NODE_ROLE_CURRENT.judge,
             &[
                 ("good", |_| {}),
                 ("created again behind its entry", |f| {
@@ -642,8 +580,9 @@ mod tests {
 
     #[test]
     fn fargate_role_mapped() {
-        insta::assert_snapshot!(told(
-            &FARGATE_ROLE_MAPPED,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            FARGATE_ROLE_MAPPED.judge,
             &[
                 ("no profile", |_| {}),
                 ("not mapped, and Karpenter may be in it", fargate),
@@ -663,8 +602,9 @@ mod tests {
 
     #[test]
     fn aws_auth_hygiene() {
-        insta::assert_snapshot!(told(
-            &AWS_AUTH_HYGIENE,
+        insta::assert_snapshot!(told_of(
+            healthy,
+            AWS_AUTH_HYGIENE.judge,
             &[
                 ("good", |_| {}),
                 ("others' mistakes", |f| {

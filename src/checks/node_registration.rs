@@ -11,7 +11,7 @@ use crate::facts::Facts;
 use crate::karpenter::traces::{
     ClaimFold, JOIN_TIMEOUT, NeverJoined, UnhealthyPool, Unregistered, pool_traces,
 };
-use crate::model::{Command, Observed};
+use crate::model::{Command, Observed, argv};
 
 pub(crate) static CHECK: Check = Check {
     id: "node-registration",
@@ -158,7 +158,7 @@ fn judge(facts: &Facts) -> Judgement {
     let judgement = if parts.is_empty() {
         match &fact.observed {
             Observed::Unknown(unknown) => Judgement::unknown("the NodeClaims", unknown)
-                .headline("It could not be read whether instances join the cluster"),
+                .headline("Unknown whether instances join the cluster"),
             Observed::Absent => Judgement::skip("the cluster serves no NodeClaims"),
             Observed::Known(claims) => Judgement::pass(all_joined(claims)),
         }
@@ -214,15 +214,10 @@ fn cause(facts: &Facts, claims: Option<&ClaimFold>) -> Judgement {
         .and_then(|one| one.provider_id.as_deref()?.rsplit('/').next())
         .filter(|id| id.starts_with("i-"));
     if let Some(instance) = instance {
-        commands.push(facts.target.aws(&[
-            "ec2",
-            "get-console-output",
-            "--instance-id",
-            instance,
-            "--latest",
-            "--output",
-            "text",
-        ]));
+        commands.push(facts.target.aws(&argv(
+            "ec2 get-console-output --instance-id {} --latest --output text",
+            &[instance],
+        )));
     }
     Judgement::pass(known).fix(
         "Such an instance is paid for, and replaced after 15 minutes. Its console output says more: no route to the API server, a wrong AMI, failing user data and an encrypted volume (spot-kms-grant) are the usual reasons.",
@@ -257,10 +252,10 @@ fn with_evidence(
 mod tests {
     use serde_json::Value;
 
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::fixture::{
-        absent, at, claim, denied, healthy, known, node_pool, with_conditions, with_pools,
+        absent, at, claim, denied, healthy, known, node_pool, with_conditions, with_karpenter, with_pools,
     };
 
     fn claims(facts: &mut Facts, items: &[Value]) {
@@ -311,7 +306,8 @@ mod tests {
 
     #[test]
     fn instances_that_join_and_that_do_not() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("joined", |_| {}),

@@ -52,7 +52,7 @@ fn node_role_current(facts: &Facts) -> Judgement {
             unknown.get_or_insert_with(|| {
                 Judgement::unknown(&format!("the role {name}"), why).from(&one.of.role.role)
             });
-        } else if one.of.existence() == Existence::Deleted && !verdict.is_named_somewhere() {
+        } else if one.verdict.role.existence == Existence::Deleted && !verdict.is_named_somewhere() {
             elsewhere.push(format!("IAM has no role {name}: see node-role-known"));
         } else if currency.standing != Standing::Well {
             let by = match (&verdict.decision.outcome, &verdict.decision.source) {
@@ -111,7 +111,10 @@ fn node_role_current(facts: &Facts) -> Judgement {
             .iter()
             .filter_map(|(one, part)| one.fix(facts, &mappings, part))
             .collect();
-        judgement = fixed(with_headline(judgement, part.headline(one.of.kind)), &fixes);
+        judgement = fixed(
+            with_headline(judgement, part.headline(one.verdict.role.kind)),
+            &fixes,
+        );
     }
     for one in &judged {
         judgement = judgement.from(&one.of.role.role);

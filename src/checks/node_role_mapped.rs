@@ -24,13 +24,7 @@ fn node_role_mapped(facts: &Facts) -> Judgement {
     };
     let evidence: Vec<_> = judged
         .iter()
-        .map(|one| {
-            let (decision, whole) = (&one.verdict.decision, one.verdict.whole());
-            json!({
-                "role": one.of.name, "standing": whole.standing, "faults": whole.faults,
-                "username": decision.username, "groups": decision.groups, "source": decision.source
-            })
-        })
+        .map(|one| one.verdict.evidence(&one.of.name))
         .collect();
     let told: Vec<(&Judged<'_>, Part<'_>)> = judged
         .iter()
@@ -68,7 +62,7 @@ fn node_role_mapped(facts: &Facts) -> Judgement {
         }
     };
     let judgement = match worst_of(&told) {
-        Some((one, part)) => with_headline(judgement, part.headline(one.of.kind)),
+        Some((one, part)) => with_headline(judgement, part.headline(one.verdict.role.kind)),
         None => judgement,
     };
     let fixes: Vec<_> = told
@@ -99,7 +93,9 @@ fn follow_on(judged: &[Judged<'_>]) -> Judgement {
     let names: Vec<&str> = judged.iter().map(|one| one.of.name.as_str()).collect();
     let names = names.join(", ");
     if judged.iter().any(|one| one.verdict.is_named_somewhere()) {
-        let gone = judged.iter().all(|one| one.of.existence() == Existence::Deleted);
+        let gone = judged
+            .iter()
+            .all(|one| one.verdict.role.existence == Existence::Deleted);
         Judgement::ground_lost(if gone {
             format!("IAM no longer has {names}, which is mapped: see node-role-current")
         } else {

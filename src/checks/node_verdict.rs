@@ -8,8 +8,10 @@ use eks_aws_auth::{
     PassedOverBecause, Problem, Severity, Source, SourceKind, decide,
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 
-/// What runs under the role.
+use crate::model::{Observed, Role};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeKind {
     /// EC2 instances with Linux or Bottlerocket.
@@ -67,41 +69,59 @@ const DNS_NAME: &str = "ip-10-0-0-1.internal";
 
 /// A role that nodes run under, with what is known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NodeRole<'a> {
-    /// The role's ARN. With its path if IAM told it: an access entry needs it, aws-auth must not have it.
-    pub(crate) arn: &'a str,
-    /// What runs under it.
+pub(crate) struct NodeRole {
+    /// With its path if IAM told it: an access entry needs it, aws-auth must not have it.
+    pub(crate) arn: String,
     pub(crate) kind: NodeKind,
     /// Whether IAM has the role, and since when.
     pub(crate) existence: Existence,
     /// The role's unique id (`AROA...`).
-    pub(crate) id: Option<&'a str>,
+    pub(crate) id: Option<String>,
     /// Managed node groups with the same role.
-    pub(crate) node_groups: &'a [String],
+    pub(crate) node_groups: Vec<String>,
     /// What the node class names instead, if its instance profile holds this role and not the one that it names.
-    pub(crate) named: Option<NamedRole<'a>>,
+    pub(crate) named: Option<NamedRole>,
 }
 
 /// A role that a node class names, while its instance profile holds another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NamedRole<'a> {
-    /// The role's ARN.
-    pub(crate) arn: &'a str,
-    /// The instance profile's name.
-    pub(crate) profile: &'a str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedRole {
+    pub(crate) arn: String,
+    pub(crate) profile: String,
 }
 
-impl<'a> NodeRole<'a> {
+impl NodeRole {
     /// A role of which nothing but its ARN is known.
-    pub(crate) fn new(arn: &'a str, kind: NodeKind) -> Self {
+    pub(crate) fn new(arn: &str, kind: NodeKind) -> Self {
         Self {
-            arn,
+            arn: arn.to_owned(),
             kind,
             existence: Existence::Unknown,
             id: None,
-            node_groups: &[],
+            node_groups: Vec::new(),
             named: None,
         }
+    }
+
+    /// With what IAM says of it.
+    pub(crate) fn read(self, role: Option<&Observed<Role>>) -> Self {
+        Self {
+            existence: role.map_or(Existence::Unknown, existence),
+            id: role
+                .and_then(Observed::known)
+                .map(|role| role.id.clone())
+                .filter(|id| !id.is_empty()),
+            ..self
+        }
+    }
+}
+
+/// What IAM says of a role, for the evaluator.
+pub(crate) fn existence(role: &Observed<Role>) -> Existence {
+    match role {
+        Observed::Known(role) => role.created.map_or(Existence::Unknown, Existence::Since),
+        Observed::Absent => Existence::Deleted,
+        Observed::Unknown(_) => Existence::Unknown,
     }
 }
 
@@ -126,72 +146,40 @@ pub(crate) enum NodeFault {
     /// Nothing maps the role.
     NotMapped,
     /// The mapping exists, but its text is lost with the whole of `mapRoles`.
-    Lost {
-        /// Line of the mistake.
-        line: Option<usize>,
-    },
+    Lost { line: Option<usize> },
     /// It is refused.
     Denied,
     /// Which mapping counts depends on chance.
     Ambiguous,
     /// The username is not a node's.
-    WrongUsername {
-        /// As written.
-        found: String,
-        /// As it should be.
-        wanted: String,
-    },
+    WrongUsername { found: String, wanted: String },
     /// Groups are missing.
     MissingGroups {
-        /// As mapped.
         found: Vec<String>,
-        /// The missing ones.
         missing: Vec<String>,
     },
     /// The access entry has the wrong type, which cannot be changed.
-    WrongEntryType {
-        /// Its type.
-        found: String,
-        /// The right one.
-        wanted: String,
-    },
+    WrongEntryType { found: String, wanted: String },
     /// A wrong access entry hides a line of aws-auth.
-    HidesAwsAuth {
-        /// The line.
-        line: Option<usize>,
-    },
+    HidesAwsAuth { line: Option<usize> },
     /// The access entry is bound to an earlier role of that name.
     StaleEntry,
     /// IAM does not know the role.
     RoleDeleted,
     /// The role is in another partition than the cluster.
-    OtherPartition {
-        /// The role's.
-        role: String,
-        /// The cluster's.
-        cluster: String,
-    },
+    OtherPartition { role: String, cluster: String },
     /// The role is in another account than the cluster.
-    OtherAccount {
-        /// The role's.
-        role: String,
-        /// The cluster's.
-        cluster: String,
-    },
+    OtherAccount { role: String, cluster: String },
     /// The ARN is not a role's.
     NotARole,
     /// The instance profile has another role than the node class names, and that is the one nodes run under.
     OtherProfileRole {
         /// The role that the node class names.
         named: String,
-        /// The instance profile.
         profile: String,
     },
     /// Managed node groups share the role: EKS keeps its mapping up for them, and takes it away with them.
-    SharedWithNodeGroup {
-        /// Their names.
-        node_groups: Vec<String>,
-    },
+    SharedWithNodeGroup { node_groups: Vec<String> },
     /// The nodes would be administrators.
     Masters,
     /// Access entries or aws-auth could not be read.
@@ -216,6 +204,7 @@ pub(crate) struct Found {
 /// What the cluster makes of the nodes of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeVerdict {
+    pub(crate) role: NodeRole,
     /// What is wrong, worst first.
     found: Vec<Found>,
     /// What maps the role, where nothing is wrong with that.
@@ -241,7 +230,6 @@ impl Part<'_> {
             .any(|fault| matches!(fault, NodeFault::Lost { .. }))
     }
 
-    /// Whether nothing maps the role.
     pub(crate) fn is_not_mapped(&self) -> bool {
         self.faults.contains(&&NodeFault::NotMapped)
     }
@@ -313,7 +301,6 @@ impl NodeVerdict {
         }
     }
 
-    /// All of it.
     pub(crate) fn whole(&self) -> Part<'_> {
         self.part(|_| true, self.mapped.as_deref())
     }
@@ -332,6 +319,15 @@ impl NodeVerdict {
         self.part(NodeFault::is_of_currency, None)
     }
 
+    /// For machines.
+    pub(crate) fn evidence(&self, role: &str) -> Value {
+        let (decision, whole) = (&self.decision, self.whole());
+        json!({
+            "role": role, "standing": whole.standing, "faults": whole.faults,
+            "username": decision.username, "groups": decision.groups, "source": decision.source
+        })
+    }
+
     /// Whether anything in the cluster is meant for this role, whether or not it counts.
     pub(crate) fn is_named_somewhere(&self) -> bool {
         self.decision.outcome != Outcome::NotMapped || stale(&self.decision).is_some()
@@ -346,8 +342,8 @@ fn stale(decision: &Decision) -> Option<&PassedOver> {
 }
 
 /// Judges the mapping of a node role. `home`: partition and account of the cluster.
-pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: &NodeRole<'_>) -> NodeVerdict {
-    let caller = match Caller::of_role(role.arn, Some(role.kind.session())) {
+pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: NodeRole) -> NodeVerdict {
+    let caller = match Caller::of_role(&role.arn, Some(role.kind.session())) {
         Ok(caller) => caller,
         Err(error) => {
             return NodeVerdict {
@@ -357,15 +353,16 @@ pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: &
                     sentence: format!("{} cannot be a node role: {error}", role.arn),
                 }],
                 mapped: None,
-                decision: Decision::refused(role.arn, &error),
+                decision: Decision::refused(&role.arn, &error),
+                role,
             };
         }
     };
     let mut caller = caller
         .with_private_dns_name(Some(DNS_NAME.to_owned()))
-        .with_principal_id(role.id.map(str::to_owned));
+        .with_principal_id(role.id.clone());
     if matches!(role.existence, Existence::Since(_)) {
-        caller = caller.with_role_arn(role.arn);
+        caller = caller.with_role_arn(&role.arn);
     }
     let decision = decide(cluster, &caller, role.existence);
     let mut judge = Judge::default();
@@ -379,13 +376,14 @@ pub(crate) fn judge_node_role(cluster: &Cluster<'_>, home: (&str, &str), role: &
             ),
         );
     }
-    judge.mapping(cluster, role, &caller, &decision);
-    judge.surroundings(home, role, &caller, &decision);
+    judge.mapping(cluster, &role, &caller, &decision);
+    judge.surroundings(home, &role, &caller, &decision);
     judge.found.sort_by_key(|found| std::cmp::Reverse(found.standing));
     NodeVerdict {
         found: judge.found,
         mapped: judge.mapped,
         decision,
+        role,
     }
 }
 
@@ -404,7 +402,7 @@ impl Judge {
         });
     }
 
-    fn mapping(&mut self, cluster: &Cluster<'_>, role: &NodeRole<'_>, caller: &Caller, decision: &Decision) {
+    fn mapping(&mut self, cluster: &Cluster<'_>, role: &NodeRole, caller: &Caller, decision: &Decision) {
         let arn = &caller.canonical_arn;
         let plural = role.kind.plural();
         let entries_unread = cluster.mode.uses_entries() && cluster.entries.is_none();
@@ -486,7 +484,7 @@ impl Judge {
         }
     }
 
-    fn entry(&mut self, cluster: &Cluster<'_>, role: &NodeRole<'_>, decision: &Decision, place: &str) {
+    fn entry(&mut self, cluster: &Cluster<'_>, role: &NodeRole, decision: &Decision, place: &str) {
         let entry = decision
             .source
             .as_ref()
@@ -530,7 +528,7 @@ impl Judge {
         }
     }
 
-    fn identity(&mut self, role: &NodeRole<'_>, caller: &Caller, decision: &Decision, place: &str) {
+    fn identity(&mut self, role: &NodeRole, caller: &Caller, decision: &Decision, place: &str) {
         let plural = role.kind.plural();
         let username = decision.username.as_deref().unwrap_or_default();
         let session = caller.session.as_deref().unwrap_or_default();
@@ -622,7 +620,7 @@ impl Judge {
     fn surroundings(
         &mut self,
         (partition, account): (&str, &str),
-        role: &NodeRole<'_>,
+        role: &NodeRole,
         caller: &Caller,
         decision: &Decision,
     ) {
@@ -651,14 +649,14 @@ impl Judge {
                 ),
             );
         }
-        if let Some(NamedRole { arn, profile }) = role.named
-            && !arn.eq_ignore_ascii_case(role.arn)
+        if let Some(NamedRole { arn, profile }) = &role.named
+            && !arn.eq_ignore_ascii_case(&role.arn)
         {
             self.fault(
                 Standing::Flawed,
                 NodeFault::OtherProfileRole {
-                    named: arn.to_owned(),
-                    profile: profile.to_owned(),
+                    named: arn.clone(),
+                    profile: profile.clone(),
                 },
                 format!(
                     "the node class names {arn}, but its instance profile {profile} holds {}: nodes run under the profile's role",
@@ -673,7 +671,7 @@ impl Judge {
             };
             self.fault(
                 Standing::Flawed,
-                NodeFault::SharedWithNodeGroup { node_groups: role.node_groups.to_vec() },
+                NodeFault::SharedWithNodeGroup { node_groups: role.node_groups.clone() },
                 format!(
                     "{} is shared with the managed node group {}: EKS keeps that mapping, and may {what} when the node group is \
                      deleted, which locks Karpenter's nodes out too",
@@ -730,7 +728,7 @@ mod tests {
         map_roles: &str,
         entries: &[AccessEntry],
         home: (&str, &str),
-        role: &NodeRole<'_>,
+        role: NodeRole,
     ) -> NodeVerdict {
         let aws_auth = AwsAuth::parse(&[("mapRoles".to_owned(), map_roles.to_owned())].into());
         let cluster = Cluster {
@@ -750,101 +748,43 @@ mod tests {
         let masters = ["system:bootstrappers", "system:nodes", "system:masters"];
         let fargate = ["system:bootstrappers", "system:nodes", "system:node-proxier"];
         let with_path = "arn:aws:iam::111122223333:role/x/KarpenterNode";
-        for (name, text, kind, standing, fault) in [
-            ("good", line(ROLE, DNS, &BOTH), Linux, Well, None),
-            (
-                "windows",
-                line(ROLE, DNS, &BOTH),
-                Windows,
-                Broken,
-                Some("missingGroups"),
-            ),
-            (
-                "windows with its group",
-                line(ROLE, DNS, &windows),
-                Windows,
-                Well,
-                None,
-            ),
-            (
-                "no nodes group",
-                line(ROLE, DNS, &BOTH[..1]),
-                Linux,
-                Broken,
-                Some("missingGroups"),
-            ),
-            (
-                "no bootstrappers",
-                line(ROLE, DNS, &BOTH[1..]),
-                Linux,
-                Flawed,
-                Some("missingGroups"),
-            ),
-            (
-                "session name",
-                line(ROLE, SESSION, &BOTH),
-                Linux,
-                Broken,
-                Some("wrongUsername"),
-            ),
-            (
-                "blanks",
-                line(ROLE, "system:node:{{ EC2PrivateDNSName }}", &BOTH),
-                Linux,
-                Broken,
-                Some("wrongUsername"),
-            ),
-            (
-                "with its path",
-                line(with_path, DNS, &BOTH),
-                Linux,
-                Broken,
-                Some("notMapped"),
-            ),
-            (
-                "a tab",
-                "- rolearn: x\n\tusername: y\n".to_owned(),
-                Linux,
-                Broken,
-                Some("lost"),
-            ),
-            ("nothing", String::new(), Linux, Broken, Some("notMapped")),
-            (
-                "masters",
-                line(ROLE, DNS, &masters),
-                Linux,
-                Flawed,
-                Some("masters"),
-            ),
-            ("fargate", line(ROLE, SESSION, &fargate), Fargate, Well, None),
-            (
-                "fargate as ec2",
-                line(ROLE, DNS, &BOTH),
-                Fargate,
-                Broken,
-                Some("denied"),
-            ),
+        let blanks = "system:node:{{ EC2PrivateDNSName }}";
+        let tab = "- rolearn: x\n\tusername: y\n".to_owned();
+        for (text, kind, standing, fault) in [
+            (line(ROLE, DNS, &BOTH), Linux, Well, ""),
+            (line(ROLE, DNS, &BOTH), Windows, Broken, "missingGroups"),
+            (line(ROLE, DNS, &windows), Windows, Well, ""),
+            (line(ROLE, DNS, &BOTH[..1]), Linux, Broken, "missingGroups"),
+            (line(ROLE, DNS, &BOTH[1..]), Linux, Flawed, "missingGroups"),
+            (line(ROLE, SESSION, &BOTH), Linux, Broken, "wrongUsername"),
+            (line(ROLE, blanks, &BOTH), Linux, Broken, "wrongUsername"),
+            (line(with_path, DNS, &BOTH), Linux, Broken, "notMapped"),
+            (tab, Linux, Broken, "lost"),
+            (String::new(), Linux, Broken, "notMapped"),
+            (line(ROLE, DNS, &masters), Linux, Flawed, "masters"),
+            (line(ROLE, SESSION, &fargate), Fargate, Well, ""),
+            (line(ROLE, DNS, &BOTH), Fargate, Broken, "denied"),
         ] {
             let verdict = judge(
                 AuthenticationMode::ConfigMap,
                 &text,
                 &[],
                 HOME,
-                &NodeRole::new(ROLE, kind),
+                NodeRole::new(ROLE, kind),
             );
             let whole = verdict.whole();
-            let first = whole
-                .faults
-                .first()
-                .map(|fault| serde_json::to_value(fault).unwrap()["fault"].clone());
-            assert_eq!(whole.standing, standing, "{name}: {verdict:#?}");
-            assert_eq!(
-                first.as_ref().and_then(|fault| fault.as_str()),
-                fault,
-                "{name}: {verdict:#?}"
-            );
-            assert!(!whole.message.is_empty(), "{name}");
+            assert_eq!(whole.standing, standing, "{text}: {verdict:#?}");
+            assert_eq!(first(&whole), fault, "{text}: {verdict:#?}");
+            assert!(!whole.message.is_empty(), "{text}");
         }
+    }
+
+    /// The name of the worst fault.
+    fn first(part: &Part<'_>) -> String {
+        let fault = part.faults.first().map(|fault| json!(fault)["fault"].clone());
+        fault
+            .and_then(|fault| Some(fault.as_str()?.to_owned()))
+            .unwrap_or_default()
     }
 
     #[test]
@@ -863,7 +803,7 @@ mod tests {
                 &line(ROLE, DNS, &BOTH),
                 &entries,
                 HOME,
-                &NodeRole::new(ROLE, NodeKind::Linux),
+                NodeRole::new(ROLE, NodeKind::Linux),
             );
             let whole = verdict.whole();
             assert_eq!(whole.standing, standing, "{kind:?}: {verdict:#?}");
@@ -893,56 +833,36 @@ mod tests {
                 existence,
                 ..NodeRole::new(&arn, NodeKind::Linux)
             };
-            let verdict = judge(AuthenticationMode::Api, "", &entries, HOME, &role);
+            let verdict = judge(AuthenticationMode::Api, "", &entries, HOME, role);
             assert_eq!(verdict.whole().standing == Standing::Well, mapped, "{verdict:#?}");
         }
     }
 
     #[test]
     fn what_is_around_a_role_is_told_apart() {
-        let groups = ["blue".to_owned()];
+        let groups = vec!["blue".to_owned()];
         let other = "arn:aws:iam::111122223333:role/Other";
         let good = NodeRole::new(ROLE, NodeKind::Linux);
-        let faults = |home, role: &NodeRole<'_>| {
-            let verdict = judge(
-                AuthenticationMode::ConfigMap,
-                &line(ROLE, DNS, &BOTH),
-                &[],
-                home,
-                role,
-            );
-            let whole = verdict.whole();
-            (
-                whole.standing,
-                serde_json::to_value(whole.faults).unwrap()[0]["fault"]
-                    .as_str()
-                    .unwrap()
-                    .to_owned(),
-            )
-        };
         let named = Some(NamedRole {
-            arn: other,
-            profile: "demo_1",
+            arn: other.to_owned(),
+            profile: "demo_1".to_owned(),
         });
+        let sharing = NodeRole {
+            node_groups: groups,
+            ..good.clone()
+        };
+        let in_profile = NodeRole {
+            named,
+            ..good.clone()
+        };
+        let gone = NodeRole {
+            existence: Existence::Deleted,
+            ..good.clone()
+        };
+        let user = NodeRole::new("arn:aws:iam::111122223333:user/a", NodeKind::Linux);
         for (home, role, standing, fault) in [
-            (
-                HOME,
-                NodeRole {
-                    node_groups: &groups,
-                    ..good.clone()
-                },
-                Standing::Flawed,
-                "sharedWithNodeGroup",
-            ),
-            (
-                HOME,
-                NodeRole {
-                    named,
-                    ..good.clone()
-                },
-                Standing::Flawed,
-                "otherProfileRole",
-            ),
+            (HOME, sharing, Standing::Flawed, "sharedWithNodeGroup"),
+            (HOME, in_profile, Standing::Flawed, "otherProfileRole"),
             (
                 ("aws-cn", HOME.1),
                 good.clone(),
@@ -955,23 +875,13 @@ mod tests {
                 Standing::Broken,
                 "otherAccount",
             ),
-            (
-                HOME,
-                NodeRole {
-                    existence: Existence::Deleted,
-                    ..good.clone()
-                },
-                Standing::Broken,
-                "roleDeleted",
-            ),
-            (
-                HOME,
-                NodeRole::new("arn:aws:iam::111122223333:user/a", NodeKind::Linux),
-                Standing::Broken,
-                "notARole",
-            ),
+            (HOME, gone, Standing::Broken, "roleDeleted"),
+            (HOME, user, Standing::Broken, "notARole"),
         ] {
-            assert_eq!(faults(home, &role), (standing, fault.to_owned()));
+            let text = line(ROLE, DNS, &BOTH);
+            let verdict = judge(AuthenticationMode::ConfigMap, &text, &[], home, role);
+            let whole = verdict.whole();
+            assert_eq!((whole.standing, first(&whole)), (standing, fault.to_owned()));
         }
         let deleted = NodeRole {
             existence: Existence::Deleted,
@@ -982,7 +892,7 @@ mod tests {
             &line(ROLE, DNS, &BOTH),
             &[],
             HOME,
-            &deleted,
+            deleted,
         );
         assert!(verdict.mapping().is_none() && verdict.is_named_somewhere());
         assert_eq!(verdict.currency().standing, Standing::Broken);
@@ -996,7 +906,7 @@ mod tests {
             entries: None,
             settings: Settings::default(),
         };
-        let verdict = judge_node_role(&cluster, HOME, &NodeRole::new(ROLE, NodeKind::Linux));
+        let verdict = judge_node_role(&cluster, HOME, NodeRole::new(ROLE, NodeKind::Linux));
         assert_eq!(verdict.whole().faults, [&NodeFault::NotReadable]);
     }
 }

@@ -18,7 +18,6 @@ pages! {
     "interruption-queue" "spot-failures-seen" "node-registration"
 }
 
-/// The page of that check.
 pub(crate) fn page_of(id: &str) -> Option<&'static str> {
     PAGES
         .iter()

@@ -2,7 +2,7 @@
 
 use super::{Judgement, Status};
 
-fn severity(status: Status) -> u8 {
+pub(super) fn severity(status: Status) -> u8 {
     match status {
         Status::Fail => 0,
         Status::Unknown => 1,
@@ -36,38 +36,11 @@ pub(super) fn together(mut parts: Vec<Judgement>) -> Judgement {
                 into.commands.push(command);
             }
         }
-        into.snippets.extend(fix.snippets);
-    }
-    all
-}
-
-/// A finding as a snapshot shows it: all that a person is told.
-#[cfg(test)]
-pub(super) fn shown(judgement: &Judgement) -> String {
-    let mut lines = vec![judgement.status.word().to_uppercase()];
-    lines.extend(judgement.headline.clone());
-    lines.push(judgement.message.clone());
-    if let Some(remedy) = &judgement.remedy {
-        lines.push(format!("fix: {}", remedy.text));
-        lines.extend(remedy.commands.iter().map(|command| format!("  $ {command}")));
-        for snippet in &remedy.snippets {
-            lines.extend(snippet.text.lines().map(|line| format!("  | {line}")));
+        for snippet in fix.snippets {
+            if !into.snippets.contains(&snippet) {
+                into.snippets.push(snippet);
+            }
         }
     }
-    lines.join("\n")
-}
-
-/// What makes a world of the one where everything is good.
-#[cfg(test)]
-type Change = fn(&mut super::Facts);
-
-/// Findings of one check in several worlds, each under its name.
-#[cfg(test)]
-pub(super) fn in_worlds(judge: fn(&super::Facts) -> Judgement, worlds: &[(&str, Change)]) -> String {
-    let all = worlds.iter().map(|(name, change)| {
-        let mut facts = crate::facts::fixture::with_karpenter();
-        change(&mut facts);
-        format!("== {name}\n{}\n", shown(&judge(&facts)))
-    });
-    all.collect()
+    all
 }

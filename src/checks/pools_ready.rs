@@ -2,12 +2,14 @@
 
 use serde_json::json;
 
-use super::karpenter::{Installed, NOT_YET, count, installed, launch_paths, names, once_installed, short};
+use super::karpenter::{
+    Installed, NOT_YET, count, installed, launch_paths, names, once_installed, several, short,
+};
 use super::{Check, Group, Judgement, lost_cluster};
 use crate::facts::Facts;
 use crate::karpenter::launch_paths::{ClassLink, LaunchPath, Obstacle, Readiness, Source};
 use crate::karpenter::objects::{Api, ConditionStatus};
-use crate::model::{Command, Unknown};
+use crate::model::{Command, Unknown, argv};
 
 pub(crate) static CHECK: Check = Check {
     id: "pools-ready",
@@ -129,20 +131,13 @@ fn of_all(facts: &Facts, paths: &[LaunchPath<'_>]) -> Judgement {
         stopped => format!("{text}; {stopped}"),
     };
     let judgement = if let Some((path, against)) = all.not_ready.first() {
-        let told = all
-            .not_ready
-            .iter()
-            .take(3)
-            .map(|(path, against)| format!("{}: {}", path.pool.name, told(against)))
-            .collect::<Vec<_>>()
-            .join("; ");
-        let more = match all.not_ready.len() {
-            ..=3 => String::new(),
-            all => format!("; and {} more", all - 3),
+        let of_each = |(path, against): &(&LaunchPath<'_>, Vec<Obstacle<'_>>)| {
+            format!("{}: {}", path.pool.name, told(against))
         };
+        let told = several(all.not_ready.iter().map(of_each), 3, "; ");
         let (fix, commands) = fix(facts, path, against);
         Judgement::fail(with_stopped(format!(
-            "Karpenter ignores {} of {pools}: {told}{more}{still}",
+            "Karpenter ignores {} of {pools}: {told}{still}",
             all.not_ready.len()
         )))
         .headline(headline(against))
@@ -156,7 +151,7 @@ fn of_all(facts: &Facts, paths: &[LaunchPath<'_>]) -> Judgement {
             "{}{still}",
             names(all.unknown.iter().map(String::as_str))
         )))
-        .headline("It is not known whether Karpenter uses a node pool")
+        .headline("Unknown whether Karpenter uses a node pool")
     } else if let Some((path, conditions)) = all.pending.first() {
         Judgement::undecided(with_stopped(format!(
             "Karpenter has not finished looking at {}: {}{still}",
@@ -290,13 +285,10 @@ fn fix(facts: &Facts, path: &LaunchPath<'_>, against: &[Obstacle<'_>]) -> (&'sta
             ),
             "ValidationSucceeded" => (
                 "Give the controller's role what is refused (see controller-may-launch). After a change of IAM policies, an annotation makes Karpenter try again.",
-                [target.kubectl(&[
-                    "annotate",
-                    "ec2nodeclass",
-                    class,
-                    &format!("revalidate={}", facts.gathered_at.as_second()),
-                    "--overwrite",
-                ])]
+                [target.kubectl(&argv(
+                    "annotate ec2nodeclass {} {} --overwrite",
+                    &[class, &format!("revalidate={}", facts.gathered_at.as_second())],
+                ))]
                 .into_iter()
                 .chain(class_words("describe"))
                 .collect(),
@@ -323,10 +315,10 @@ fn class_kind(group: &str, kind: &str) -> String {
 mod tests {
     use serde_json::Value;
 
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::fixture::{
-        denied, healthy, node_class, node_pool, with_classes, with_conditions, with_pools,
+        denied, healthy, node_class, node_pool, with_classes, with_conditions, with_karpenter, with_pools,
     };
     use crate::karpenter::objects::{NodeClass, NodeClassKind};
     use crate::model::Observed;
@@ -350,7 +342,8 @@ mod tests {
 
     #[test]
     fn what_karpenter_says() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("ready", |_| {}),

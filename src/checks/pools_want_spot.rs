@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::karpenter::{auto_mode, count, launch_paths, names, none_can};
+use super::karpenter::{auto_mode, count, launch_paths, names, none_can, several};
 use super::{Check, Group, Judgement, lost_cluster, never};
 use crate::facts::Facts;
 use crate::karpenter::launch_paths::{LaunchPath, LaunchPaths, Source};
@@ -194,7 +194,7 @@ fn placeholders(file: &str, found: &[String]) -> Judgement {
         .chain(assignments.iter().map(String::as_str))
         .chain(["envsubst"])
         .collect();
-    Judgement::fail(format!("{file} has values that nobody filled in: {}", names(found.iter().map(String::as_str))))
+    Judgement::fail(format!("{file} has values that are not filled in: {}", names(found.iter().map(String::as_str))))
         .headline("The pools file is a template with variables that are not filled in")
         .fix(
             "Fill them in first: envsubst reads standard input, clusterctl generate does it for cluster templates. Then check what comes out.",
@@ -205,16 +205,10 @@ fn placeholders(file: &str, found: &[String]) -> Judgement {
 
 /// `NAME: why`, for a few of them.
 fn told(some: &[(&LaunchPath<'_>, String)]) -> String {
-    const SHOWN: usize = 3;
-    let mut shown: Vec<String> = some
+    let all = some
         .iter()
-        .take(SHOWN)
-        .map(|(path, why)| format!("{}: {why}", path.pool.name))
-        .collect();
-    if some.len() > SHOWN {
-        shown.push(format!("and {} more", some.len() - SHOWN));
-    }
-    shown.join("; ")
+        .map(|(path, why)| format!("{}: {why}", path.pool.name));
+    several(all, 3, "; ")
 }
 
 /// What opens the pools in an editor; a chart is not a file of this machine.
@@ -274,10 +268,12 @@ fn with_evidence(judgement: Judgement, paths: &LaunchPaths<'_>, nodes: Option<&N
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::PoolsFile;
-    use crate::facts::fixture::{absent, capacity_type, denied, healthy, node_pool, with_pools};
+    use crate::facts::fixture::{
+        absent, capacity_type, denied, healthy, node_pool, with_karpenter, with_pools,
+    };
     use crate::karpenter::nodepools_file;
 
     fn file(facts: &mut Facts, text: &str) {
@@ -295,7 +291,8 @@ mod tests {
 
     #[test]
     fn pools_of_every_kind() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("nothing restricts it", |_| {}),

@@ -69,14 +69,15 @@ fn same_account(facts: &Facts) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::testing::whole;
+    use crate::checks::testing::told_of;
     use crate::checks::{REGISTRY, Skip, Status};
     use crate::facts::fixture::{absent, denied, healthy, known_cluster};
 
     #[test]
     fn each_way_it_can_be() {
-        let said = whole(
-            &SAME_ACCOUNT,
+        let said = told_of(
+            healthy,
+            SAME_ACCOUNT.judge,
             &[
                 ("good", |_| {}),
                 ("the cluster is elsewhere", |f| {

@@ -12,7 +12,7 @@ use crate::facts::Facts;
 use crate::karpenter::instances::SpotQuota;
 use crate::karpenter::requirements::{CapacityType, SpotVerdict};
 use crate::karpenter::traces::{Cause, PoolClaims, Told, Trace, TraceSource, Traces, pool_traces};
-use crate::model::{Command, Observed, Unknown};
+use crate::model::{Command, Observed, Unknown, argv};
 
 /// How long after the role was made a refusal still tells of the time before: IAM is eventually consistent, and Karpenter
 /// leaves Spot alone for three minutes after a refusal.
@@ -44,7 +44,6 @@ pub(super) fn when(at: Timestamp, now: Timestamp) -> String {
     format!("{at:.0} ({} ago)", span(now.duration_since(at)))
 }
 
-/// The traces of all sources.
 fn all_traces(facts: &Facts) -> Traces {
     let mut all = Traces::default();
     let sources = [
@@ -62,14 +61,7 @@ fn all_traces(facts: &Facts) -> Traces {
 fn seen(told: &Told, now: Timestamp) -> String {
     let claims = match told.count() {
         0 => String::new(),
-        claims => format!(
-            "{}, ",
-            count(
-                usize::try_from(claims).unwrap_or(usize::MAX),
-                "NodeClaim",
-                "NodeClaims"
-            )
-        ),
+        claims => format!("{}, ", count(claims, "NodeClaim", "NodeClaims")),
     };
     let Some(newest) = told.newest.first() else {
         return claims;
@@ -138,8 +130,8 @@ fn of_the_role(facts: &Facts, told: &Told) -> Judgement {
         return Judgement::warn(format!("{refused}; by now {why}")).headline(HEADLINE);
     }
     if role.is_some() {
-        return Judgement::fail(format!("{refused}; and yet the role exists in the account of these credentials"))
-            .headline("EC2 refuses Spot for want of a role that exists")
+        return Judgement::fail(format!("{refused}; even so, the role exists in the account of these credentials"))
+            .headline("EC2 refuses Spot for a missing role, although the role exists")
             .fix(
                 "Is Karpenter's controller in another account, or was the role deleted in between? The Events say what its role is refused.",
                 [warnings(facts)],
@@ -154,29 +146,19 @@ fn of_the_role(facts: &Facts, told: &Told) -> Judgement {
 }
 
 fn warnings(facts: &Facts) -> Command {
-    facts.target.kubectl(&[
-        "get",
-        "events",
-        "-A",
-        "--field-selector",
-        "type=Warning",
-        "--sort-by",
-        ".lastTimestamp",
-    ])
+    facts.target.kubectl(&argv(
+        "get events -A --field-selector type=Warning --sort-by .lastTimestamp",
+        &[],
+    ))
 }
 
 /// The controller's log, or the claim where there is no controller.
 fn log_of_controller(facts: &Facts, trace: Option<&Trace>) -> Option<Command> {
     match (facts.controller.running(), trace) {
-        (Some(running), _) => Some(facts.target.kubectl(&[
-            "logs",
-            &format!("deployment/{}", running.name),
-            "-c",
-            "controller",
-            "--tail=200",
-            "-n",
-            &running.namespace,
-        ])),
+        (Some(running), _) => Some(facts.target.kubectl(&argv(
+            "logs {} -c controller --tail=200 -n {}",
+            &[&format!("deployment/{}", running.name), &running.namespace],
+        ))),
         (None, Some(trace)) => Some(
             facts
                 .target
@@ -331,16 +313,11 @@ fn of_cause(facts: &Facts, cause: Cause, told: &Told) -> Judgement {
             .iter()
             .find_map(|trace| encoded_message(&trace.message))
             .map(|encoded| {
-                facts.target.aws(&[
-                    "sts",
-                    "decode-authorization-message",
-                    "--encoded-message",
-                    encoded,
-                    "--query",
-                    "DecodedMessage",
-                    "--output",
-                    "text",
-                ])
+                facts.target.aws(&argv(
+                    "sts decode-authorization-message --encoded-message {} --query DecodedMessage \
+                     --output text",
+                    &[encoded],
+                ))
             })
             .into_iter()
             .chain(log_of_controller(facts, newest))
@@ -376,11 +353,7 @@ fn of_narrowed_claims(facts: &Facts, role_refused: bool) -> Option<Judgement> {
     );
     let text = format!(
         "{narrowed} of {} of pools that admit Spot could only become on-demand ({pools}), and cost on-demand prices",
-        count(
-            usize::try_from(all).unwrap_or(usize::MAX),
-            "NodeClaim",
-            "NodeClaims"
-        )
+        count(all, "NodeClaim", "NodeClaims")
     );
     let newest = both
         .iter()
@@ -469,11 +442,7 @@ fn nothing_found(facts: &Facts) -> String {
         (Some(0), Some(back)) => format!("no warning Events since {}", when(back, facts.gathered_at)),
         (Some(seen), Some(back)) => format!(
             "none of {} since {} is about one",
-            count(
-                usize::try_from(seen).unwrap_or(usize::MAX),
-                "warning Event",
-                "warning Events"
-            ),
+            count(seen, "warning Event", "warning Events"),
             when(back, facts.gathered_at)
         ),
         _ => "no Events at all".to_owned(),
@@ -499,11 +468,7 @@ fn nothing_found(facts: &Facts) -> String {
     };
     format!(
         "no failed launches found: {events}, {}; {log}",
-        count(
-            usize::try_from(claims).unwrap_or(usize::MAX),
-            "NodeClaim",
-            "NodeClaims"
-        )
+        count(claims, "NodeClaim", "NodeClaims")
     )
 }
 
@@ -568,10 +533,11 @@ fn with_evidence(facts: &Facts, mut judgement: Judgement, traces: &Traces) -> Ju
 mod tests {
     use serde_json::Value;
 
-    use super::super::parts::in_worlds;
     use super::*;
+    use crate::checks::testing::told_of;
     use crate::facts::fixture::{
-        absent, at, capacity_type, claim, denied, event, healthy, known, node_pool, spot_role, with_pools,
+        absent, at, capacity_type, claim, denied, event, healthy, known, node_pool, spot_role,
+        with_karpenter, with_pools,
     };
     use crate::karpenter::traces::{ClaimFold, LogFold};
 
@@ -616,7 +582,8 @@ mod tests {
 
     #[test]
     fn the_missing_role() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("two Events of one claim, and the claim that came instead", |f| {
@@ -677,7 +644,8 @@ mod tests {
 
     #[test]
     fn every_other_cause() {
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("nothing", |_| {}),

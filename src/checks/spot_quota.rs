@@ -8,7 +8,7 @@ use super::{Check, Group, Judgement, lost_ground, never};
 use crate::facts::Facts;
 use crate::karpenter::instances::{SpotQuota, spot_needs, spot_needs_of};
 use crate::karpenter::requirements::SpotVerdict;
-use crate::model::{Command, Observed};
+use crate::model::{Command, Observed, argv};
 
 pub(crate) static CHECK: Check = Check {
     id: "spot-quota",
@@ -25,16 +25,10 @@ fn desired(least: u32) -> u32 {
 
 /// The command that asks for a higher quota.
 pub(super) fn request(facts: &Facts, quota: SpotQuota, vcpus: u32) -> Command {
-    facts.target.aws(&[
-        "service-quotas",
-        "request-service-quota-increase",
-        "--service-code",
-        "ec2",
-        "--quota-code",
-        quota.code(),
-        "--desired-value",
-        &vcpus.to_string(),
-    ])
+    facts.target.aws(&argv(
+        "service-quotas request-service-quota-increase --service-code ec2 --quota-code {} --desired-value {}",
+        &[quota.code(), &vcpus.to_string()],
+    ))
 }
 
 fn judge(facts: &Facts) -> Judgement {
@@ -160,9 +154,11 @@ fn without_quota(families: &[String], alone: bool) -> Option<Judgement> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::in_worlds;
     use super::*;
-    use crate::facts::fixture::{absent, capacity_type, denied, healthy, node_pool, quota, with_pools};
+    use crate::checks::testing::told_of;
+    use crate::facts::fixture::{
+        absent, capacity_type, denied, healthy, node_pool, quota, with_karpenter, with_pools,
+    };
     use crate::facts::quotas::QuotaFact;
 
     fn families(facts: &mut Facts, families: &[&str]) {
@@ -174,7 +170,8 @@ mod tests {
     #[test]
     fn quotas_of_every_size() {
         use SpotQuota::{GAndVt, Standard};
-        insta::assert_snapshot!(in_worlds(
+        insta::assert_snapshot!(told_of(
+            with_karpenter,
             judge,
             &[
                 ("enough", |_| {}),

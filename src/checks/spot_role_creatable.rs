@@ -6,7 +6,7 @@ use super::spot_role::create_commands;
 use super::{Check, Group, Judgement, karpenter, lost_ground, never};
 use crate::facts::Facts;
 use crate::model::permission;
-use crate::model::{Command, DeniedBy, Language, Observed, SimulatedDecision, Simulation, Why};
+use crate::model::{Command, DeniedBy, Language, May, Observed, Why};
 
 pub static SPOT_ROLE_CREATABLE: Check = Check {
     id: "spot-role-creatable",
@@ -20,38 +20,13 @@ pub static SPOT_ROLE_CREATABLE: Check = Check {
 const BLIND_SPOTS: &str =
     "it does not see session policies, VPC endpoint policies and conditional service control policies";
 
-/// What the simulator's answer means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum May {
-    Yes,
-    No(DeniedBy),
-    /// It depends on these condition keys.
-    Depends(String),
-}
-
-fn may(simulation: &Simulation) -> May {
-    if simulation.allowed_by_organizations == Some(false) {
-        return May::No(DeniedBy::ServiceControlPolicy);
-    }
-    match simulation.decision {
-        // An explicit deny is one wherever it stands; a boundary only fails to allow.
-        SimulatedDecision::ExplicitDeny => May::No(DeniedBy::ExplicitDeny),
-        _ if simulation.allowed_by_boundary == Some(false) => May::No(DeniedBy::PermissionsBoundary),
-        SimulatedDecision::Allowed => May::Yes,
-        SimulatedDecision::ImplicitDeny if simulation.missing_context.is_empty() => {
-            May::No(DeniedBy::MissingAllow)
-        }
-        SimulatedDecision::ImplicitDeny => May::Depends(simulation.missing_context.join(", ")),
-    }
-}
-
 /// Whether the policy simulator says that Karpenter's controller creates the missing role by itself.
 pub(crate) fn controller_may_create(facts: &Facts) -> bool {
     facts
         .controller
         .may_create
         .known()
-        .is_some_and(|simulation| may(simulation) == May::Yes)
+        .is_some_and(|simulation| simulation.decided.may() == May::Yes)
 }
 
 /// Whether the policy simulator says that the caller would be refused.
@@ -59,7 +34,7 @@ pub(crate) fn caller_is_refused(facts: &Facts) -> bool {
     facts
         .caller_may_create
         .known()
-        .is_some_and(|simulation| matches!(may(simulation), May::No(_)))
+        .is_some_and(|simulation| matches!(simulation.decided.may(), May::No(_)))
 }
 
 /// Who launches, in words.
@@ -82,7 +57,7 @@ pub(super) fn controller_words(facts: &Facts) -> String {
 fn about_controller(facts: &Facts) -> Option<String> {
     let who = controller_words(facts);
     match &facts.controller.may_create.observed {
-        Observed::Known(simulation) => Some(match may(simulation) {
+        Observed::Known(simulation) => Some(match simulation.decided.may() {
             May::Yes => format!("{who} may create it as well"),
             May::No(DeniedBy::MissingAllow) => format!("{who} may not (none of its policies allows it)"),
             May::No(by) => format!("{who} may not create it{}", by.clause()),
@@ -125,7 +100,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
             )
             .snippet(Language::Json, serde_json::to_string_pretty(&statement).unwrap_or_default())
     };
-    const UNKNOWN: &str = "Whether you may create the missing EC2 Spot role is unknown";
+    const UNKNOWN: &str = "Unknown whether you may create the missing EC2 Spot role";
     let instead_of_caller = |message: String| {
         Judgement::warn(message).headline("Karpenter creates the EC2 Spot role, you may not")
     };
@@ -142,7 +117,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
     };
     let mut judgement = match &facts.caller_may_create.observed {
         Observed::Known(simulation) => {
-            let judgement = match may(simulation) {
+            let judgement = match simulation.decided.may() {
                 May::Yes => Judgement::pass(with_controller(format!(
                     "{who} may create it, says the policy simulator ({BLIND_SPOTS})"
                 ))),
@@ -162,7 +137,7 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
                 }
                 May::Depends(keys) => {
                     let text =
-                        format!("it depends on condition keys that the simulator was not told: {keys}");
+                        format!("it depends on condition keys that the simulator was not given: {keys}");
                     if controller_may {
                         instead_of_caller(format!("whether {who} may: {text}; {}", instead()))
                     } else {
@@ -202,17 +177,15 @@ fn spot_role_creatable(facts: &Facts) -> Judgement {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::Damage;
     use super::*;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::fixture::{absent, capacity_type, denied, healthy, known, node_pool, role, with_pools};
+    use crate::model::{Decided, SimulatedDecision, Simulation};
 
     fn simulation(principal: &str, decision: SimulatedDecision) -> Simulation {
         Simulation {
             principal: format!("arn:aws:iam::111122223333:role/{principal}"),
-            decision,
-            allowed_by_organizations: None,
-            allowed_by_boundary: None,
-            missing_context: Vec::new(),
+            decided: Decided::plain(decision),
         }
     }
 
@@ -223,13 +196,13 @@ pub(super) mod tests {
         facts.controller.may_create = known("iam:SimulatePrincipalPolicy", found);
     }
 
-    fn missing(facts: &mut Facts, decision: SimulatedDecision) -> &mut Simulation {
+    fn missing(facts: &mut Facts, decision: SimulatedDecision) -> &mut Decided {
         facts.spot_role = absent("iam:GetRole AWSServiceRoleForEC2Spot");
         facts.caller_may_create = known("iam:SimulatePrincipalPolicy", simulation("Admin", decision));
         let Observed::Known(found) = &mut facts.caller_may_create.observed else {
             panic!("just put there");
         };
-        found
+        &mut found.decided
     }
 
     #[test]
@@ -289,6 +262,6 @@ pub(super) mod tests {
                 f.caller_may_create = absent("iam:SimulatePrincipalPolicy");
             }),
         ];
-        insta::assert_snapshot!(super::super::told_of(healthy, spot_role_creatable, cases));
+        insta::assert_snapshot!(told_of(healthy, spot_role_creatable, cases));
     }
 }

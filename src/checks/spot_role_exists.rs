@@ -67,9 +67,9 @@ fn missing(facts: &Facts, account_id: &str) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Damage;
     use super::super::spot_role_creatable::tests::controller;
     use super::*;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::fixture::{absent, capacity_type, denied, healthy, node_pool, with_pools};
     use crate::model::SimulatedDecision;
 
@@ -103,6 +103,6 @@ mod tests {
             }),
             ("no cluster", |f| f.cluster = absent("eks:DescribeCluster")),
         ];
-        insta::assert_snapshot!(super::super::told_of(healthy, spot_role_exists, cases));
+        insta::assert_snapshot!(told_of(healthy, spot_role_exists, cases));
     }
 }

@@ -52,7 +52,7 @@ fn spot_role_intact(facts: &Facts) -> Judgement {
 }
 
 fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgement {
-    const UNREAD: &str = "Whether the EC2 Spot role is the service-linked one could not be read";
+    const UNREAD: &str = "Unknown whether the EC2 Spot role is the service-linked one";
     let target = &facts.target;
     let show = target.aws(&["iam", "get-role", "--role-name", SPOT_ROLE]);
     let list = target.aws(&["iam", "list-attached-role-policies", "--role-name", SPOT_ROLE]);
@@ -92,7 +92,7 @@ fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgemen
             let judgement = Judgement::fail(format!("{} is damaged: {texts}", role.arn))
                 .headline("The EC2 Spot service-linked role is damaged");
             if policies.known().is_none() {
-                return judgement.fix("Read its policies too before anything is done about it.", [show, list]);
+                return judgement.fix("Read its policies too before you change anything.", [show, list]);
             }
             judgement.fix(
                 "AWS owns this role and its policy, and neither can be edited. While no Spot instances run in the account, \
@@ -107,8 +107,8 @@ fn judged(facts: &Facts, role: &Role, found: &[Defect], texts: &str) -> Judgemen
 
 #[cfg(test)]
 mod tests {
-    use super::super::Damage;
     use super::*;
+    use crate::checks::testing::{Damage, told_of};
     use crate::facts::fixture::{absent, denied, healthy, known, role, spot_role};
 
     fn trust(facts: &mut Facts, trust: &str) {
@@ -154,6 +154,6 @@ mod tests {
                 f.spot_role = known("iam:GetRole", role);
             }),
         ];
-        insta::assert_snapshot!(super::super::told_of(healthy, spot_role_intact, cases));
+        insta::assert_snapshot!(told_of(healthy, spot_role_intact, cases));
     }
 }

@@ -1,47 +1,83 @@
 //! What tests of checks share.
 
-use super::Check;
+use std::fmt::Write as _;
+
 use crate::facts::Facts;
 use crate::facts::fixture::healthy;
 use crate::model::Judgement;
 
-/// Something done to the healthy world.
 pub(crate) type Damage = fn(&mut Facts);
 
 /// A check's whole finding in each of these worlds, as a reviewer reads it.
-pub(crate) fn whole(check: &Check, worlds: &[(&str, Damage)]) -> String {
-    let worlds = worlds.iter().map(|(name, damage)| {
-        let mut facts = healthy();
+pub(crate) fn told_of(
+    world: fn() -> Facts,
+    judge: fn(&Facts) -> Judgement,
+    cases: &[(&str, Damage)],
+) -> String {
+    let all = cases.iter().map(|(name, damage)| {
+        let mut facts = world();
         damage(&mut facts);
-        format!("# {name}\n{}", said((check.judge)(&facts)))
+        format!("# {name}\n{}", told(&judge(&facts)))
     });
-    worlds.collect::<Vec<_>>().join("\n")
+    all.collect::<Vec<_>>().join("\n")
 }
 
-/// All of a judgement.
-pub(crate) fn said(judgement: Judgement) -> String {
+fn told(judgement: &Judgement) -> String {
     let mut out = judgement.status.word().to_owned();
-    if let Some(skip) = judgement.skip {
-        out.push_str(&format!(" ({skip:?})"));
+    if let Some(skip) = &judgement.skip {
+        _ = write!(out, " ({skip:?})");
     }
     if let Some(headline) = &judgement.headline {
-        out.push_str(&format!(": {headline}"));
+        _ = write!(out, ": {headline}");
     }
-    out.push_str(&format!("\n{}\n", judgement.message));
+    _ = writeln!(out, "\n{}", judgement.message);
     if let Some(remedy) = &judgement.remedy {
-        out.push_str(&format!("fix: {}\n", remedy.text));
+        _ = writeln!(out, "fix: {}", remedy.text);
         for command in &remedy.commands {
-            out.push_str(&format!("  $ {command}\n"));
+            _ = writeln!(out, "  $ {command}");
         }
-        for snippet in &remedy.snippets {
-            let text = snippet.text.replace('\n', "\n  ");
-            out.push_str(&format!("  {:?}:\n  {text}\n", snippet.language));
+        for line in remedy.snippets.iter().flat_map(|snippet| snippet.text.lines()) {
+            _ = writeln!(out, "  | {line}");
         }
     }
-    for (key, value) in &judgement.evidence {
-        out.push_str(&format!("{key}: {value}\n"));
+    if !judgement.evidence.is_empty() {
+        _ = writeln!(out, "evidence: {}", serde_json::json!(judgement.evidence));
     }
     out
+}
+
+/// The snapshots of its findings: one that passes and one that does not, at least.
+#[test]
+fn every_check_has_a_snapshot() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/checks/snapshots");
+    let texts: Vec<(String, String)> = std::fs::read_dir(folder)
+        .expect("the snapshots")
+        .filter_map(|file| {
+            let path = file.ok()?.path();
+            let text = std::fs::read_to_string(&path).ok()?;
+            Some((path.file_stem()?.to_str()?.to_owned(), text))
+        })
+        .collect();
+    for check in crate::checks::REGISTRY {
+        let module = check.id.replace('-', "_");
+        let of_check = texts
+            .iter()
+            .filter(|(name, _)| name.split("__").any(|part| part == module));
+        let findings: Vec<&str> = of_check
+            .flat_map(|(_, text)| text.split("\n# ").skip(1))
+            .filter_map(|finding| finding.lines().nth(1)?.split([':', ' ']).next())
+            .collect();
+        for good in [true, false] {
+            assert!(
+                findings
+                    .iter()
+                    .any(|status| matches!(*status, "pass" | "skip") == good),
+                "{} has no snapshot of a finding that is {}: {findings:?}",
+                check.id,
+                if good { "good" } else { "bad" }
+            );
+        }
+    }
 }
 
 mod fixes {

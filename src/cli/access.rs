@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Reporting;
 use crate::access::UsedBy;
 use clap::{Args, Subcommand, ValueEnum};
 use eks_aws_auth::AuthenticationMode;
@@ -29,6 +30,9 @@ pub struct Files {
     /// This authentication mode: CONFIG_MAP, API_AND_CONFIG_MAP or API
     #[arg(long, value_name = "MODE")]
     pub authentication_mode: Option<AuthenticationMode>,
+    /// Facts that preflight --save wrote
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
 }
 
 /// `access list`
@@ -36,7 +40,7 @@ pub struct Files {
 #[command(after_help = "Examples:\n  \
     kubectl capt-spot access list\n  \
     kubectl capt-spot access list --used-by admins\n  \
-    kubectl capt-spot access list --csv > access.csv\n\n\
+    kubectl capt-spot access list -o csv > access.csv\n\n\
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something could not be read.")]
 pub struct List {
     /// Instead of the cluster
@@ -45,8 +49,11 @@ pub struct List {
     /// Only these
     #[arg(long, value_enum, value_name = "WHO")]
     pub used_by: Option<UsedBy>,
-    /// Print comma-separated values
-    #[arg(long)]
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
+    /// The same as -o csv
+    #[arg(long, hide = true)]
     pub csv: bool,
 }
 
@@ -55,12 +62,16 @@ pub struct List {
 #[command(after_help = "Examples:\n  \
     kubectl capt-spot access diff -f new-aws-auth.yaml\n  \
     kubectl capt-spot access diff --from-file old.yaml -f new.yaml   offline\n  \
+    kubectl capt-spot access diff --from-facts before.json --facts after.json\n  \
     kubectl capt-spot access diff --authentication-mode API\n\n\
     Exit codes: 0 same or only gains, 1 somebody loses or changes access, 3 unknown.")]
 pub struct Diff {
     /// The state after
     #[command(flatten)]
     pub after: Files,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
     /// The aws-auth before, instead of the cluster's
     #[arg(long, value_name = "FILE")]
     pub from_file: Option<PathBuf>,
@@ -70,6 +81,9 @@ pub struct Diff {
     /// The authentication mode before, instead of the cluster's
     #[arg(long, value_name = "MODE")]
     pub from_authentication_mode: Option<AuthenticationMode>,
+    /// Facts that preflight --save wrote, instead of the cluster
+    #[arg(long, value_name = "FILE")]
+    pub from_facts: Option<PathBuf>,
 }
 
 /// In which form the plan is printed.
@@ -90,16 +104,21 @@ pub enum PlanForm {
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:\n  \
     kubectl capt-spot access migrate\n  \
+    kubectl capt-spot access migrate -o json > plan.json\n  \
+    kubectl capt-spot access migrate --verify plan.json\n  \
     kubectl capt-spot access migrate --form terraform\n\n\
     Exit codes: 0 done, 1 not everything can be moved, 2 wrong usage, 3 something could not be read.")]
 pub struct Migrate {
     /// Instead of the cluster
     #[command(flatten)]
     pub files: Files,
+    /// How it is told
+    #[command(flatten)]
+    pub reporting: Reporting,
     /// The form of the access entries
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub form: PlanForm,
-    /// Compare the cluster with the plan, after its steps
-    #[arg(long)]
-    pub verify: bool,
+    /// Compare the cluster with this plan (of -o json), after its steps
+    #[arg(long, value_name = "FILE", conflicts_with = "form")]
+    pub verify: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Debug, Clone, Default, Args)]
 #[command(
     long_about = "Post-renderer for helm: passes the chart on when ready, nothing and exit code 1 when not.\n\n\
-    Helm tells a post-renderer neither context nor namespace: give them by --post-renderer-args --context=NAME. Helm creates a \
+    Helm passes neither context nor namespace to a post-renderer: give them with --post-renderer-args --context=NAME. Helm creates a \
     chart's CRDs before it runs a post-renderer; `install` and `upgrade` of this program check before anything is written.",
     after_help = "Examples:\n  \
     Helm 3: helm install ... \\\n    --post-renderer kubectl-capt_spot --post-renderer-args gate\n  \

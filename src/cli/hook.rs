@@ -2,8 +2,11 @@
 
 use clap::Args;
 
-/// The image of this version.
-pub(crate) const IMAGE: &str = concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION"));
+/// The image of this version: a release is built with its image's digest.
+pub(crate) const IMAGE: &str = match option_env!("CAPT_SPOT_IMAGE") {
+    Some(image) => image,
+    None => concat!("ghcr.io/appthrust/kubectl-capt-spot:v", env!("CARGO_PKG_VERSION")),
+};
 /// The name of every object, and the default name of the service account.
 pub(crate) const NAME: &str = "capt-spot-preflight";
 
@@ -11,9 +14,9 @@ pub(crate) const NAME: &str = "capt-spot-preflight";
 #[derive(Debug, Clone, Args)]
 #[command(
     long_about = "Print the Job that runs the preflight in the cluster, for GitOps (Helm hook, Argo CD PreSync).\n\n\
-    The Job is told its cluster: by --cluster-name, or else the one that the context names. The objects go into kube-system, or \
+    The Job's cluster is --cluster-name, or else the one that the context names. The objects go into kube-system, or \
     the namespace given by -n. Values may be Helm expressions when the output becomes a template of a chart.\n\n\
-    Helm creates a chart's CRDs and the release's record before it runs the hook; helm install --no-hooks passes it over.",
+    Helm creates a chart's CRDs and the release's record before it runs the hook; helm install --no-hooks skips it.",
     after_help = "Examples:\n  \
     kubectl capt-spot hook --role-arn arn:aws:iam::111122223333:role/preflight\n  \
     kubectl capt-spot hook --cluster-name '{{ .Values.settings.clusterName }}'\n\n\

@@ -21,8 +21,16 @@ pub enum Published {
     TemplateReport,
     /// `whois ARN`
     Whois,
-    /// `whois --all`
+    /// `whois ARN ARN`
     WhoisList,
+    /// `access list`
+    AccessList,
+    /// `access diff`
+    AccessDiff,
+    /// `access migrate`
+    AccessPlan,
+    /// `access migrate --verify`
+    AccessVerification,
     /// `fleet list`
     ClusterInventory,
     /// The last line of `preflight --shard I/N -o ndjson`
@@ -41,6 +49,10 @@ impl Published {
             Self::TemplateReport => include_str!("../../schemas/template-report.json"),
             Self::Whois => include_str!("../../schemas/whois.json"),
             Self::WhoisList => include_str!("../../schemas/whois-list.json"),
+            Self::AccessList => include_str!("../../schemas/access-list.json"),
+            Self::AccessDiff => include_str!("../../schemas/access-diff.json"),
+            Self::AccessPlan => include_str!("../../schemas/access-plan.json"),
+            Self::AccessVerification => include_str!("../../schemas/access-verification.json"),
             Self::ClusterInventory => include_str!("../../schemas/cluster-inventory.json"),
             Self::PreflightShard => include_str!("../../schemas/preflight-shard.json"),
         }
@@ -50,11 +62,13 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access;
     use crate::capt::report::Document;
     use crate::fleet::inventory::Inventory;
     use crate::report::account::AccountReport;
+    use crate::report::create_role::CreateRoleResult;
     use crate::report::whois::{Whois, WhoisList};
-    use crate::report::{CreateRoleResult, PreflightReportList, PreflightShard, Report};
+    use crate::report::{PreflightReportList, PreflightShard, Report};
     use crate::trust::report::TrustReport;
     use schemars::generate::SchemaSettings;
     use schemars::{JsonSchema, Schema};
@@ -79,6 +93,10 @@ mod tests {
                 Published::TemplateReport => written::<Document<'static>>(),
                 Published::Whois => written::<Whois>(),
                 Published::WhoisList => written::<WhoisList>(),
+                Published::AccessList => written::<access::Document<access::AccessList>>(),
+                Published::AccessDiff => written::<access::Document<access::Compared>>(),
+                Published::AccessPlan => written::<access::Document<access::Plan>>(),
+                Published::AccessVerification => written::<access::Document<access::Verification>>(),
                 Published::ClusterInventory => written::<Inventory>(),
                 Published::PreflightShard => written::<PreflightShard>(),
             };
@@ -95,7 +113,7 @@ mod tests {
             } else {
                 assert!(
                     kind.schema() == generated,
-                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it anew"
+                    "{name} is another: CAPT_SPOT_UPDATE=1 cargo test --lib schema writes it again"
                 );
             }
         }

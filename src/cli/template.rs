@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::capt::role::Mode;
+use crate::cli::Reporting;
 
 /// `kubectl capt-spot template ...`
 #[derive(Debug, Clone, Subcommand)]
@@ -74,10 +75,10 @@ Examples:
   kubectl capt-spot template patch main.tf --mode create > patched.tf
 
 Exit codes: 0 patched, or nothing to fix; 1 refused, or not agreed to; 2 wrong usage or a file
-that is not YAML or Terraform; 3 undecided: the file holds no module that can be looked into.";
+that is not YAML or Terraform; 3 undecided: the file holds no module that can be judged.";
 
 /// Flags of `template check`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct CheckArgs {
     /// YAML or .tf files; a folder stands for its .tf and YAML files, - for standard input
     ///
@@ -95,6 +96,9 @@ pub struct CheckArgs {
     /// captcontrolplanes.controlplane.cluster.x-k8s.io. Changes nothing.
     #[arg(long)]
     pub from_cluster: bool,
+    /// How it is reported
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 /// Flags of `template patch`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use iam_policy::arn::PrincipalArn;
 
+use crate::cli::Reporting;
 use crate::facts::cluster_admins::GET_TOKEN_SESSION;
 
 /// `trust`
@@ -48,6 +49,9 @@ pub struct Trust {
     /// The session name that the request carries
     #[arg(long, value_name = "NAME", default_value = GET_TOKEN_SESSION)]
     pub session_name: String,
+    /// How it is reported
+    #[command(flatten)]
+    pub reporting: Reporting,
 }
 
 fn principal(text: &str) -> Result<PrincipalArn, String> {

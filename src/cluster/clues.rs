@@ -6,7 +6,6 @@ use super::exec::{self, KnownExec};
 use super::kubeconfig::KubeContext;
 use iam_policy::arn::Arn;
 
-/// What the flags say.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// `--cluster-name`

@@ -23,7 +23,6 @@ pub enum Plugin {
 /// What an exec entry of a known plugin names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownExec {
-    /// The plugin.
     pub plugin: Plugin,
     /// `--cluster-name`, `--cluster-id` or `-i`: what goes into the token's `x-k8s-aws-id` header.
     pub cluster: Option<String>,
@@ -37,7 +36,6 @@ pub struct KnownExec {
     pub external_id: Option<String>,
     /// `--session-name` or `-s`
     pub session_name: Option<String>,
-    /// The entry's environment.
     pub env: BTreeMap<String, String>,
     /// What the program cannot reproduce in process, when there is something: then the plugin runs as configured.
     pub not_reproducible: Option<String>,

@@ -16,15 +16,11 @@ const MOST: usize = 16 * 1024 * 1024;
 pub struct KubeContext {
     /// Name of the context; `in-cluster` inside a pod.
     pub name: String,
-    /// Name of its cluster entry.
     pub cluster_name: String,
-    /// The cluster entry.
     pub cluster: Cluster,
-    /// Name of its user entry.
     pub user_name: Option<String>,
     /// The user entry, empty when the context names none.
     pub user: AuthInfo,
-    /// The context's namespace.
     pub namespace: Option<String>,
     /// Whether this is the pod's own service account.
     pub in_cluster: bool,
@@ -37,7 +33,6 @@ pub struct Sources {
     pub flag: Option<PathBuf>,
     /// `KUBECONFIG`, a list of files.
     pub env: Option<std::ffi::OsString>,
-    /// The home folder.
     pub home: Option<PathBuf>,
     /// Whether the pod's own service account may stand in (KUBERNETES_SERVICE_HOST is set).
     pub in_pod: bool,
@@ -227,9 +222,7 @@ pub fn context(config: &Kubeconfig, wanted: Option<&str>) -> Result<KubeContext,
 /// What the flags put in the place of what the context names: `--cluster`, `--user`, `--as`, `--as-group`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// The cluster entry.
     pub cluster: Option<String>,
-    /// The user entry.
     pub user: Option<String>,
     /// The user to impersonate.
     pub as_user: Option<String>,

@@ -26,54 +26,32 @@ pub enum TargetError {
     },
     /// A kubeconfig file could not be read or parsed.
     #[error("the kubeconfig {path} cannot be used: {detail}")]
-    BadKubeconfig {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        detail: String,
-    },
+    BadKubeconfig { path: String, detail: String },
     /// No context was named and the files set none.
     #[error("the kubeconfig sets no current-context\n  fix: name one with --context; it has: {known}")]
-    NoCurrentContext {
-        /// The contexts that exist.
-        known: String,
-    },
+    NoCurrentContext { known: String },
     /// The context does not exist.
     #[error("the kubeconfig has no context \"{context}\"\n  fix: it has: {known}")]
-    NoSuchContext {
-        /// The name asked for.
-        context: String,
-        /// The contexts that exist.
-        known: String,
-    },
+    NoSuchContext { context: String, known: String },
     /// The context names a cluster or user that the files do not have.
     #[error(
-        "the context \"{context}\" names the {kind} \"{name}\", which the kubeconfig does not have\n  fix: write the entry anew (aws eks update-kubeconfig --name CLUSTER --region REGION) or correct the file"
+        "the context \"{context}\" names the {kind} \"{name}\", which the kubeconfig does not have\n  fix: write the entry again (aws eks update-kubeconfig --name CLUSTER --region REGION) or correct the file"
     )]
     Dangling {
-        /// The context.
         context: String,
         /// `cluster` or `user`.
         kind: &'static str,
-        /// The missing name.
         name: String,
     },
     /// The context is something else than EKS.
     #[error("the context \"{context}\" is not an EKS cluster: {why}")]
-    NotEks {
-        /// The context.
-        context: String,
-        /// What it looks like.
-        why: String,
-    },
+    NotEks { context: String, why: String },
     /// Nothing names the cluster or region.
     #[error(
-        "the context \"{context}\" does not tell which EKS cluster it is ({why})\n  fix: name it with {flags}"
+        "the context \"{context}\" does not say which EKS cluster it is ({why})\n  fix: name it with {flags}"
     )]
     NotTold {
-        /// The context.
         context: String,
-        /// What was looked at.
         why: String,
         /// The flags to give.
         flags: String,

@@ -49,9 +49,7 @@ pub struct CaptCluster {
 /// A kubeconfig that came from elsewhere than a file.
 #[derive(Debug, Clone)]
 pub struct InMemory {
-    /// It.
     pub kubeconfig: Kubeconfig,
-    /// The context in it.
     pub context: String,
     /// The words with which this program finds it again.
     pub own: Vec<String>,
@@ -66,7 +64,6 @@ pub struct InMemory {
 /// A context as it stands, whatever kind of cluster it is: what it takes to talk to its API server.
 #[derive(Debug, Clone)]
 pub struct Plain {
-    /// The context.
     pub context: KubeContext,
     /// kube's own reading of the context; authentication not yet filled in.
     pub config: Option<kube::Config>,
@@ -85,12 +82,30 @@ pub struct Plain {
 /// What a context alone says, without a question to anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The context.
     pub context: String,
-    /// The EKS cluster.
     pub cluster: String,
-    /// Its region.
     pub region: String,
+}
+
+/// The kubeconfig, if there is one, with the flags laid over it, and the context.
+fn opened(request: &Request) -> Result<(Option<Kubeconfig>, KubeContext), TargetError> {
+    let (kubeconfig, wanted) = match &request.in_memory {
+        Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
+        None if request.loaded.is_some() => (request.loaded.clone(), request.context.as_deref()),
+        None => {
+            let kubeconfig = match &request.loaded {
+                Some(loaded) => Some(loaded.clone()),
+                None => kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?,
+            };
+            (kubeconfig, request.context.as_deref())
+        }
+    };
+    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
+    let context = match &kubeconfig {
+        Some(config) => kubeconfig::context(config, wanted)?,
+        None => kubeconfig::in_cluster_context(),
+    };
+    Ok((kubeconfig, context))
 }
 
 /// The cluster and region that the flags and the context name.
@@ -98,12 +113,7 @@ pub struct Named {
 /// # Errors
 /// No such context, or one that does not name both.
 pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
-        .map(|config| request.overrides.applied(config, request.context.as_deref()));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (_, context) = opened(request)?;
     let clues = clues::collect(&context, &request.flags, None);
     let believed = |about| clues.believed(about).map(|clue| clue.value.clone());
     match (believed(About::Cluster), believed(About::Region)) {
@@ -125,12 +135,7 @@ pub fn named_by_context(request: &Request) -> Result<Named, TargetError> {
 /// # Errors
 /// See [`TargetError`]; never [`TargetError::NotEks`] or [`TargetError::NotTold`].
 pub async fn plain(request: &Request) -> Result<Plain, TargetError> {
-    let kubeconfig = kubeconfig::load(&Sources::from_env(request.kubeconfig.as_deref()))?
-        .map(|config| request.overrides.applied(config, request.context.as_deref()));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, request.context.as_deref())?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (kubeconfig, context) = opened(request)?;
     // --cluster-name, --region and --profile are about the EKS cluster that is asked for, not about this one.
     let clues = clues::collect(&context, &Flags::default(), None);
     let token_identity = exec_identity(clues.exec.as_ref().or(clues.wrapped.as_ref()));
@@ -220,9 +225,7 @@ pub(crate) fn proxied(mut config: kube::Config, context: &KubeContext) -> Result
 /// A target and what it takes to reach it.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The plain values.
     pub target: Target,
-    /// The context.
     pub context: KubeContext,
     /// kube's own reading of the context, with certificates and proxy; authentication not yet filled in.
     pub config: Option<kube::Config>,
@@ -311,17 +314,7 @@ pub async fn resolve(
     limits: Limits,
     calls: &Calls,
 ) -> Result<Resolved, TargetError> {
-    let sources = Sources::from_env(request.kubeconfig.as_deref());
-    let (kubeconfig, wanted) = match &request.in_memory {
-        Some(given) => (Some(given.kubeconfig.clone()), Some(given.context.as_str())),
-        None if request.loaded.is_some() => (request.loaded.clone(), request.context.as_deref()),
-        None => (kubeconfig::load(&sources)?, request.context.as_deref()),
-    };
-    let kubeconfig = kubeconfig.map(|config| request.overrides.applied(config, wanted));
-    let context = match &kubeconfig {
-        Some(config) => kubeconfig::context(config, wanted)?,
-        None => kubeconfig::in_cluster_context(),
-    };
+    let (kubeconfig, context) = opened(request)?;
     let mut clues = clues::collect(&context, &request.flags, request.chart_cluster.as_deref());
     if let Some(given) = &request.in_memory {
         clues.all.extend(given.told.iter().cloned());
@@ -377,24 +370,7 @@ pub async fn resolve(
         .await;
         match found {
             Ok(clue) => clues.all.push(clue),
-            Err(why) => {
-                let not_eks_at_all = !clues.eks_host && clues.exec.is_none() && clues.wrapped.is_none();
-                return Err(if not_eks_at_all {
-                    TargetError::NotEks {
-                        context: context.name.clone(),
-                        why: format!(
-                            "its server {} is no EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION",
-                            server.as_deref().unwrap_or("is not set"),
-                        ),
-                    }
-                } else {
-                    TargetError::NotTold {
-                        context: context.name.clone(),
-                        why,
-                        flags: format!("--cluster-name NAME --region {region}"),
-                    }
-                });
-            }
+            Err(why) => return Err(not_found(&context, &clues, server.as_deref(), &region, why)),
         }
     }
     let cluster = clues
@@ -530,6 +506,26 @@ pub fn ca_sha256(context: &KubeContext) -> Option<String> {
     Some(sha256_hex(&pem))
 }
 
+/// No cluster of the region has the context's endpoint.
+fn not_found(
+    context: &KubeContext,
+    clues: &Clues,
+    server: Option<&str>,
+    region: &str,
+    why: String,
+) -> TargetError {
+    let context = context.name.clone();
+    if clues.eks_host || clues.exec.is_some() || clues.wrapped.is_some() {
+        let flags = format!("--cluster-name NAME --region {region}");
+        return TargetError::NotTold { context, why, flags };
+    }
+    let server = server.unwrap_or("is not set");
+    let why = format!(
+        "its server {server} is not an EKS endpoint, nothing in it names a cluster, and {why}\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION"
+    );
+    TargetError::NotEks { context, why }
+}
+
 fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> TargetError {
     let exec = match (
         &clues.exec,
@@ -540,7 +536,7 @@ fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> Targe
             .and_then(|exec| exec.command.as_deref()),
     ) {
         (Some(_), _) => "its exec entry names no cluster",
-        (None, Some(_)) => "its exec entry is none of aws eks get-token and aws-iam-authenticator",
+        (None, Some(_)) => "its exec entry is neither aws eks get-token nor aws-iam-authenticator",
         (None, None) => "it has no exec entry",
     };
     let server = server.unwrap_or("not set");
@@ -554,7 +550,7 @@ fn not_told(context: &KubeContext, clues: &Clues, server: Option<&str>) -> Targe
     TargetError::NotEks {
         context: context.name.clone(),
         why: format!(
-            "its server {server} is no EKS endpoint, {exec}, and no name in it is an EKS cluster's ARN\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION"
+            "its server {server} is not an EKS endpoint, {exec}, and no name in it is an EKS cluster's ARN\n  fix: if it is EKS behind a tunnel or proxy, name it: --cluster-name NAME --region REGION"
         ),
     }
 }

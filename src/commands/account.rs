@@ -58,8 +58,6 @@ pub async fn run(args: &Account, global: &Global) -> Result<Exit, CliError> {
         commands::print_calls(&facts);
     }
     let report = AccountReport::new(&facts, args.strict);
-    let pages = [report.page(args.strict, args.show_all)];
-    commands::print(&pages, &report, global, &ui)?;
-    commands::write_reports(&args.report, &pages, &report)?;
+    commands::answer(&[report.page(args.strict)], &report, &args.reporting, global, &ui)?;
     Ok(report.verdict.into())
 }

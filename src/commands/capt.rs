@@ -35,7 +35,7 @@ fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, CliError> {
         return Ok(name);
     }
     Err(CliError::usage(format!(
-        "{what} \"{name}\" is no Kubernetes name: lower-case letters, digits, - and ."
+        "{what} \"{name}\" is not a Kubernetes name: lower-case letters, digits, - and ."
     )))
 }
 

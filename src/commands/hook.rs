@@ -41,7 +41,7 @@ pub(crate) fn with_cluster(global: &Global) -> Result<Global, CliError> {
     }
     let named = resolve::named_by_context(&super::request(global)).map_err(|error| {
         CliError::usage(format!(
-            "the Job must be told its cluster, and the kubeconfig does not: {error}\n  fix: name it with --cluster-name and --region"
+            "the Job needs the name of its cluster, and the kubeconfig does not give it: {error}\n  fix: name it with --cluster-name and --region"
         ))
     })?;
     terminal::note(&format!(
@@ -279,12 +279,15 @@ mod tests {
         for (line, word) in [
             (
                 &["-n", "Kube_System"][..],
-                "--namespace Kube_System is not a name",
+                "--namespace Kube_System is not a Kubernetes name",
             ),
             (&["--service-account", "-x"], "value"),
-            (&["--image", "a b"], "--image has a value"),
-            (&["--image", ""], "--image has a value"),
-            (&["--cluster-name", "a\nb"], "--cluster-name has a value"),
+            (&["--image", "a b"], "--image has an unusable value"),
+            (&["--image", ""], "--image has an unusable value"),
+            (
+                &["--cluster-name", "a\nb"],
+                "--cluster-name has an unusable value",
+            ),
             (&["--role-arn", "KarpenterRole"], "is not a role's ARN"),
             (
                 &["--role-arn", "arn:aws:iam::111122223333:user/x"],

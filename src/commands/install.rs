@@ -69,11 +69,11 @@ impl Installation {
     pub fn blind_spots(&self) -> Vec<String> {
         let mut all = Vec::new();
         if let Some(why) = self.cluster.departs_from_context() {
-            all.push(format!("The checks speak for the context, but {why}."));
+            all.push(format!("The checks are about the context's cluster, but {why}."));
         }
         if let Previous::Unreadable(error) = &self.previous {
             all.push(format!(
-                "The values of the release that is there could not be read, so the chart was judged without them: {error}"
+                "The values of the installed release could not be read, so the chart was judged without them: {error}"
             ));
         }
         if self.chart.problem_count > 0 {
@@ -327,9 +327,9 @@ fn read_stdin() -> Result<Vec<u8>, CliError> {
 
 /// `--help`. helm's own flags are helm's to explain.
 pub fn usage(verb: Verb, called_as: &str) -> String {
-    let (line, extra) = match verb {
+    let (line, flag) = match verb {
         Verb::Install => ("install RELEASE CHART", ""),
-        Verb::Upgrade => ("upgrade [--install] RELEASE CHART", ""),
+        Verb::Upgrade => ("upgrade [--install] RELEASE CHART", "--install "),
     };
     let width = OUR_FLAGS
         .iter()
@@ -338,7 +338,7 @@ pub fn usage(verb: Verb, called_as: &str) -> String {
         .unwrap_or_default();
     let mut text = format!(
         "Checks whether Karpenter will get spot capacity with this very installation, then runs helm {word} with the same\n\
-         arguments. Not ready: the report on standard error, exit code 1, and nothing is written to the cluster.{extra}\n\n\
+         arguments. Not ready: the report on standard error, exit code 1, and nothing is written to the cluster.\n\n\
          Usage: {called_as} {line} [helm's flags] [flags]\n\nFlags, beside all of helm {word}:\n",
         word = verb.as_str(),
     );
@@ -351,9 +351,12 @@ pub fn usage(verb: Verb, called_as: &str) -> String {
         text.push_str(&format!("  {name:width$}  {}\n", flag.help));
     }
     text.push_str(&format!(
-        "\nhelm's flags are passed on unchanged: see helm {} --help. With any --dry-run nothing is written, in AWS either.\n\
-         Exit codes: helm's own once it runs, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.\n",
-        verb.as_str()
+        "\nExamples:\n  \
+         {called_as} {word} {flag}karpenter \\\n      \
+         oci://public.ecr.aws/karpenter/karpenter -n kube-system -f values.yaml\n\n\
+         helm's flags are passed on unchanged: see helm {word} --help. With any --dry-run nothing is written, in AWS either.\n\
+         Exit codes: 0 helm's own once it runs, 1 not ready, 2 wrong usage, 3 undecided, 130 interrupted.\n",
+        word = verb.as_str()
     ));
     text
 }

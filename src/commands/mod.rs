@@ -28,7 +28,7 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use crate::aws;
-use crate::cli::Global;
+use crate::cli::{Global, Reporting};
 use crate::cluster::kubeconfig::Overrides;
 use crate::cluster::resolve::Request;
 use crate::cluster::{self, clues};
@@ -139,6 +139,28 @@ fn fits(format: Output, pages: &[Page]) -> Result<(), CliError> {
             page.verb
         ))),
     }
+}
+
+/// Prints answers, and writes the further reports that the flags ask for.
+///
+/// # Errors
+/// The same, or a file could not be written.
+pub(crate) fn answer(
+    pages: &[Page],
+    document: &impl Serialize,
+    how: &Reporting,
+    global: &Global,
+    ui: &Ui,
+) -> Result<(), CliError> {
+    let pages: Vec<Page> = pages
+        .iter()
+        .map(|page| Page {
+            show_all: how.show_all,
+            ..page.clone()
+        })
+        .collect();
+    print(&pages, document, global, ui)?;
+    write_reports(&how.report, &pages, document)
 }
 
 /// Writes the reports of `--report FORMAT=FILE`, without colour.

@@ -8,7 +8,7 @@ use crate::commands::{self, CliError};
 use crate::facts::{Ask, Facts};
 use crate::model::Calls;
 use crate::report::{self, Report, Selection};
-use crate::spot_role::{self, Created, Plan, Todo};
+use crate::spot_role::{self, Created, Plan, Refusal, Todo};
 use crate::terminal::{self, Ui};
 
 /// Whether the missing role may be created on the way.
@@ -69,8 +69,10 @@ impl Run<'_> {
                 });
             }
         }
-        let created = create(self.ui, &plan, &facts, &session, &calls).await?;
-        terminal::note(&done(&created));
+        let created = try_to_create(self.ui, &plan, &facts, &session, &calls)
+            .await
+            .map_err(|refusal| CliError::failed(refusal.judgement.to_string()))?;
+        terminal::note(&format!("{}: {}", done(&created), created.role.arn));
         terminal::note("");
         let (facts, _, _) = self.read().await?;
         let report = report::judge(&facts, self.selection);
@@ -107,25 +109,24 @@ impl Run<'_> {
         match spot_role::plan(facts, None) {
             Ok(Todo::Create(plan)) => Ok(Some(plan)),
             Ok(Todo::Nothing(_)) => Ok(None),
-            Err(refusal) if without_asking => Err(CliError::failed(refusal.to_string())),
+            Err(refusal) if without_asking => Err(CliError::failed(refusal.judgement.to_string())),
             Err(_) => Ok(None),
         }
     }
 }
 
 /// Creates what was planned, and waits until IAM shows it.
-pub(crate) async fn create(
+pub(crate) async fn try_to_create(
     ui: &Ui,
     plan: &Plan,
     facts: &Facts,
     session: &Session,
     calls: &Calls,
-) -> Result<Created, CliError> {
+) -> Result<Created, Refusal> {
     let session = session.restarted();
     let work = spot_role::create(plan, facts, &session, calls);
     ui.progress("creating the role and waiting until IAM shows it", work)
         .await
-        .map_err(|refusal| CliError::failed(refusal.to_string()))
 }
 
 /// What would be created, where, and by whom.
@@ -140,14 +141,11 @@ pub(crate) fn describe(plan: &Plan) -> String {
     )
 }
 
-/// What was created.
-pub(crate) fn done(created: &Created) -> String {
-    let arn = &created.role.arn;
+/// How the role came about.
+pub(crate) fn done(created: &Created) -> &'static str {
     match created.how {
-        spot_role::How::Created => format!("Created {arn}."),
-        spot_role::How::Meanwhile => format!("{arn} is there: it was created in the meantime."),
-        spot_role::How::AnswerLost => {
-            format!("{arn} is there: the answer of IAM was lost, the role was created.")
-        }
+        spot_role::How::Created => "the role was created",
+        spot_role::How::Meanwhile => "the role is there: it was created in the meantime",
+        spot_role::How::AnswerLost => "the role was created; IAM's answer was lost",
     }
 }

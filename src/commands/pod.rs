@@ -124,7 +124,7 @@ pub(crate) fn name(flag: &str, value: &str) -> Result<(), CliError> {
         Ok(())
     } else {
         Err(CliError::usage(format!(
-            "{flag} {value} is not a name in Kubernetes\n  fix: lower-case letters, digits and dashes, at most 63"
+            "{flag} {value} is not a Kubernetes name\n  fix: lower-case letters, digits and dashes, at most 63"
         )))
     }
 }
@@ -134,7 +134,7 @@ pub(crate) fn plain(flag: &str, value: &str) -> Result<(), CliError> {
     let odd = |c: char| c.is_control() || (c == ' ' && !value.contains("{{"));
     if value.is_empty() || value.contains(odd) {
         return Err(CliError::usage(format!(
-            "{flag} has a value that can't be meant: {value:?}"
+            "{flag} has an unusable value: {value:?}"
         )));
     }
     Ok(())

@@ -15,10 +15,10 @@ use crate::capt::role::Mode;
 use crate::capt::source::{Input, MAX_BYTES};
 use crate::cli::Global;
 use crate::cli::template::{CheckArgs, PatchArgs, TemplateCommand};
-use crate::commands::CliError;
+use crate::commands::{self, CliError};
 use crate::model::Exit;
 use crate::terminal::{self, Ui};
-use crate::text::{Output, sanitize};
+use crate::text::sanitize;
 
 /// Runs it. `fetch` is called for `--from-cluster` only.
 ///
@@ -32,12 +32,6 @@ pub fn run(
     let ui = Ui::new(global.color, global.verbose, false);
     match command {
         TemplateCommand::Check(args) => {
-            if !matches!(
-                global.output,
-                Output::Text | Output::Json | Output::Yaml | Output::Sarif
-            ) {
-                return Err(CliError::usage("template check prints text, json, yaml or sarif"));
-            }
             let report = if args.from_cluster {
                 let there = fetch()?;
                 for note in &there.notes {
@@ -47,10 +41,8 @@ pub fn run(
             } else {
                 check(args)?
             };
-            terminal::out_as(
-                global.output,
-                &report.render(global.output, ui.style, Timestamp::now()),
-            )?;
+            let document = report.document(Timestamp::now());
+            commands::answer(&[report.page()], &document, &args.reporting, global, &ui)?;
             Ok(report.verdict.into())
         }
         TemplateCommand::Patch(args) => {
@@ -235,7 +227,7 @@ fn patch_file(
         .map(|note| format!("note: {}\n", sanitize::line(note)))
         .collect();
     let exit = if input.objects.modules.is_empty() {
-        terminal::err(&format!("{} holds no module that can be looked into", input.name));
+        terminal::err(&format!("{} holds no module that can be judged", input.name));
         Exit::Undecided
     } else {
         Exit::Done
@@ -279,7 +271,7 @@ fn put_account(args: &PatchArgs, patched: &Patched) -> Result<(), CliError> {
         Ok(there) if there == *documents => return Ok(()),
         Ok(_) => {
             return Err(CliError::failed(format!(
-                "{} exists and says something else; nothing was written",
+                "{} exists with other content; nothing was written",
                 path.display()
             )));
         }
@@ -358,7 +350,7 @@ mod tests {
     fn exit_of(path: &Path) -> u8 {
         let args = CheckArgs {
             files: vec![path.to_owned()],
-            from_cluster: false,
+            ..CheckArgs::default()
         };
         match check(&args) {
             Ok(report) => report.verdict.exit_code(),

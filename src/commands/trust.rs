@@ -3,7 +3,8 @@
 
 use crate::aws::sts::{self, AssumeRole};
 use crate::aws::{self, eks, iam};
-use crate::checks::node_mapping::{existence, mappings_of};
+use crate::checks::node_mapping::mappings_of;
+use crate::checks::node_verdict::existence;
 use crate::cli::Global;
 use crate::cli::trust::Trust;
 use crate::cluster::{self, resolve::Resolved};
@@ -14,11 +15,10 @@ use crate::facts::{self, Options, access};
 use crate::model::Calls;
 use crate::model::Exit;
 use crate::model::{Observed, Unknown, Why};
-use crate::report::json::{pretty, to_yaml};
 use crate::terminal::{self, Ui};
-use crate::text::Output;
+use crate::text::read_bounded;
 use crate::trust::cdk::{self, CdkQuestion, Mapping};
-use crate::trust::report::{Tried, TrustReport, render_text};
+use crate::trust::report::{Tried, TrustReport};
 use crate::trust::{self, Identity, Outcome, Question, mapping};
 use iam_policy::arn::{Arn, PrincipalArn, RoleName};
 use iam_policy::evaluate::ASSUME_ROLE;
@@ -29,10 +29,9 @@ use iam_policy::principal::{self, Requester};
 /// # Errors
 /// The role's name is none, the target could not be told, the output could not be written.
 pub async fn run(args: &Trust, global: &Global) -> Result<Exit, CliError> {
-    commands::text_json_or_yaml(global, "trust")?;
     let ui = Ui::new(global.color, global.verbose, true);
     if let Some(file) = &args.filename {
-        return print(&of_file(args, file)?, global, &ui);
+        return print(&of_file(args, file)?, args, global, &ui);
     }
     // Wrong usage is said before anything is read.
     let role = args.role.as_deref().unwrap_or_default();
@@ -74,16 +73,11 @@ pub async fn run(args: &Trust, global: &Global) -> Result<Exit, CliError> {
             terminal::err(&format!("  {} -> {}", call.call, call.answer));
         }
     }
-    print(&report, global, &ui)
+    print(&report, args, global, &ui)
 }
 
-fn print(report: &TrustReport, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
-    let text = match global.output {
-        Output::Json => pretty(report),
-        Output::Yaml => to_yaml(report),
-        _ => render_text(report, ui.style),
-    };
-    terminal::out_as(global.output, &text)?;
+fn print(report: &TrustReport, args: &Trust, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
+    commands::answer(&[report.page()], report, &args.reporting, global, ui)?;
     Ok(match report.outcome() {
         Outcome::Pass => Exit::Done,
         Outcome::Fail => Exit::Failed,
@@ -136,25 +130,12 @@ fn of_file(args: &Trust, file: &std::path::Path) -> Result<TrustReport, CliError
     Ok(TrustReport::new(&question, trust::judge(&question)))
 }
 
-/// The text of a policy document, `-` being standard input; longer than any document is refused.
+/// The text of a policy document; longer than any document is refused.
 fn read_policy(file: &std::path::Path) -> Result<String, CliError> {
-    use std::io::Read as _;
-    let shown = file.display();
-    let failed = |error: std::io::Error| CliError::failed(format!("{shown} could not be read: {error}"));
-    let mut bytes = Vec::new();
-    let most = iam_policy::document::LONGEST_DOCUMENT as u64 + 1;
-    if file.as_os_str() == "-" {
-        std::io::stdin()
-            .take(most)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-    } else {
-        let open = std::fs::File::open(file).map_err(failed)?;
-        open.take(most).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    String::from_utf8(bytes).map_err(|_| {
+    read_bounded(file, iam_policy::document::LONGEST_DOCUMENT).map_err(|error| {
         CliError::failed(format!(
-            "{shown} is not UTF-8 text\n  fix: give the JSON of a trust policy"
+            "{} could not be read: {error}\n  fix: give the JSON of a trust policy",
+            file.display()
         ))
     })
 }
@@ -199,9 +180,13 @@ impl Side<'_> {
             .or_else(|| own_account.clone())
             .or_else(|| cluster_account.as_ref().map(ToString::to_string))
             .ok_or_else(|| {
-                let why = facts.caller.observed.unknown().map(ToString::to_string).unwrap_or_default();
+                let why = facts.caller.observed.unknown();
+                let how = why
+                    .and_then(|why| why.how_to_log_in(&facts.target))
+                    .unwrap_or_else(|| "\n  fix: give its ARN, or credentials with --profile".to_owned());
+                let why = why.map(ToString::to_string).unwrap_or_default();
                 CliError::failed(format!(
-                    "the account of the role {name} is not known ({why})\n  fix: give its ARN, or credentials with --profile"
+                    "the account of the role {name} is not known ({why}){how}"
                 ))
             })?;
         let role = facts.role.clone();
@@ -289,9 +274,12 @@ impl Side<'_> {
                     .parse()
                     .map_err(|error: iam_policy::arn::ArnError| CliError::failed(error.to_string()))?,
                 Observed::Unknown(unknown) => {
+                    let how = unknown.how_to_log_in(&facts.target).unwrap_or_else(|| {
+                        "\n  fix: name the principal with --principal, or give credentials with --profile"
+                            .to_owned()
+                    });
                     return Err(CliError::failed(format!(
-                        "who the caller is could not be read: {unknown}\n  fix: name the principal with --principal, or give \
-                         credentials with --profile"
+                        "who the caller is could not be read: {unknown}{how}"
                     )));
                 }
                 Observed::Absent => return Err(CliError::failed("STS names no caller")),

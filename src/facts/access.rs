@@ -11,7 +11,6 @@ use crate::model::{Fact, Observed, Unknown, Why};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesUser {
-    /// Username.
     pub username: String,
     /// Groups, `system:authenticated` among them.
     pub groups: Vec<String>,
@@ -28,7 +27,6 @@ const REVIEW: Resource<'static> = Resource::new(
     "selfsubjectreviews",
 );
 
-/// The name of the call.
 pub fn call() -> String {
     REVIEW.grant("create", None).action()
 }

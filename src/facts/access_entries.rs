@@ -1,14 +1,23 @@
 //! The cluster's access entries (EKS).
 
+use std::collections::BTreeMap;
+
 use eks_aws_auth::{AccessEntry, AccessScope, AssociatedPolicy, AuthenticationMode};
 use futures_util::join;
 use jiff::Timestamp;
 
 use crate::aws::{Question, Session, describe_each};
-use crate::model::{Cluster, Fact, Observed};
+use crate::model::{Cluster, Fact, Observed, Unknown, Why};
+
+/// The entries, and why the policies of some could not be read, by principal.
+#[derive(Debug, Clone)]
+pub struct Entries {
+    pub entries: Fact<Vec<AccessEntry>>,
+    pub policies_unread: BTreeMap<String, Unknown>,
+}
 
 /// Reads every access entry, the entries themselves and their policies concurrently.
-pub async fn read(session: &Session, cluster: &str) -> Fact<Vec<AccessEntry>> {
+pub async fn read(session: &Session, cluster: &str) -> Entries {
     let eks = session.eks();
     let listed = session
         .list(
@@ -27,7 +36,19 @@ pub async fn read(session: &Session, cluster: &str) -> Fact<Vec<AccessEntry>> {
             |page| Ok((page.access_entries.unwrap_or_default(), page.next_token)),
         )
         .await;
-    describe_each(listed, |principal| describe(session, cluster, principal)).await
+    let described = describe_each(listed, |principal| describe(session, cluster, principal)).await;
+    let mut policies_unread = BTreeMap::new();
+    let observed = described.observed.map(|all| {
+        let entries = all.into_iter().map(|(entry, unread)| {
+            policies_unread.extend(unread.map(|unread| (entry.principal_arn.clone(), unread)));
+            entry
+        });
+        entries.collect()
+    });
+    Entries {
+        entries: Fact::new(described.call, observed),
+        policies_unread,
+    }
 }
 
 /// What the list means beside what EKS says of the cluster, which is asked at the same time: in mode CONFIG_MAP there are no
@@ -45,7 +66,12 @@ fn timestamp(at: aws_smithy_types::DateTime) -> Option<Timestamp> {
     Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()
 }
 
-async fn describe(session: &Session, cluster: &str, principal: String) -> Fact<AccessEntry> {
+/// The entry, and why its policies could not be read.
+async fn describe(
+    session: &Session,
+    cluster: &str,
+    principal: String,
+) -> Fact<(AccessEntry, Option<Unknown>)> {
     let eks = session.eks();
     let resource = session.eks_arn(&format!("access-entry/{cluster}/*"));
     let question = Question::new("eks:DescribeAccessEntry", &principal, resource);
@@ -80,13 +106,19 @@ async fn describe(session: &Session, cluster: &str, principal: String) -> Fact<A
         },
     );
     let (entry, policies) = join!(described, policies(session, cluster, &principal));
-    Fact::new(
-        entry.call,
-        entry.observed.map(|entry| AccessEntry {
-            policies: policies.known().cloned(),
-            ..entry
-        }),
-    )
+    let (policies, unread) = match policies.observed {
+        Observed::Known(policies) => (Some(policies), None),
+        Observed::Absent => (
+            None,
+            Some(Unknown::new(
+                Why::Incomplete,
+                "EKS did not find the entry that it listed",
+            )),
+        ),
+        Observed::Unknown(unknown) => (None, Some(unknown)),
+    };
+    let with_policies = |entry| (AccessEntry { policies, ..entry }, unread);
+    Fact::new(entry.call, entry.observed.map(with_policies))
 }
 
 async fn policies(session: &Session, cluster: &str, principal: &str) -> Fact<Vec<AssociatedPolicy>> {

@@ -51,6 +51,7 @@ pub async fn gather(
         caller_may_create,
         cluster: Fact::not_asked("eks:DescribeCluster", WHY),
         access_entries: Fact::not_asked("eks:ListAccessEntries", WHY),
+        entry_policies_unread: BTreeMap::new(),
         spot_role_policies: of_parent(spot_role_policies, &spot_role),
         spot_role,
         kubernetes_user: Fact::not_asked("create selfsubjectreviews.authentication.k8s.io", WHY),

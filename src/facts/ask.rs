@@ -39,9 +39,7 @@ pub struct Ask {
 pub struct PoolsFile {
     /// The file, as a person would name it.
     pub file: String,
-    /// The pools in it.
     pub pools: Vec<NodePool>,
-    /// The node classes in it.
     #[serde(default)]
     pub node_classes: Vec<NodeClass>,
     /// A sentence with its line for each object that could not be read.
@@ -53,7 +51,6 @@ pub struct PoolsFile {
 }
 
 impl PoolsFile {
-    /// What judging needs of manifests.
     pub fn new(file: impl Into<String>, manifests: Manifests) -> Self {
         Self {
             file: file.into(),

@@ -4,14 +4,12 @@
 use super::*;
 use iam_policy::arn::PrincipalArn;
 
-/// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
     /// The role's name, without path.
     pub role: &'a str,
     /// Its account, where an ARN was given; else it is the credentials' own.
     pub account: Option<&'a str>,
-    /// Who is to assume it.
     pub who: Who<'a>,
     /// Also how the cluster maps roles.
     pub mappings: bool,
@@ -20,18 +18,14 @@ pub struct About<'a> {
 /// Who is to assume the role.
 #[derive(Debug, Clone, Copy)]
 pub enum Who<'a> {
-    /// The caller.
     Caller,
-    /// Somebody else.
     Named(&'a PrincipalArn),
     /// A role that is not there yet.
     Nobody,
 }
 
-/// What was read.
 #[derive(Debug)]
 pub struct Assume {
-    /// The target.
     pub target: Target,
     /// The AWS session it was read with.
     pub session: Session,
@@ -43,7 +37,6 @@ pub struct Assume {
     pub own_role: Observed<Role>,
     /// The cluster; not asked where only IAM is.
     pub cluster: Fact<Cluster>,
-    /// Its access entries.
     pub access_entries: Fact<Vec<AccessEntry>>,
     /// kube-system/aws-auth.
     pub aws_auth: Fact<aws_auth::AwsAuth>,

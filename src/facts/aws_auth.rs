@@ -57,7 +57,6 @@ pub fn call() -> String {
     CONFIG_MAP.named("aws-auth")
 }
 
-/// Reads the ConfigMap.
 pub async fn read(api: &Api) -> Fact<AwsAuth> {
     api.get(&CONFIG_MAP, "aws-auth", parse).await
 }
@@ -65,12 +64,7 @@ pub async fn read(api: &Api) -> Fact<AwsAuth> {
 /// EKS's webhook that checks changes of aws-auth. What it refuses is not published, and it has never looked at what was
 /// there before it: seeing it says what may be refused when aws-auth is saved, and nothing about what is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Webhook {
-    /// `Ignore`: where it does not answer, everything is saved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure_policy: Option<String>,
-}
+pub struct Webhook {}
 
 const WEBHOOKS: Resource<'static> = Resource::new(
     "admissionregistration.k8s.io",
@@ -86,13 +80,7 @@ pub fn webhook_call() -> String {
 
 /// Looks whether the webhook is there.
 pub async fn webhook(api: &Api) -> Fact<Webhook> {
-    api.get(&WEBHOOKS, VALIDATION_WEBHOOK, |value| {
-        let policy = value.pointer("/webhooks/0/failurePolicy").and_then(Value::as_str);
-        Ok(Webhook {
-            failure_policy: policy.map(str::to_owned),
-        })
-    })
-    .await
+    api.get(&WEBHOOKS, VALIDATION_WEBHOOK, |_| Ok(Webhook {})).await
 }
 
 pub(super) async fn validation_webhook(read: &Reading<'_>) -> Fact<Webhook> {

@@ -65,7 +65,6 @@ impl std::fmt::Display for AdminBy {
 pub(crate) struct MappedAdmin {
     /// As it is mapped: in aws-auth without its path.
     pub arn: Arn,
-    /// By what.
     pub by: AdminBy,
     /// Why its access entry is bound to an earlier role of that name, where it is.
     pub stale: Option<String>,
@@ -148,9 +147,7 @@ pub const MOST: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterAdmin {
-    /// As it is mapped.
     pub arn: String,
-    /// The role in IAM.
     pub role: Fact<Role>,
     /// What the caller's own policies say about assuming it; asked only where the answer depends on it.
     pub may_assume: Fact<crate::model::Simulation>,
@@ -346,29 +343,14 @@ pub(crate) fn get_token(key: &str) -> Option<ContextValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eks_aws_auth::{AccessScope, AssociatedPolicy, AwsAuth, EntryType};
-
-    fn aws_auth(map_roles: &str) -> AwsAuth {
-        AwsAuth::parse(&BTreeMap::from([("mapRoles".to_owned(), map_roles.to_owned())]))
-    }
-
-    fn admin_entry(arn: &str, scope: &str) -> AccessEntry {
-        let mut entry = AccessEntry::new(arn, EntryType::Standard, "u", &[]);
-        entry.policies = Some(vec![AssociatedPolicy {
-            policy_arn: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy".into(),
-            access_scope: AccessScope {
-                kind: scope.into(),
-                namespaces: vec!["a".into()],
-            },
-        }]);
-        entry
-    }
+    use crate::facts::fixture::{admin_entry, map_roles};
+    use eks_aws_auth::EntryType;
 
     const ROLE: &str = "arn:aws:iam::111122223333:role/team/kubectl";
 
     #[test]
     fn the_admins_are_those_in_force() {
-        let map = aws_auth(
+        let map = map_roles(
             "- rolearn: arn:aws:iam::111122223333:role/a\n  groups: [system:masters]\n\
              - rolearn: arn:aws:iam::111122223333:role/b\n  groups: [system:masters]\n\
              - rolearn: arn:aws:iam::111122223333:role/b\n  groups: [viewers]\n\
@@ -408,7 +390,8 @@ mod tests {
 
     #[test]
     fn an_entry_of_an_earlier_role_leaves_its_line_in_force() {
-        let map = aws_auth("- rolearn: arn:aws:iam::111122223333:role/kubectl\n  groups: [system:masters]\n");
+        let map =
+            map_roles("- rolearn: arn:aws:iam::111122223333:role/kubectl\n  groups: [system:masters]\n");
         let mut entry = admin_entry(ROLE, "cluster");
         entry.created_at = Some("2026-01-01T00:00:00Z".parse().unwrap());
         let mut unread = AccessEntry::new("arn:aws:iam::111122223333:role/x", EntryType::Standard, "u", &[]);

@@ -11,11 +11,9 @@ use super::{Reading, of_parent};
 use crate::aws::{Question, Session, describe_each};
 use crate::model::{Fact, Role};
 
-/// A Fargate profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FargateProfile {
-    /// Its name.
     pub name: String,
     /// `podExecutionRoleArn`: what its pods' kubelets join with.
     pub role_arn: String,
@@ -26,11 +24,9 @@ pub struct FargateProfile {
     pub namespaces: Vec<String>,
 }
 
-/// A managed node group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroup {
-    /// Its name.
     pub name: String,
     /// `nodeRole`.
     pub role_arn: String,
@@ -45,7 +41,6 @@ pub struct Compute {
     /// Their pod execution roles in IAM, by name.
     #[serde(default)]
     pub fargate_roles: BTreeMap<String, Fact<Role>>,
-    /// The managed node groups.
     pub node_groups: Fact<Vec<NodeGroup>>,
 }
 

@@ -21,7 +21,6 @@ pub const AGENT: &str = "eks-pod-identity-agent";
 /// How Karpenter's chart labels everything it makes.
 pub(super) const SELECTOR: &str = "labelSelector=app.kubernetes.io%2Fname%3Dkarpenter";
 
-/// Everything about the controller's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Controller {
@@ -29,7 +28,6 @@ pub struct Controller {
     pub deployments: Fact<List<Deployment>>,
     /// The controller's service account, as it is in the cluster.
     pub service_account: Fact<ServiceAccount>,
-    /// Where the controller's pods run.
     pub pods: Fact<ControllerPods>,
     /// The cluster's Pod Identity associations, without their roles.
     pub associations: Fact<Vec<Association>>,
@@ -37,11 +35,9 @@ pub struct Controller {
     pub association: Fact<Association>,
     /// The status of the agent's add-on.
     pub addon: Fact<String>,
-    /// The agent's DaemonSet.
     pub agent_pods: Fact<AgentPods>,
     /// The OIDC provider of the cluster's issuer, in the account.
     pub oidc_provider: Fact<crate::model::OidcProvider>,
-    /// The controller's role.
     pub role: Fact<crate::model::Role>,
     /// Whether the controller's role (in Auto Mode the cluster's) may create the spot role; asked only when that is
     /// missing.
@@ -56,17 +52,14 @@ fn not_simulated() -> Fact<Vec<Permitted>> {
     Fact::not_asked(launch_permissions::CALL, "these facts are of an earlier version")
 }
 
-/// The controller's pods.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ControllerPods {
-    /// How many there are.
     pub total: u64,
     /// How many of them run, or are about to run, on Fargate.
     pub on_fargate: u64,
 }
 
-/// The agent's DaemonSet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPods {
@@ -79,13 +72,10 @@ pub struct AgentPods {
 /// The controller whose identity matters: the one about to be installed, else the one that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject<'a> {
-    /// Its namespace.
     pub namespace: &'a str,
-    /// Its service account.
     pub service_account: &'a str,
     /// The Deployment of the chart, else the one that runs.
     pub deployment: &'a Deployment,
-    /// The Deployment that runs.
     pub running: Option<&'a Deployment>,
     /// The Deployment of the chart, and the service account that the chart makes, if it makes one.
     pub planned: Option<&'a super::install::PlannedController>,
@@ -150,7 +140,6 @@ impl Controller {
             .or_else(|| self.associations.known()?.iter().find(is_own))
     }
 
-    /// How the controller gets credentials.
     pub(crate) fn mechanism(&self, subject: &Subject<'_>) -> Mechanism {
         Mechanism::of(
             &subject.deployment.settings,

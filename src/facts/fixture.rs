@@ -16,7 +16,6 @@ pub const ACCOUNT: &str = "111122223333";
 /// IAM's trust policy of the service-linked role.
 pub const SPOT_TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"spot.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
 
-/// A known fact.
 pub fn known<T>(call: &str, value: T) -> Fact<T> {
     Fact::new(call, Observed::Known(value))
 }
@@ -41,12 +40,10 @@ pub fn unreachable<T>(call: &str) -> Fact<T> {
     )
 }
 
-/// An absent fact.
 pub fn absent<T>(call: &str) -> Fact<T> {
     Fact::new(call, Observed::Absent)
 }
 
-/// An ordinary role.
 pub fn role(name: &str) -> crate::model::Role {
     crate::model::Role {
         name: name.to_owned(),
@@ -59,7 +56,6 @@ pub fn role(name: &str) -> crate::model::Role {
     }
 }
 
-/// The service-linked role.
 pub fn spot_role() -> crate::model::Role {
     crate::model::Role {
         path: crate::model::SPOT_ROLE_PATH.to_owned(),
@@ -123,18 +119,16 @@ pub fn healthy() -> Facts {
                 version: Some("1.34".to_owned()),
                 platform_version: Some("eks.12".to_owned()),
                 authentication_mode: AuthenticationMode::ConfigMap,
-                authentication_mode_stated: true,
                 oidc_issuer: Some("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC".to_owned()),
                 certificate_authority_sha256: None,
                 certificate_authority_data: None,
                 auto_mode: false,
                 role_arn: None,
-                auto_mode_node_role: None,
                 created: Some(Timestamp::UNIX_EPOCH),
-                public_endpoint: Some(true),
             },
         ),
         access_entries: absent("eks:ListAccessEntries demo"),
+        entry_policies_unread: BTreeMap::new(),
         spot_role: known("iam:GetRole AWSServiceRoleForEC2Spot", spot_role()),
         spot_role_policies: known(
             "iam:ListAttachedRolePolicies AWSServiceRoleForEC2Spot",
@@ -252,7 +246,6 @@ pub fn capacity_type(values: &[&str]) -> serde_json::Value {
     serde_json::json!([{"key": "karpenter.sh/capacity-type", "operator": "In", "values": values}])
 }
 
-/// Puts node pools there.
 pub fn with_pools(facts: &mut Facts, pools: Vec<NodePool>) {
     facts.pools.node_pools = known(
         "list nodepools.karpenter.sh",
@@ -285,7 +278,6 @@ pub fn node_class() -> NodeClass {
     NodeClass::from_json(&item, NodeClassKind::Ec2NodeClass).expect("a good class")
 }
 
-/// Puts node classes there.
 pub fn with_classes(facts: &mut Facts, classes: Vec<NodeClass>) {
     facts.pools.node_classes = known(
         "list ec2nodeclasses.karpenter.k8s.aws",
@@ -395,10 +387,7 @@ fn allowed_to_launch(facts: &Facts) -> Vec<launch_permissions::Permitted> {
         .map(|request| launch_permissions::Permitted {
             action: request.action.to_owned(),
             resource: request.resource,
-            decision: crate::model::SimulatedDecision::Allowed,
-            allowed_by_organizations: None,
-            allowed_by_boundary: None,
-            missing_context: Vec::new(),
+            decided: crate::model::Decided::plain(crate::model::SimulatedDecision::Allowed),
         })
         .collect()
 }
@@ -413,7 +402,6 @@ pub fn claim(name: &str, conditions: serde_json::Value) -> serde_json::Value {
     })
 }
 
-/// A Node of a pool.
 pub fn node(pool: &str, capacity_type: &str) -> serde_json::Value {
     serde_json::json!({"metadata": {"name": "n", "labels":
         {"karpenter.sh/nodepool": pool, "karpenter.sh/capacity-type": capacity_type}}})
@@ -426,4 +414,24 @@ pub fn event(reason: &str, message: &str, last_seen: &str) -> serde_json::Value 
         "involvedObject": {"kind": "NodeClaim", "name": "general-aaaaa"},
         "reason": reason, "message": message, "type": "Warning", "lastTimestamp": last_seen, "count": 3
     })
+}
+
+/// An aws-auth with this `mapRoles`.
+pub fn map_roles(text: &str) -> eks_aws_auth::AwsAuth {
+    eks_aws_auth::AwsAuth::parse(&[("mapRoles".to_owned(), text.to_owned())].into())
+}
+
+/// An access entry with AmazonEKSClusterAdminPolicy, for the whole cluster or a namespace.
+pub fn admin_entry(arn: &str, scope: &str) -> AccessEntry {
+    let policy = eks_aws_auth::AssociatedPolicy {
+        policy_arn: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy".into(),
+        access_scope: eks_aws_auth::AccessScope {
+            kind: scope.into(),
+            namespaces: vec!["a".into()],
+        },
+    };
+    AccessEntry {
+        policies: Some(vec![policy]),
+        ..AccessEntry::new(arn, eks_aws_auth::EntryType::Standard, "u", &[])
+    }
 }

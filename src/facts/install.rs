@@ -143,19 +143,14 @@ impl Needed {
     }
 }
 
-/// One rule of a role.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rule {
-    /// API groups.
     pub groups: Vec<String>,
-    /// Resources.
     pub resources: Vec<String>,
-    /// Verbs.
     pub verbs: Vec<String>,
     /// Only these objects; empty for all.
     pub names: Vec<String>,
-    /// Paths that are no resources.
     pub paths: Vec<String>,
 }
 
@@ -166,9 +161,7 @@ pub struct PlannedRole {
     /// Namespace; none for a ClusterRole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Name.
     pub name: String,
-    /// Rules.
     pub rules: Vec<Rule>,
     /// It aggregates others, so that creating it needs every right there is.
     #[serde(default)]
@@ -182,11 +175,9 @@ pub struct PlannedBinding {
     /// Namespace; none for a ClusterRoleBinding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Name.
     pub name: String,
     /// The role is a ClusterRole, not a Role of the same namespace.
     pub cluster_role: bool,
-    /// The role's name.
     pub role: String,
 }
 
@@ -330,13 +321,10 @@ pub fn chart(ask: &Ask) -> Chart {
     })
 }
 
-/// The answer to one review.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Review {
-    /// What was asked.
     #[serde(flatten)]
     pub needed: Needed,
-    /// Whether it is allowed.
     pub allowed: bool,
 }
 

@@ -12,19 +12,15 @@ use crate::model::Fact;
 /// Most keys that are looked at.
 const MOST: usize = 20;
 
-/// One key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KmsKey {
     /// As the classes name it: an id, an ARN, or an alias.
     pub given: String,
-    /// The classes that name it.
     pub classes: Vec<String>,
-    /// It.
     pub key: Fact<KeyState>,
     /// Its policy, JSON.
     pub policy: Fact<String>,
-    /// Its grants.
     pub grants: Fact<Vec<KeyGrant>>,
 }
 
@@ -32,7 +28,6 @@ pub struct KmsKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyState {
-    /// Its ARN.
     pub arn: String,
     /// `Enabled`, `Disabled`, `PendingDeletion`, ...
     pub state: String,
@@ -40,7 +35,6 @@ pub struct KeyState {
     pub aws_managed: bool,
 }
 
-/// One grant on a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyGrant {
     /// Who has it.
@@ -64,7 +58,6 @@ fn named(paths: &LaunchPaths<'_>) -> Vec<(String, Vec<String>)> {
     keys
 }
 
-/// Reads all of them.
 pub(super) async fn read(read: &Reading<'_>) -> Vec<KmsKey> {
     let keys = named(&read.launch_paths().await);
     // Advisory, and from a private network there is often no way to KMS: it does not hold up the others.

@@ -1,16 +1,16 @@
 //! What the controller's role may do of what a launch takes (IAM's policy simulator).
 
-use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType};
+use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, EvaluationResult};
 use futures_util::future;
 use serde::{Deserialize, Serialize};
 
 use super::controller::Controller;
 use super::{Ask, Reading};
-use crate::aws::Question;
+use crate::aws::{Question, iam};
 use crate::cluster::Target;
 use crate::karpenter::launch_paths::LaunchPaths;
 use crate::karpenter::launch_requests::{Carries, LaunchRequest, LaunchScope};
-use crate::model::{Cluster, Fact, Observed, SimulatedDecision, Unknown, Why};
+use crate::model::{Cluster, Decided, Fact, Observed, Unknown, Why};
 
 /// What the simulator says of one action on one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,17 +20,8 @@ pub struct Permitted {
     pub action: String,
     /// An ARN, or `*`.
     pub resource: String,
-    /// The decision.
-    pub decision: SimulatedDecision,
-    /// Whether the organization's policies allow it, when the simulator looked at them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_by_organizations: Option<bool>,
-    /// Whether the permissions boundary allows it, when there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_by_boundary: Option<bool>,
-    /// Condition keys that the policies look at and the simulation did not have.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing_context: Vec<String>,
+    #[serde(flatten)]
+    pub decided: Decided,
 }
 
 /// What the launches of this cluster depend on. None: no pool launches Spot.
@@ -168,48 +159,34 @@ async fn simulate(
 
 /// The decisions of a result: its own, and those on single resources.
 fn permitted(result: &EvaluationResult) -> Vec<Permitted> {
-    let decision = |decision: &PolicyEvaluationDecisionType| match decision {
-        PolicyEvaluationDecisionType::Allowed => Some(SimulatedDecision::Allowed),
-        PolicyEvaluationDecisionType::ExplicitDeny => Some(SimulatedDecision::ExplicitDeny),
-        PolicyEvaluationDecisionType::ImplicitDeny => Some(SimulatedDecision::ImplicitDeny),
-        _ => None,
-    };
-    let allowed_by_organizations = result
-        .organizations_decision_detail
-        .as_ref()
-        .map(|detail| detail.allowed_by_organizations);
-    let boundary = result
-        .permissions_boundary_decision_detail
-        .as_ref()
-        .map(|detail| detail.allowed_by_permissions_boundary);
-    let own = decision(&result.eval_decision).map(|decision| Permitted {
-        action: result.eval_action_name.clone(),
-        resource: result
-            .eval_resource_name
-            .clone()
-            .unwrap_or_else(|| "*".to_owned()),
-        decision,
-        allowed_by_organizations,
-        allowed_by_boundary: boundary,
-        missing_context: result.missing_context_values.clone().unwrap_or_default(),
-    });
+    let action = &result.eval_action_name;
+    let whole = iam::decided(result);
     let of_resources = result
         .resource_specific_results
         .iter()
         .flatten()
         .filter_map(|one| {
+            let boundary = one.permissions_boundary_decision_detail.as_ref();
+            let boundary = boundary.map(|detail| detail.allowed_by_permissions_boundary);
             Some(Permitted {
-                action: result.eval_action_name.clone(),
+                action: action.clone(),
                 resource: one.eval_resource_name.clone(),
-                decision: decision(&one.eval_resource_decision)?,
-                allowed_by_organizations,
-                allowed_by_boundary: one
-                    .permissions_boundary_decision_detail
-                    .as_ref()
-                    .map(|detail| detail.allowed_by_permissions_boundary)
-                    .or(boundary),
-                missing_context: one.missing_context_values.clone().unwrap_or_default(),
+                decided: Decided {
+                    decision: iam::decision(&one.eval_resource_decision)?,
+                    allowed_by_organizations: whole.as_ref().and_then(|whole| whole.allowed_by_organizations),
+                    allowed_by_boundary: boundary
+                        .or(whole.as_ref().and_then(|whole| whole.allowed_by_boundary)),
+                    missing_context: one.missing_context_values.clone().unwrap_or_default(),
+                },
             })
         });
+    let own = whole.clone().map(|decided| Permitted {
+        action: action.clone(),
+        resource: result
+            .eval_resource_name
+            .clone()
+            .unwrap_or_else(|| "*".to_owned()),
+        decided,
+    });
     of_resources.chain(own).collect()
 }

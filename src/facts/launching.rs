@@ -21,11 +21,9 @@ const MOST_LINES: usize = 4000;
 
 const PODS: Resource<'static> = Resource::core("Pod", "pods");
 
-/// Everything of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Launching {
-    /// The controller's Pods.
     pub controller_pods: Fact<Vec<ControllerPod>>,
     /// What the logs of their containers tell, current and previous.
     pub log: Fact<LogFold>,
@@ -52,11 +50,9 @@ impl Launching {
     }
 }
 
-/// One of the controller's Pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ControllerPod {
-    /// Its name.
     pub name: String,
     /// It runs, or is about to run, on Fargate.
     #[serde(default)]
@@ -115,7 +111,6 @@ impl ControllerPod {
     }
 }
 
-/// Reads all of it.
 pub(super) async fn read(read: &Reading<'_>) -> Launching {
     let of_controller = async {
         // The Pods of the controller that runs, whatever is about to be installed.
@@ -136,7 +131,6 @@ pub(super) async fn read(read: &Reading<'_>) -> Launching {
     }
 }
 
-/// Reads the controller's Pods.
 pub(super) async fn pods(read: &Reading<'_>, namespace: &str) -> Fact<Vec<ControllerPod>> {
     let pods = PODS.within(namespace);
     let ask = async |api: &Api| {

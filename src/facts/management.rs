@@ -142,7 +142,7 @@ pub async fn kubeconfig(
 /// Reads the Secret. Whatever is wrong, its content is not repeated.
 fn parse(secret: &Value) -> Result<(Kubeconfig, KubeContext), String> {
     if secret.get("kind").and_then(Value::as_str) != Some("Secret") {
-        return Err("the answer is no Secret".to_owned());
+        return Err("the answer is not a Secret".to_owned());
     }
     let data = secret.get("data").and_then(Value::as_object);
     let Some(value) = data.and_then(|data| data.get("value")).and_then(Value::as_str) else {
@@ -430,7 +430,7 @@ mod tests {
             (none, "no keys at all"),
             (not_base64, "not base64"),
             (other_key, "only kubeconfig"),
-            (json!({"kind": "Status"}), "no Secret"),
+            (json!({"kind": "Status"}), "not a Secret"),
             (secret(" \n"), "empty"),
             (secret(&format!("{TOKEN}: [")), "not YAML (line "),
             (secret(&format!("users: {TOKEN}")), "not a kubeconfig"),

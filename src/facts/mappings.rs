@@ -3,7 +3,6 @@
 use super::bindings::Binding;
 use super::*;
 
-/// Whom it is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
     /// The identity that the cluster's token has.
@@ -16,7 +15,6 @@ pub struct About {
     pub lines: bool,
 }
 
-/// What was read.
 #[derive(Debug)]
 pub struct Mappings {
     /// The AWS credentials.
@@ -25,9 +23,7 @@ pub struct Mappings {
     pub token_caller: Option<Fact<Caller>>,
     /// The access key id of that identity.
     pub access_key_id: Option<String>,
-    /// The cluster.
     pub cluster: Fact<Cluster>,
-    /// Its access entries.
     pub access_entries: Fact<Vec<AccessEntry>>,
     /// kube-system/aws-auth.
     pub aws_auth: Fact<aws_auth::AwsAuth>,
@@ -39,12 +35,11 @@ pub struct Mappings {
     pub roles: BTreeMap<String, Fact<Role>>,
     /// What groups are bound to, where it was asked.
     pub bindings: Option<Fact<Vec<Binding>>>,
-    /// Every call that was made.
     pub calls: Vec<Call>,
 }
 
 /// The most roles of aws-auth that IAM is asked about.
-const MOST_ROLES: usize = 500;
+pub const MOST_ROLES: usize = 500;
 
 /// Reads them, concurrently.
 pub async fn gather(
@@ -93,10 +88,16 @@ pub async fn gather(
             true => read.aws_auth().await.known(),
             false => None,
         };
-        let lines = aws_auth.into_iter().flat_map(|map| &map.taken_in().roles);
+        // IAM tells of its own account's roles.
+        let own = read.caller().await.known().map(|caller| caller.account.as_str());
+        let lines = aws_auth
+            .into_iter()
+            .flat_map(|map| map.taken_in().roles.iter().chain(&map.taken_in().users));
         let names: BTreeSet<String> = lines
-            .filter(|line| line.arn.contains(":role/"))
-            .map(|line| arn::role_name(&line.arn))
+            .filter_map(|line| line.principal())
+            .filter(|arn| own.is_none_or(|own| arn.split(':').nth(4) == Some(own)))
+            .filter(|arn| arn.contains(":role/"))
+            .map(|arn| arn::role_name(&arn))
             .take(MOST_ROLES)
             .collect();
         read.roles(names.into_iter()).await

@@ -62,7 +62,6 @@ pub const FORMAT: &str = "capt-spot/facts/v1";
 /// How many roles or instance profiles are read at a time: IAM's read rate is shared by the whole account.
 const AT_ONCE: usize = 16;
 
-/// Everything that was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
@@ -70,14 +69,11 @@ pub struct Facts {
     pub format: String,
     /// The program's version that gathered them.
     pub version: String,
-    /// When.
     pub gathered_at: Timestamp,
     /// `--redact`: identifying values are masked.
     #[serde(default)]
     pub redacted: bool,
-    /// What was asked for.
     pub ask: Ask,
-    /// The target.
     pub target: Target,
     /// Who the AWS credentials are.
     pub caller: Fact<Caller>,
@@ -85,13 +81,14 @@ pub struct Facts {
     pub caller_role: Fact<Role>,
     /// Whether the caller may create the spot role; asked only when it is missing.
     pub caller_may_create: Fact<Simulation>,
-    /// The cluster.
     pub cluster: Fact<Cluster>,
     /// Its access entries. Absent: the cluster has none, in mode CONFIG_MAP.
     pub access_entries: Fact<Vec<AccessEntry>>,
+    /// Why the policies of an access entry could not be read, by its principal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entry_policies_unread: BTreeMap<String, Unknown>,
     /// The service-linked role for EC2 Spot.
     pub spot_role: Fact<Role>,
-    /// The policies attached to it.
     pub spot_role_policies: Fact<Vec<String>>,
     /// Who the cluster takes the caller for.
     pub kubernetes_user: Fact<access::KubernetesUser>,
@@ -105,9 +102,7 @@ pub struct Facts {
     pub pools: karpenter::Pools,
     /// The roles of Karpenter's nodes. Known and empty: nobody names one and IAM has none of the usual names.
     pub node_roles: Fact<Vec<NodeRole>>,
-    /// Karpenter's controller and its identity.
     pub controller: controller::Controller,
-    /// What failed launches left behind.
     pub traces: traces::Traces,
     /// What else tells whether Karpenter can launch.
     #[serde(default)]
@@ -119,14 +114,11 @@ pub struct Facts {
     /// The roles that administer the cluster, as far as the mappings could be read. Facts of earlier versions have none.
     #[serde(default, alias = "rulers")]
     pub cluster_admins: Vec<cluster_admins::ClusterAdmin>,
-    /// Every call that was made.
     pub calls: Vec<Call>,
 }
 
-/// How to gather.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The bounds of time.
     pub limits: Limits,
     /// `--use-exec`: run the exec plugin even where the token could be made here.
     pub use_exec: bool,
@@ -148,7 +140,7 @@ pub async fn gather(
         join!(
             spot_role::policies(&read).boxed_local(),
             spot_role::may_create(&read).boxed_local(),
-            read.access_entries().boxed_local(),
+            read.entries_and_policies().boxed_local(),
             compute::read(&read).boxed_local(),
             node_roles::read(&read).boxed_local(),
             quotas::of_pools(&read).boxed_local(),
@@ -189,7 +181,8 @@ pub async fn gather(
         caller_role: read.caller_role().await,
         caller_may_create,
         cluster: read.cluster().await.clone(),
-        access_entries: access_entries.clone(),
+        access_entries: access_entries.entries.clone(),
+        entry_policies_unread: access_entries.policies_unread.clone(),
         spot_role: read.spot_role().await.clone(),
         spot_role_policies,
         kubernetes_user,
@@ -216,21 +209,19 @@ struct Reading<'a> {
     ask: &'a Ask,
     options: &'a Options,
     now: Timestamp,
-    /// Reads AWS.
     session: Session,
     /// Whose identity the cluster's token has.
     token_session: Session,
     api: OnceCell<Result<Api, Unknown>>,
     caller: OnceCell<Fact<Caller>>,
     cluster: OnceCell<Fact<Cluster>>,
-    access_entries: OnceCell<Fact<Vec<AccessEntry>>>,
+    access_entries: OnceCell<access_entries::Entries>,
     aws_auth: OnceCell<Fact<aws_auth::AwsAuth>>,
     pools: OnceCell<karpenter::Pools>,
     claims: OnceCell<Fact<ClaimFold>>,
     /// The Pods of the controller that runs.
     controller_pods: OnceCell<Fact<Vec<launching::ControllerPod>>>,
     deployments: OnceCell<Fact<karpenter::List<Deployment>>>,
-    /// Roles by name.
     roles: Mutex<BTreeMap<String, Arc<OnceCell<Fact<Role>>>>>,
 }
 
@@ -315,7 +306,7 @@ impl<'a> Reading<'a> {
         };
         match arn::assumed_role_name(&caller.arn) {
             Some(name) => self.role(&name).await,
-            None => Fact::not_asked(CALL, "the caller is no session of a role"),
+            None => Fact::not_asked(CALL, "the caller is not a session of a role"),
         }
     }
 
@@ -325,13 +316,18 @@ impl<'a> Reading<'a> {
             .await
     }
 
-    async fn access_entries(&self) -> &Fact<Vec<AccessEntry>> {
+    async fn entries_and_policies(&self) -> &access_entries::Entries {
         let read = || async {
             let entries = access_entries::read(&self.session, &self.target.cluster);
-            let (entries, cluster) = join!(entries, self.cluster());
-            access_entries::agreed(entries, cluster)
+            let (mut read, cluster) = join!(entries, self.cluster());
+            read.entries = access_entries::agreed(read.entries, cluster);
+            read
         };
         self.access_entries.get_or_init(|| read().boxed_local()).await
+    }
+
+    async fn access_entries(&self) -> &Fact<Vec<AccessEntry>> {
+        &self.entries_and_policies().await.entries
     }
 
     async fn aws_auth(&self) -> &Fact<aws_auth::AwsAuth> {

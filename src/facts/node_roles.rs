@@ -12,17 +12,13 @@ use crate::karpenter::nodepools_file::placeholder;
 use crate::karpenter::objects::NodeOs;
 use crate::model::{Fact, InstanceProfile, Observed, Role};
 
-/// Who named a node role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "by")]
 pub enum NamedBy {
     /// `--node-role`.
     Flag,
     /// An EC2NodeClass (or AWSNodeTemplate), by its role or its instance profile.
-    NodeClass {
-        /// Its name.
-        name: String,
-    },
+    NodeClass { name: String },
     /// Nobody yet: the name that Karpenter's documentation (`KarpenterNodeRole-CLUSTER`) or CAPT (`CLUSTER-node`) gives
     /// it, found in IAM.
     Convention,
@@ -32,18 +28,14 @@ pub enum NamedBy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRole {
-    /// Who named it.
     pub named_by: NamedBy,
     /// Its name as it was given: a name, a name with a path, or an ARN.
     pub given: String,
-    /// Its name without path.
     pub name: String,
     /// The instance profile it was found through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_profile: Option<String>,
-    /// What runs on its nodes.
     pub os: NodeOs,
-    /// The role in IAM.
     pub role: Fact<Role>,
     /// The instance profiles that the node classes with this `spec.role` really use (`status.instanceProfile`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -54,7 +46,6 @@ pub struct NodeRole {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProfileInUse {
-    /// The node class.
     pub class: String,
     /// The profile, with the role in it.
     pub profile: Fact<InstanceProfile>,
@@ -195,7 +186,7 @@ impl AskedRole {
         let named_by = NamedBy::NodeClass { name: self.class };
         let (Named::Role(given) | Named::Profile(given)) = &self.named;
         if let Some(variable) = placeholder(given) {
-            let why = format!("{given} has the variable {variable}, which nobody filled in");
+            let why = format!("{given} has the variable {variable}, which is not filled in");
             return NodeRole {
                 named_by,
                 given: given.clone(),

@@ -15,7 +15,6 @@ use crate::model::Fact;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaFact {
-    /// Which.
     pub quota: SpotQuota,
     /// Its value in vCPUs.
     pub vcpus: Fact<f64>,

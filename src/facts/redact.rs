@@ -26,7 +26,6 @@ pub enum Redact {
 /// Masked facts, and what became of what was in them.
 #[derive(Debug)]
 pub struct Redacted {
-    /// The facts.
     pub facts: Facts,
     /// One sentence: how many of what were masked, and what was left.
     pub said: String,
@@ -52,7 +51,6 @@ pub fn redact(facts: &Facts, what: Redact) -> Result<Redacted, String> {
     })
 }
 
-/// What a masked thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Account,

@@ -15,7 +15,6 @@ pub(super) fn role_arn(partition: &str, account: &str) -> String {
     format!("arn:{partition}:iam::{account}:role/aws-service-role/spot.amazonaws.com/{SPOT_ROLE}")
 }
 
-/// The policies attached to it.
 pub(super) async fn policies(read: &Reading<'_>) -> Fact<Vec<String>> {
     let (policies, role) = join!(iam::attached_policies(&read.session, SPOT_ROLE), read.spot_role());
     of_parent(policies, &role)

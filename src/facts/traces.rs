@@ -26,7 +26,6 @@ pub struct Traces {
     pub never_joined: Vec<NeverJoined>,
 }
 
-/// What the Events tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Events {
@@ -48,7 +47,6 @@ impl Events {
 pub(super) const EVENTS: Resource<'static> = Resource::core("Event", "events");
 pub(super) const NODES: Resource<'static> = Resource::core("Node", "nodes");
 
-/// Reads all of it.
 pub(super) async fn read(read: &Reading<'_>) -> Traces {
     let (events, joins, claims, nodes) = join!(
         read.of_api(EVENTS.listed(), events),
@@ -121,7 +119,6 @@ fn oldest(items: &[Value]) -> Option<Timestamp> {
     all.oldest
 }
 
-/// Reads all Nodes.
 pub async fn nodes(api: &Api) -> Fact<NodeFold> {
     api.list(&NODES, NodeFold::default, |fold, item| fold.add_json(item))
         .await

@@ -54,9 +54,10 @@ struct Problem {
     /// It is the account's: fixed once, it is fixed for all its clusters.
     of_account: bool,
     clusters: Vec<(usize, String)>,
-    /// With the commands of one of its clusters.
-    accounts: BTreeMap<String, Vec<String>>,
-    remedy: Option<Remedy>,
+    /// Each with its first cluster's commands.
+    accounts: BTreeMap<String, (usize, Vec<String>)>,
+    /// The first cluster's.
+    remedy: (usize, Option<Remedy>),
     /// Where each has a reason of its own.
     reasons: Vec<(usize, String)>,
 }
@@ -107,16 +108,20 @@ impl Overview {
                     of_account: first.group == Group::SpotRole.id(),
                     clusters: Vec::new(),
                     accounts: BTreeMap::new(),
-                    remedy: found.remedy.clone(),
+                    remedy: (place, found.remedy.clone()),
                     reasons: Vec::new(),
                 });
             problem.clusters.push((place, name.clone()));
-            let commands = || found.remedy.as_ref().map(|remedy| remedy.commands.clone());
+            // Results come in any order; what is said of them does not depend on it.
+            if place < problem.remedy.0 {
+                problem.remedy = (place, found.remedy.clone());
+            }
             if !account.is_empty() {
-                problem
-                    .accounts
-                    .entry(account.clone())
-                    .or_insert_with(|| commands().unwrap_or_default());
+                let commands = found.remedy.map(|remedy| remedy.commands).unwrap_or_default();
+                let first = problem.accounts.entry(account.clone()).or_default();
+                if first.1.is_empty() || place < first.0 {
+                    *first = (place, commands);
+                }
             }
             if found.status == Status::Unknown && problem.reasons.len() < 10 * MOST_NAMED {
                 let reason = found.message.lines().next().unwrap_or_default();
@@ -345,14 +350,14 @@ impl Problem {
         for (_, reason) in reasons.iter().take(MOST_NAMED) {
             line(reason, out);
         }
-        let Some(remedy) = &self.remedy else { return };
-        if self.of_account && self.accounts.values().any(|commands| !commands.is_empty()) {
+        let Some(remedy) = &self.remedy.1 else { return };
+        if self.of_account && self.accounts.values().any(|(_, commands)| !commands.is_empty()) {
             let each = match self.accounts.len() {
                 1 => "Fix, once in the account:",
                 _ => "Fix, once in each account:",
             };
             line(each, out);
-            for (account, commands) in self.accounts.iter().take(MOST_NAMED) {
+            for (account, (_, commands)) in self.accounts.iter().take(MOST_NAMED) {
                 if self.accounts.len() > 1 {
                     line(&format!("{account}:"), out);
                 }

@@ -50,7 +50,7 @@ pub const OUR_FLAGS: &[OurFlag] = &[
     OurFlag::new(
         "force-install",
         "",
-        "Install in spite of failed checks; says so loudly",
+        "Install despite failed checks, with a warning",
     ),
     OurFlag::new("yes", "", "Create the missing service-linked role without asking"),
     OurFlag::new("no-input", "", "Never ask anything"),
@@ -67,7 +67,7 @@ pub const OUR_FLAGS: &[OurFlag] = &[
     OurFlag::new(
         "cluster-name",
         "NAME",
-        "The EKS cluster, when the context doesn't tell",
+        "The EKS cluster (default: from the context)",
     ),
     OurFlag::new(
         "context",

@@ -378,7 +378,7 @@ impl Found {
                 problem(
                     facts,
                     place,
-                    "has no apiVersion and kind: it is no Kubernetes object".to_owned(),
+                    "has no apiVersion and kind: it is not a Kubernetes object".to_owned(),
                 );
                 return;
             }

@@ -109,10 +109,10 @@ impl ClusterChoice {
     /// the context says. Worded as the end of a sentence.
     pub fn departs_from_context(&self) -> Option<&'static str> {
         if self.kube_apiserver.is_some() {
-            Some("helm is told to talk to another server than the context's (--kube-apiserver)")
+            Some("helm is given another server than the context's (--kube-apiserver)")
         } else if self.has_token {
             Some(
-                "helm is given a token of its own (--kube-token), so it is somebody else than the context says",
+                "helm is given its own token (--kube-token), so it acts as another identity than the context's",
             )
         } else {
             None

@@ -11,13 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::{ControllerSettings, ServiceAccount};
 
-/// A Pod Identity association of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Association {
-    /// The namespace.
     pub namespace: String,
-    /// The service account.
     pub service_account: String,
     /// Its id, as in `a-0123456789abcdef0`.
     pub id: Option<String>,
@@ -31,23 +28,18 @@ pub struct Association {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "way", rename_all = "kebab-case")]
 pub(crate) enum Mechanism {
-    /// By an association.
     PodIdentity {
         /// The role, where it was read.
         role_arn: Option<String>,
     },
     /// By a token of the cluster's issuer.
     Irsa {
-        /// The role.
         role_arn: String,
         /// It comes from `AWS_ROLE_ARN` on the Deployment and not from the annotation.
         by_environment: bool,
     },
     /// By what somebody put into its environment.
-    Environment {
-        /// The variable.
-        variable: String,
-    },
+    Environment { variable: String },
     /// In none of these.
     Neither,
 }

@@ -37,8 +37,8 @@ pub enum SpotQuota {
 }
 
 impl SpotQuota {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
+    #[cfg(test)]
+    const ALL: [Self; 9] = [
         Self::Standard,
         Self::F,
         Self::GAndVt,
@@ -50,7 +50,6 @@ impl SpotQuota {
         Self::Dl,
     ];
 
-    /// The quota code for Service Quotas.
     pub fn code(self) -> &'static str {
         match self {
             Self::Standard => "L-34B43A08",
@@ -65,7 +64,6 @@ impl SpotQuota {
         }
     }
 
-    /// The name that Service Quotas shows.
     pub fn name(self) -> &'static str {
         match self {
             Self::Standard => "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
@@ -204,7 +202,6 @@ fn smallest_of_family(family: &str) -> Option<u32> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaNeed {
-    /// The quota.
     pub quota: SpotQuota,
     /// The vCPUs of the smallest instance that the pool could launch against it, a lower bound: with less, nothing
     /// launches.
@@ -472,38 +469,27 @@ mod tests {
 
     #[test]
     fn quotas_of_families() {
-        let cases = [
-            ("m5", Some(SpotQuota::Standard)),
-            ("c7gn", Some(SpotQuota::Standard)),
-            ("im4gn", Some(SpotQuota::Standard)),
-            ("is4gen", Some(SpotQuota::Standard)),
-            ("i7ie", Some(SpotQuota::Standard)),
-            ("z1d", Some(SpotQuota::Standard)),
-            ("m7i-flex", Some(SpotQuota::Standard)),
-            ("g6e", Some(SpotQuota::GAndVt)),
-            ("gr6", Some(SpotQuota::GAndVt)),
-            ("vt1", Some(SpotQuota::GAndVt)),
-            ("p4de", Some(SpotQuota::P)),
-            ("p5en", Some(SpotQuota::P5)),
-            ("p6-b200", None),
-            ("inf2", Some(SpotQuota::Inf)),
-            ("trn1n", Some(SpotQuota::Trn)),
-            ("x2iedn", Some(SpotQuota::X)),
-            ("dl2q", Some(SpotQuota::Dl)),
-            ("f2", Some(SpotQuota::F)),
-            ("hpc7g", None),
-            ("mac2-m2", None),
-            ("u-6tb1", None),
-            ("u7i-12tb", None),
-            ("", None),
-            ("M5", None),
-            ("m", None),
-            ("m99999999999999999999", None),
-            ("ü1", None),
-        ];
-        for (family, expected) in cases {
-            assert_eq!(SpotQuota::of_family(family), expected, "{family}");
+        use SpotQuota::{Dl, F, GAndVt, Inf, P, P5, Standard, Trn, X};
+        for (quota, families) in [
+            (Some(Standard), "m5 c7gn im4gn is4gen i7ie z1d m7i-flex"),
+            (Some(GAndVt), "g6e gr6 vt1"),
+            (Some(P), "p4de"),
+            (Some(P5), "p5en"),
+            (Some(Inf), "inf2"),
+            (Some(Trn), "trn1n"),
+            (Some(X), "x2iedn"),
+            (Some(Dl), "dl2q"),
+            (Some(F), "f2"),
+            (
+                None,
+                "p6-b200 hpc7g mac2-m2 u-6tb1 u7i-12tb M5 m m99999999999999999999 ü1",
+            ),
+        ] {
+            for family in families.split(' ') {
+                assert_eq!(SpotQuota::of_family(family), quota, "{family}");
+            }
         }
+        assert_eq!(SpotQuota::of_family(""), None);
         let codes: BTreeSet<_> = SpotQuota::ALL.iter().map(|quota| quota.code()).collect();
         assert_eq!(codes.len(), SpotQuota::ALL.len());
     }
@@ -533,54 +519,37 @@ mod tests {
     #[test]
     fn quotas_of_pools() {
         const TYPES: &str = "node.kubernetes.io/instance-type";
+        const MIXED: &[&str] = &["m5.xlarge", "c5.2xlarge"];
+        const SMALL: &[&str] = &["nano", "micro", "small", "medium", "large"];
+        const AUTO: &str = "eks.amazonaws.com/instance-category";
+        let cmr = ("category", "In", &["c", "m", "r"][..]);
+        let g5_m5 = ("family", "In", &["g5", "m5"][..]);
+        let m5_c5 = ("family", "In", &["m5", "c5"][..]);
+        let odd: &[&str] = &["p6-b200.48xlarge", "rubbish"];
         let cases: [(Requirements<'_>, &str); 20] = [
             (&[], "Standard 1, assumed"),
-            (
-                &[("category", "In", &["c", "m", "r"]), ("generation", "Gt", &["2"])],
-                "Standard 1",
-            ),
+            (&[cmr, ("generation", "Gt", &["2"])], "Standard 1"),
             (&[("category", "NotIn", &["t"])], "Standard 1, assumed"),
             (&[("category", "In", &["g"])], "GAndVt 2"),
             (&[("category", "In", &["p"])], "P 4, P5 16"),
             (&[("category", "In", &["m", "hpc"])], "Standard 1, without: hpc"),
-            (&[("family", "In", &["g5", "m5"])], "Standard 1, GAndVt 4"),
-            (
-                &[("family", "In", &["g5", "m5"]), ("category", "NotIn", &["m"])],
-                "GAndVt 4",
-            ),
+            (&[g5_m5], "Standard 1, GAndVt 4"),
+            (&[g5_m5, ("category", "NotIn", &["m"])], "GAndVt 4"),
             (&[("family", "In", &["p5en"])], "P5 192"),
-            (
-                &[("family", "In", &["m5", "c5"]), ("cpu", "In", &["8", "16"])],
-                "Standard 8",
-            ),
+            (&[m5_c5, ("cpu", "In", &["8", "16"])], "Standard 8"),
             (&[("cpu", "Gt", &["7"])], "Standard 8, assumed"),
-            (
-                &[("size", "NotIn", &["nano", "micro", "small", "medium", "large"])],
-                "Standard 4, assumed",
-            ),
+            (&[("size", "NotIn", SMALL)], "Standard 4, assumed"),
             (&[("size", "In", &["metal"])], "Standard 1, assumed"),
-            (&[(TYPES, "In", &["m5.xlarge", "c5.2xlarge"])], "Standard 4"),
+            (&[(TYPES, "In", MIXED)], "Standard 4"),
             (
-                &[
-                    (TYPES, "In", &["m5.xlarge", "c5.2xlarge"]),
-                    ("size", "In", &["2xlarge"]),
-                ],
+                &[(TYPES, "In", MIXED), ("size", "In", &["2xlarge"])],
                 "Standard 8",
             ),
-            (
-                &[(TYPES, "In", &["m5.xlarge", "c5.2xlarge"]), ("cpu", "Gt", &["4"])],
-                "Standard 8",
-            ),
-            (
-                &[(TYPES, "In", &["p6-b200.48xlarge", "rubbish"])],
-                "without: p6-b200",
-            ),
+            (&[(TYPES, "In", MIXED), ("cpu", "Gt", &["4"])], "Standard 8"),
+            (&[(TYPES, "In", odd)], "without: p6-b200"),
             (&[("gpu-count", "Gt", &["0"])], "GAndVt 2, P 4, P5 16, Dl 96"),
             (&[("gpu-count", "DoesNotExist", &[])], "Standard 1, assumed"),
-            (
-                &[("eks.amazonaws.com/instance-category", "In", &["trn"])],
-                "Trn 8",
-            ),
+            (&[(AUTO, "In", &["trn"])], "Trn 8"),
         ];
         for (requirements, expected) in cases {
             assert_eq!(

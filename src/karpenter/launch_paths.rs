@@ -8,7 +8,6 @@ use super::objects::{
 use super::requirements::{SpotVerdict, admitted, spot_verdict_in};
 use crate::model::{Observed, Unknown};
 
-/// What is joined.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inventory<'a> {
     /// NodePools and Provisioners of the cluster.
@@ -19,13 +18,10 @@ pub(crate) struct Inventory<'a> {
     pub(crate) auto_mode_classes: &'a Observed<List<NodeClass>>,
     /// Whether Auto Mode is on; none: not known.
     pub(crate) auto_mode: Option<bool>,
-    /// The file or chart.
     pub(crate) filed: Option<Filed<'a>>,
-    /// The cluster's region.
     pub(crate) region: &'a str,
 }
 
-/// What a file or chart holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Filed<'a> {
     /// As a person would name it.
@@ -36,7 +32,6 @@ pub(crate) struct Filed<'a> {
     pub(crate) broken: &'a [String],
 }
 
-/// Where an object was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source<'a> {
     Cluster,
@@ -44,7 +39,6 @@ pub(crate) enum Source<'a> {
     File(&'a str),
 }
 
-/// The class that a pool launches with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ClassLink<'a> {
     Found(&'a NodeClass, Source<'a>),
@@ -52,11 +46,9 @@ pub(crate) enum ClassLink<'a> {
     Missing,
     /// The cluster serves no such kind, for the reason given.
     NotServed(String),
-    /// It could not be read.
     Unread(&'a Unknown),
     /// One class could not be understood, and it may be this one.
     NotUnderstood(&'a str),
-    /// The pool names none.
     Unnamed,
 }
 
@@ -111,12 +103,10 @@ pub(crate) struct LaunchPaths<'a> {
     pub(crate) classes_unread: Option<&'a Unknown>,
 }
 
-/// Why Karpenter does not use a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Obstacle<'a> {
     /// The class is missing, of a kind that is not served, or not named.
     Class(String),
-    /// The class is being deleted.
     ClassDeleting(&'a str),
     /// A condition of the pool or, where `class` is given, of its class.
     Condition {
@@ -127,7 +117,6 @@ pub(crate) enum Obstacle<'a> {
     Stopped(String),
 }
 
-/// Whether Karpenter uses a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Readiness<'a> {
     Ready,
@@ -137,13 +126,11 @@ pub(crate) enum Readiness<'a> {
     Pending(Vec<Obstacle<'a>>),
     /// There is no condition: Karpenter has not seen the pool, or is a version that writes none.
     NotJudged,
-    /// The class could not be read.
     Unread(&'a Unknown),
     /// A class could not be understood, and it may be this one.
     NotUnderstood(&'a str),
 }
 
-/// Joins everything.
 pub(crate) fn launch_paths(inventory: Inventory<'_>) -> LaunchPaths<'_> {
     let filed = inventory.filed;
     let in_file = filed.iter().flat_map(|file| {
@@ -311,7 +298,6 @@ fn shared_os(paths: &[LaunchPath<'_>], class: &NodeClass) -> NodeOs {
 }
 
 impl<'a> LaunchPaths<'a> {
-    /// The pools that can launch Spot.
     pub(crate) fn spot(&self) -> impl Iterator<Item = &LaunchPath<'a>> {
         self.paths.iter().filter(|path| path.spot.can_launch_spot())
     }
@@ -339,7 +325,6 @@ impl<'a> LaunchPath<'a> {
         }
     }
 
-    /// Whether EKS Auto Mode launches for it.
     pub(crate) fn is_auto_mode(&self) -> bool {
         self.pool.node_class.as_ref().and_then(kind_of) == Some(NodeClassKind::EksNodeClass)
     }

@@ -20,7 +20,6 @@ pub(crate) struct LaunchScope {
     pub(crate) roles: Vec<String>,
     /// Karpenter makes an instance profile for a class's role.
     pub(crate) makes_profiles: bool,
-    /// The interruption queue's name.
     pub(crate) queue: Option<String>,
 }
 
@@ -37,7 +36,6 @@ pub(crate) enum Carries {
     Role,
 }
 
-/// One action on one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LaunchRequest {
     pub(crate) action: &'static str,
@@ -46,6 +44,42 @@ pub(crate) struct LaunchRequest {
     /// Without it nothing is launched; otherwise something else of Karpenter's does not work.
     pub(crate) launches: bool,
 }
+
+/// What is asked of EC2: action, kinds of resources, what the request carries, and whether a launch needs it.
+const OF_EC2: &[(&str, &[&str], Carries, bool)] = {
+    use Carries::{ExistingTags, NewTags, Nothing};
+    &[
+        ("ec2:CreateFleet", &["fleet"], NewTags, true),
+        ("ec2:RunInstances", MADE, NewTags, true),
+        ("ec2:CreateLaunchTemplate", &["launch-template"], NewTags, true),
+        ("ec2:CreateTags", TAGGED, NewTags, true),
+        (
+            "ec2:RunInstances",
+            &["subnet", "security-group", "image"],
+            Nothing,
+            true,
+        ),
+        ("ec2:RunInstances", &["launch-template"], ExistingTags, true),
+        ("ec2:CreateFleet", &["launch-template"], ExistingTags, true),
+        ("ec2:TerminateInstances", &["instance"], ExistingTags, false),
+        // Without a price there is no Spot.
+        ("ec2:DescribeSpotPriceHistory", &["*"], Nothing, true),
+    ]
+};
+const MADE: &[&str] = &[
+    "instance",
+    "volume",
+    "network-interface",
+    "spot-instances-request",
+];
+const TAGGED: &[&str] = &[
+    "fleet",
+    "instance",
+    "volume",
+    "network-interface",
+    "launch-template",
+    "spot-instances-request",
+];
 
 impl LaunchScope {
     /// What these paths need. None: there is nothing to launch with EC2 Spot.
@@ -85,28 +119,9 @@ impl LaunchScope {
         })
     }
 
-    /// Every request.
     pub(crate) fn requests(&self) -> Vec<LaunchRequest> {
-        let Self {
-            partition,
-            region,
-            account,
-            ..
-        } = self;
-        // The simulator wants resources that could be: an id and not a wildcard.
-        let ec2 = |kind: &str, id: &str| {
-            format!("arn:{partition}:ec2:{region}:{account}:{kind}/{id}0123456789abcdef0")
-        };
-        let created = |kind: &str| match kind {
-            "fleet" => ec2(kind, "fleet-"),
-            "instance" => ec2(kind, "i-"),
-            "volume" => ec2(kind, "vol-"),
-            "network-interface" => ec2(kind, "eni-"),
-            "launch-template" => ec2(kind, "lt-"),
-            kind => ec2(kind, "sir-"),
-        };
         let mut all = Vec::new();
-        let mut ask = |action: &'static str, resource: String, carries: Carries, launches: bool| {
+        let mut ask = |action, resource: String, carries, launches| {
             all.push(LaunchRequest {
                 action,
                 resource,
@@ -114,78 +129,17 @@ impl LaunchScope {
                 launches,
             });
         };
-        ask("ec2:CreateFleet", created("fleet"), Carries::NewTags, true);
-        for kind in [
-            "instance",
-            "volume",
-            "network-interface",
-            "spot-instances-request",
-        ] {
-            ask("ec2:RunInstances", created(kind), Carries::NewTags, true);
+        for (action, kinds, carries, launches) in OF_EC2 {
+            for kind in *kinds {
+                ask(*action, self.of_ec2(kind), *carries, *launches);
+            }
         }
-        ask(
-            "ec2:CreateLaunchTemplate",
-            created("launch-template"),
-            Carries::NewTags,
-            true,
-        );
-        for kind in [
-            "fleet",
-            "instance",
-            "volume",
-            "network-interface",
-            "launch-template",
-            "spot-instances-request",
-        ] {
-            ask("ec2:CreateTags", created(kind), Carries::NewTags, true);
-        }
-        for (kind, id) in [("subnet", "subnet-"), ("security-group", "sg-")] {
-            ask("ec2:RunInstances", ec2(kind, id), Carries::Nothing, true);
-        }
-        ask(
-            "ec2:RunInstances",
-            format!("arn:{partition}:ec2:{region}::image/ami-0123456789abcdef0"),
-            Carries::Nothing,
-            true,
-        );
-        ask(
-            "ec2:RunInstances",
-            created("launch-template"),
-            Carries::ExistingTags,
-            true,
-        );
-        ask(
-            "ec2:CreateFleet",
-            created("launch-template"),
-            Carries::ExistingTags,
-            true,
-        );
-        ask(
-            "ec2:TerminateInstances",
-            created("instance"),
-            Carries::ExistingTags,
-            false,
-        );
-        // Without a price there is no Spot.
-        ask(
-            "ec2:DescribeSpotPriceHistory",
-            "*".to_owned(),
-            Carries::Nothing,
-            true,
-        );
+        let iam = format!("arn:{}:iam::{}", self.partition, self.account);
         for role in &self.roles {
-            ask(
-                "iam:PassRole",
-                format!("arn:{partition}:iam::{account}:role/{role}"),
-                Carries::Role,
-                true,
-            );
+            ask("iam:PassRole", format!("{iam}:role/{role}"), Carries::Role, true);
         }
         if self.makes_profiles {
-            let profile = format!(
-                "arn:{partition}:iam::{account}:instance-profile/{}_0123456789",
-                self.cluster
-            );
+            let profile = format!("{iam}:instance-profile/{}_0123456789", self.cluster);
             for action in [
                 "iam:GetInstanceProfile",
                 "iam:CreateInstanceProfile",
@@ -196,12 +150,36 @@ impl LaunchScope {
             }
         }
         if let Some(queue) = &self.queue {
-            let queue = format!("arn:{partition}:sqs:{region}:{account}:{queue}");
+            let queue = format!(
+                "arn:{}:sqs:{}:{}:{queue}",
+                self.partition, self.region, self.account
+            );
             for action in ["sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"] {
                 ask(action, queue.clone(), Carries::Nothing, false);
             }
         }
         all
+    }
+
+    /// A resource of this kind. The simulator wants one that could be: an id and not a wildcard.
+    fn of_ec2(&self, kind: &str) -> String {
+        let prefix = match kind {
+            "*" => return "*".to_owned(),
+            "image" => "ami",
+            "instance" => "i",
+            "volume" => "vol",
+            "network-interface" => "eni",
+            "launch-template" => "lt",
+            "security-group" => "sg",
+            "spot-instances-request" => "sir",
+            kind => kind,
+        };
+        let account = match kind {
+            "image" => "",
+            _ => &self.account,
+        };
+        let (partition, region) = (&self.partition, &self.region);
+        format!("arn:{partition}:ec2:{region}:{account}:{kind}/{prefix}-0123456789abcdef0")
     }
 
     /// What a request carries, by condition key.

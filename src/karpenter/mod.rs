@@ -5,13 +5,13 @@
 
 mod json;
 
-pub mod identity;
-pub mod instances;
+pub(crate) mod identity;
+pub(crate) mod instances;
 pub(crate) mod launch_paths;
 pub(crate) mod launch_requests;
-pub mod nodepools_file;
+pub(crate) mod nodepools_file;
 pub mod objects;
 pub mod requirements;
-pub mod traces;
+pub(crate) mod traces;
 
 pub use json::BrokenObject;

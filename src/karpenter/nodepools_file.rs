@@ -25,7 +25,6 @@ pub const KEPT_BROKEN: usize = 100;
 pub struct Located<T> {
     /// The line, from 1.
     pub line: u64,
-    /// What is there.
     pub value: T,
 }
 
@@ -43,7 +42,6 @@ pub struct Manifests {
     /// Objects of these kinds that could not be read, each with the line of the field that is wrong, and documents that
     /// are no Kubernetes objects. At most [`KEPT_BROKEN`].
     pub broken: Vec<Located<BrokenObject>>,
-    /// How many could not be read.
     pub broken_count: u64,
     /// Values of pools and classes with a variable in them that nobody filled in: `${CLUSTER_NAME}`. At most [`KEPT_BROKEN`].
     pub placeholders: Vec<Located<String>>,
@@ -64,7 +62,6 @@ pub enum ManifestError {
         line: u64,
         /// The column, from 1; 0 where the parser can't tell.
         column: u64,
-        /// What the parser says.
         problem: String,
     },
 }
@@ -288,11 +285,6 @@ impl Extend<Tree> for Manifests {
 }
 
 impl Manifests {
-    /// The pools alone.
-    pub fn pools(&self) -> impl Iterator<Item = &NodePool> {
-        self.pools.iter().map(|located| &located.value)
-    }
-
     /// Takes one object, or the objects of a list.
     fn take(&mut self, object: &Tree) {
         let kind = match (&object.node, object.field("kind").and_then(Tree::text)) {
@@ -305,7 +297,7 @@ impl Manifests {
                         kind: "document".to_owned(),
                         name: None,
                         field: "kind".to_owned(),
-                        problem: "is missing: this is no Kubernetes object".to_owned(),
+                        problem: "is missing: this is not a Kubernetes object".to_owned(),
                     },
                 );
                 return;
@@ -491,8 +483,9 @@ spec:
             ]
         );
         let can: Vec<_> = read
-            .pools()
-            .map(|pool| spot_verdict(pool).can_launch_spot())
+            .pools
+            .iter()
+            .map(|pool| spot_verdict(&pool.value).can_launch_spot())
             .collect();
         assert_eq!(can, [false, true, false]);
         assert_eq!(
@@ -532,7 +525,7 @@ spec:
             .collect();
         insta::assert_snapshot!(broken.join("\n"), @r#"
         10: NodePool one: spec.template.spec.requirements[1].key is missing
-        13: document (without a name): kind is missing: this is no Kubernetes object
+        13: document (without a name): kind is missing: this is not a Kubernetes object
         15: NodePool two: apiVersion is missing
         19: NodePool three: apiVersion is "karpenter.sh/v9", a version that is not known here (known: v1, v1beta1, v1alpha5)
         "#);
@@ -587,7 +580,6 @@ metadata: {name: other}
             Some("1.5.0")
         );
         assert_eq!(deployment.settings.cluster_name.as_deref(), Some("demo"));
-        assert_eq!(deployment.settings.isolated_vpc, Some(true));
         assert_eq!(
             (deployment.service_account.as_str(), deployment.replicas),
             ("karpenter", 2)

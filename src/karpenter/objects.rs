@@ -635,8 +635,6 @@ pub struct NodeClaim {
     pub created: Option<Timestamp>,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
-    /// It is being deleted.
-    pub deleting: bool,
 }
 
 impl NodeClaim {
@@ -659,7 +657,6 @@ impl NodeClaim {
             provider_id: item.at(&["status", "providerID"])?.non_empty()?,
             created: item.at(&["metadata", "creationTimestamp"])?.time()?,
             conditions: conditions(item)?,
-            deleting: item.at(&["metadata", "deletionTimestamp"])?.is_present(),
         })
     }
 
@@ -671,56 +668,20 @@ impl NodeClaim {
     }
 }
 
-/// What runs a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ComputeType {
-    /// An EC2 instance: a managed node group, a self-managed one or Karpenter. DaemonSets run here.
-    Ec2,
-    /// A Fargate pod's own node. DaemonSets do not run here.
-    Fargate,
-    /// An instance of EKS Auto Mode.
-    Auto,
-    /// A machine outside AWS (EKS Hybrid Nodes).
-    Hybrid,
-    /// EKS says something this program does not know.
-    Other,
+/// What EKS says runs a Node, from the label `eks.amazonaws.com/compute-type`; empty: a plain EC2 instance.
+pub(crate) fn compute_type(node: &Value) -> Result<&str, BrokenObject> {
+    let item = Item::new("Node", node);
+    item.name()?;
+    Ok(item.label(EKS_COMPUTE_TYPE_LABEL).unwrap_or_default())
 }
 
-/// A Node, as far as Karpenter's doings show in its labels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct KarpenterNode {
-    /// `metadata.name`.
-    pub name: String,
-    /// What runs it, from the label `eks.amazonaws.com/compute-type`.
-    pub compute: ComputeType,
-    /// `spot`, `on-demand` or `reserved`, on Karpenter's nodes.
-    pub capacity_type: Option<String>,
-    /// The pool that made it, on Karpenter's nodes.
-    pub node_pool: Option<String>,
-}
-
-impl KarpenterNode {
-    /// Reads one item.
-    pub fn from_json(item: &Value) -> Result<Self, BrokenObject> {
-        let item = Item::new("Node", item);
-        let pool = item
-            .label(NODEPOOL_LABEL)
-            .or_else(|| item.label(PROVISIONER_LABEL));
-        Ok(Self {
-            name: item.name()?,
-            compute: match item.label(EKS_COMPUTE_TYPE_LABEL) {
-                None | Some("" | "ec2") => ComputeType::Ec2,
-                Some("fargate") => ComputeType::Fargate,
-                Some("auto") => ComputeType::Auto,
-                Some("hybrid") => ComputeType::Hybrid,
-                Some(_) => ComputeType::Other,
-            },
-            capacity_type: item.label(CAPACITY_TYPE_LABEL).map(str::to_owned),
-            node_pool: pool.map(str::to_owned),
-        })
-    }
+/// Karpenter's pool (or provisioner) and the capacity type of a Node that it launched.
+pub(crate) fn launched_as(node: &Value) -> Option<(&str, &str)> {
+    let item = Item::new("Node", node);
+    let pool = item
+        .label(NODEPOOL_LABEL)
+        .or_else(|| item.label(PROVISIONER_LABEL))?;
+    Some((pool, item.label(CAPACITY_TYPE_LABEL)?))
 }
 
 /// The object that an Event is about.
@@ -751,8 +712,6 @@ pub struct Event {
     pub first_seen: Option<Timestamp>,
     /// When it was last seen.
     pub last_seen: Option<Timestamp>,
-    /// How many times, at least 1.
-    pub count: u64,
 }
 
 impl Event {
@@ -787,11 +746,6 @@ impl Event {
             event_time,
             created,
         ];
-        let count = [
-            top.field("count")?.integer()?,
-            top.field("deprecatedCount")?.integer()?,
-            series.field("count")?.integer()?,
-        ];
         Ok(Self {
             namespace: text(item.at(&["metadata", "namespace"])?)?,
             about: ObjectRef {
@@ -803,13 +757,6 @@ impl Event {
             message,
             first_seen: first.into_iter().flatten().next(),
             last_seen: last.into_iter().flatten().max(),
-            count: count
-                .into_iter()
-                .flatten()
-                .filter_map(|n| u64::try_from(n).ok())
-                .max()
-                .unwrap_or(1)
-                .max(1),
         })
     }
 }
@@ -852,16 +799,6 @@ impl KarpenterVersion {
         let (_, last) = image.rsplit_once('/').unwrap_or(("", image));
         Self::parse(last.rsplit_once(':')?.1)
     }
-
-    /// Since 1.5.0 a missing service-linked role leaves no condition: the NodeClaim is deleted at once and mixed pools
-    /// silently get on-demand capacity (aws/karpenter-provider-aws PR 7998).
-    pub fn hides_missing_spot_role(self) -> bool {
-        self >= Self {
-            major: 1,
-            minor: 5,
-            patch: 0,
-        }
-    }
 }
 
 /// The environment of the controller, as far as the Deployment spells it out. A value taken from a Secret or ConfigMap
@@ -871,14 +808,8 @@ impl KarpenterVersion {
 pub struct ControllerSettings {
     /// `CLUSTER_NAME`: the EKS cluster it works on.
     pub cluster_name: Option<String>,
-    /// `CLUSTER_ENDPOINT`.
-    pub cluster_endpoint: Option<String>,
     /// `INTERRUPTION_QUEUE`: without it, spot interruptions come unannounced.
     pub interruption_queue: Option<String>,
-    /// `ISOLATED_VPC`: no calls to IAM and the pricing API.
-    pub isolated_vpc: Option<bool>,
-    /// `EKS_CONTROL_PLANE`.
-    pub eks_control_plane: Option<bool>,
     /// `FEATURE_GATES`, as written.
     pub feature_gates: Option<String>,
     /// `AWS_ROLE_ARN`, where somebody set it by hand.
@@ -946,12 +877,7 @@ impl Deployment {
                 let value = variable.field("value")?.non_empty()?;
                 match variable.field("name")?.string()?.as_deref() {
                     Some("CLUSTER_NAME") => settings.cluster_name = value,
-                    Some("CLUSTER_ENDPOINT") => settings.cluster_endpoint = value,
                     Some("INTERRUPTION_QUEUE") => settings.interruption_queue = value,
-                    Some("ISOLATED_VPC") => settings.isolated_vpc = value.as_deref().and_then(go_bool),
-                    Some("EKS_CONTROL_PLANE") => {
-                        settings.eks_control_plane = value.as_deref().and_then(go_bool)
-                    }
                     Some("FEATURE_GATES") => settings.feature_gates = value,
                     Some("AWS_ROLE_ARN") => settings.aws_role_arn = value,
                     Some(name @ ("AWS_ACCESS_KEY_ID" | "AWS_PROFILE")) => {
@@ -986,15 +912,6 @@ impl Deployment {
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
         })
-    }
-}
-
-/// Go's `strconv.ParseBool`, which reads Karpenter's flags.
-fn go_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 
@@ -1041,31 +958,19 @@ mod tests {
     #[test]
     fn node_classes_of_every_version() {
         use NodeClassKind::{AwsNodeTemplate, Ec2NodeClass, EksNodeClass};
+        use NodeOs::{Linux, Unknown, Windows};
+        let alias = |alias: &str| json!({"amiSelectorTerms": [{"alias": alias}]});
+        let by_id = json!([{"id": "ami-1"}]);
+        let custom = json!({"amiFamily": "Custom", "amiSelectorTerms": by_id});
         let cases = [
-            (
-                Ec2NodeClass,
-                json!({"amiSelectorTerms": [{"alias": "al2023@latest"}]}),
-                NodeOs::Linux,
-            ),
-            (
-                Ec2NodeClass,
-                json!({"amiSelectorTerms": [{"alias": "windows2022@latest"}]}),
-                NodeOs::Windows,
-            ),
-            (Ec2NodeClass, json!({"amiFamily": "Windows2019"}), NodeOs::Windows),
-            (Ec2NodeClass, json!({"amiFamily": "Bottlerocket"}), NodeOs::Linux),
-            (
-                Ec2NodeClass,
-                json!({"amiFamily": "Custom", "amiSelectorTerms": [{"id": "ami-1"}]}),
-                NodeOs::Unknown,
-            ),
-            (
-                Ec2NodeClass,
-                json!({"amiSelectorTerms": [{"id": "ami-1"}]}),
-                NodeOs::Unknown,
-            ),
-            (AwsNodeTemplate, json!({}), NodeOs::Linux),
-            (EksNodeClass, json!({"role": "demo-auto"}), NodeOs::Linux),
+            (Ec2NodeClass, alias("al2023@latest"), Linux),
+            (Ec2NodeClass, alias("windows2022@latest"), Windows),
+            (Ec2NodeClass, json!({"amiFamily": "Windows2019"}), Windows),
+            (Ec2NodeClass, json!({"amiFamily": "Bottlerocket"}), Linux),
+            (Ec2NodeClass, custom, Unknown),
+            (Ec2NodeClass, json!({"amiSelectorTerms": by_id}), Unknown),
+            (AwsNodeTemplate, json!({}), Linux),
+            (EksNodeClass, json!({"role": "demo-auto"}), Linux),
         ];
         for (kind, spec, expected) in cases {
             assert_eq!(class(kind, spec.clone()).os(), expected, "{kind} {spec}");
@@ -1095,26 +1000,18 @@ mod tests {
                 .expect("a reference");
             (found.group, found.kind, found.name)
         };
-        let expected = |group: &str, kind: &str| (group.to_owned(), kind.to_owned(), "d".to_owned());
         let v1 = json!({"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "d"});
-        assert_eq!(
-            reference("karpenter.sh/v1", v1),
-            expected("karpenter.k8s.aws", "EC2NodeClass")
-        );
         let auto = json!({"group": "eks.amazonaws.com", "kind": "NodeClass", "name": "d"});
-        assert_eq!(
-            reference("karpenter.sh/v1", auto),
-            expected("eks.amazonaws.com", "NodeClass")
-        );
         let beta = json!({"apiVersion": "karpenter.k8s.aws/v1beta1", "kind": "EC2NodeClass", "name": "d"});
-        assert_eq!(
-            reference("karpenter.sh/v1beta1", beta),
-            expected("karpenter.k8s.aws", "EC2NodeClass")
-        );
-        assert_eq!(
-            reference("karpenter.sh/v1beta1", json!({"name": "d"})),
-            expected("", "EC2NodeClass")
-        );
+        for (version, given, group, kind) in [
+            ("karpenter.sh/v1", v1, "karpenter.k8s.aws", "EC2NodeClass"),
+            ("karpenter.sh/v1", auto, "eks.amazonaws.com", "NodeClass"),
+            ("karpenter.sh/v1beta1", beta, "karpenter.k8s.aws", "EC2NodeClass"),
+            ("karpenter.sh/v1beta1", json!({"name": "d"}), "", "EC2NodeClass"),
+        ] {
+            let (found_group, found_kind, name) = reference(version, given);
+            assert_eq!((&*found_group, &*found_kind, &*name), (group, kind, "d"));
+        }
     }
 
     #[test]
@@ -1146,49 +1043,33 @@ mod tests {
                 .expect("a good pool")
                 .stopped()
         };
+        let limits = |limits: Value| json!({"limits": limits});
+        let gpu = limits(json!({"cpu": "10", "nvidia.com/gpu": "0"}));
+        let no_memory = limits(json!({"cpu": "10", "memory": "0Gi"}));
+        let room = limits(json!({"cpu": "1k", "memory": "100Gi"}));
+        let used_up = "its limit on memory is reached (2000Mi of 1Gi)";
+        let one_of = "its limit on cpu is reached (1 of 1000m)";
+        let none = || json!(null);
         let cases = [
-            (
-                json!({"limits": {"cpu": 0}}),
-                json!(null),
-                Some("its limit on cpu is 0"),
-            ),
-            (
-                json!({"limits": {"cpu": "10", "memory": "0Gi"}}),
-                json!(null),
-                Some("its limit on memory is 0"),
-            ),
+            (limits(json!({"cpu": 0})), none(), "its limit on cpu is 0"),
+            (no_memory, none(), "its limit on memory is 0"),
             // Only the types with a GPU are left out.
+            (gpu, none(), ""),
+            (limits(json!({"cpu": "1000m"})), json!({"cpu": "1"}), one_of),
             (
-                json!({"limits": {"cpu": "10", "nvidia.com/gpu": "0"}}),
-                json!(null),
-                None,
-            ),
-            (
-                json!({"limits": {"cpu": "1000m"}}),
-                json!({"cpu": "1"}),
-                Some("its limit on cpu is reached (1 of 1000m)"),
-            ),
-            (
-                json!({"limits": {"memory": "1Gi"}}),
+                limits(json!({"memory": "1Gi"})),
                 json!({"memory": "2000Mi"}),
-                Some("its limit on memory is reached (2000Mi of 1Gi)"),
+                used_up,
             ),
-            (
-                json!({"limits": {"cpu": "1k", "memory": "100Gi"}}),
-                json!({"cpu": "999", "memory": "1e9"}),
-                None,
-            ),
-            (json!({"limits": {"cpu": ""}}), json!({"cpu": "1"}), None),
-            (json!({"limits": null}), json!(null), None),
-            (
-                json!({"replicas": 0}),
-                json!(null),
-                Some("it is static with 0 replicas"),
-            ),
-            (json!({"replicas": 1}), json!(null), None),
+            (room, json!({"cpu": "999", "memory": "1e9"}), ""),
+            (limits(json!({"cpu": ""})), json!({"cpu": "1"}), ""),
+            (limits(none()), none(), ""),
+            (json!({"replicas": 0}), none(), "it is static with 0 replicas"),
+            (json!({"replicas": 1}), none(), ""),
         ];
         for (spec, used, expected) in cases {
-            assert_eq!(stopped(spec.clone(), used).as_deref(), expected, "{spec}");
+            let found = stopped(spec.clone(), used).unwrap_or_default();
+            assert_eq!(found, expected, "{spec}");
         }
     }
 
@@ -1234,14 +1115,11 @@ mod tests {
         let version = |major, minor, patch| Some(KarpenterVersion { major, minor, patch });
         let cases = [
             (
-                "public.ecr.aws/karpenter/controller:1.5.0@sha256:339aef3f",
+                "public.ecr.aws/karpenter/controller:1.5.0@sha256:339a",
                 version(1, 5, 0),
             ),
             ("public.ecr.aws/karpenter/controller:v0.32.1", version(0, 32, 1)),
-            (
-                "registry.example:5000/karpenter/controller:1.6.0-rc.1",
-                version(1, 6, 0),
-            ),
+            ("registry.example:5000/controller:1.6.0-rc.1", version(1, 6, 0)),
             ("registry.example:5000/karpenter/controller", None),
             ("controller:latest", None),
             ("controller@sha256:339aef3f", None),
@@ -1254,12 +1132,6 @@ mod tests {
         for (image, expected) in cases {
             assert_eq!(KarpenterVersion::from_image(image), expected, "{image}");
         }
-        let hides: Vec<bool> = ["1.4.9", "1.5.0", "1.14.1", "0.37.0"]
-            .iter()
-            .filter_map(|text| KarpenterVersion::parse(text))
-            .map(KarpenterVersion::hides_missing_spot_role)
-            .collect();
-        assert_eq!(hides, [false, true, true, false]);
     }
 
     #[test]
@@ -1272,7 +1144,6 @@ mod tests {
                 {"name": "controller", "image": "controller@sha256:00", "env": [
                     {"name": "CLUSTER_NAME", "value": "demo"},
                     {"name": "INTERRUPTION_QUEUE", "value": ""},
-                    {"name": "EKS_CONTROL_PLANE", "value": "T"},
                     {"name": "AWS_SECRET_ACCESS_KEY", "value": "hush"},
                     {"name": "AWS_ROLE_ARN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}]}}},
             "status": {"readyReplicas": 1}
@@ -1297,7 +1168,6 @@ mod tests {
             deployment.settings,
             ControllerSettings {
                 cluster_name: Some("demo".into()),
-                eks_control_plane: Some(true),
                 ..ControllerSettings::default()
             }
         );

@@ -230,6 +230,19 @@ struct Constraint {
     set: ValueSet,
 }
 
+impl Constraint {
+    fn named(&self, pool: &NodePool) -> String {
+        describe(pool, self.origin, &self.requirement)
+    }
+}
+
+/// What all of them together admit.
+fn merged(constraints: &[Constraint]) -> ValueSet {
+    constraints
+        .iter()
+        .fold(ValueSet::any(), |all, one| all.intersection(&one.set))
+}
+
 /// The older names of labels, which Karpenter reads as the newer ones (`NormalizedLabels`).
 fn normalized(key: &str) -> &str {
     match key {
@@ -319,9 +332,7 @@ fn constraints(
 /// the webhook's default. A requirement that means nothing admits nothing.
 pub fn admitted(pool: &NodePool, key: &str) -> ValueSet {
     match constraints(pool, normalized(key)) {
-        Ok(list) => list
-            .iter()
-            .fold(ValueSet::any(), |all, one| all.intersection(&one.set)),
+        Ok(list) => merged(&list),
         Err(_) => ValueSet::nothing(),
     }
 }
@@ -621,12 +632,7 @@ fn needs_reservation(pool: &NodePool) -> Option<String> {
     RESERVATION.into_iter().find_map(|key| {
         let constraints = constraints(pool, key).ok()?;
         let one = constraints.iter().find(|one| one.set.needs_the_label())?;
-        let merged = constraints
-            .iter()
-            .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
-        merged
-            .needs_the_label()
-            .then(|| describe(pool, one.origin, &one.requirement))
+        merged(&constraints).needs_the_label().then(|| one.named(pool))
     })
 }
 
@@ -643,17 +649,12 @@ fn elsewhere(pool: &NodePool, region: &str) -> Option<String> {
     ];
     checks.into_iter().find_map(|(key, is_here)| {
         let constraints = constraints(pool, key).ok()?;
-        let merged = constraints
-            .iter()
-            .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
+        let merged = merged(&constraints);
         let here = match merged.listed() {
             Some(values) => values.iter().any(|value| is_here(value)),
             None => key != "topology.kubernetes.io/region" || merged.has(region),
         };
-        let named: Vec<String> = constraints
-            .iter()
-            .map(|one| describe(pool, one.origin, &one.requirement))
-            .collect();
+        let named: Vec<String> = constraints.iter().map(|one| one.named(pool)).collect();
         (!here).then(|| format!("{} leaves nothing in {region}", join(&named)))
     })
 }
@@ -701,33 +702,13 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
     let known = CapacityType::known(pool.api);
     let is_known = |value: &str| known.iter().any(|capacity| capacity.as_str() == value);
 
-    // Karpenter checks each `In` by itself: one without a known value keeps the pool from getting ready. It does not check labels.
-    for constraint in &constraints {
-        if constraint.origin != Origin::TemplateLabel
-            && let Some(values) = constraint.set.listed()
-            && !values.is_empty()
-            && !values.iter().any(|value| is_known(value))
-        {
-            let named = describe(pool, constraint.origin, &constraint.requirement);
-            let names: Vec<String> = known.iter().map(ToString::to_string).collect();
-            let hint = hint(values.iter(), known);
-            return SpotVerdict::NeverMatches {
-                values: constraint.requirement.values.clone(),
-                why: format!(
-                    "{named} has no value that is a capacity type{hint}; known are {}. The API server takes it, but the \
-                     pool never gets ready and launches nothing",
-                    names.join(", ")
-                ),
-            };
-        }
+    if let Some(never) = never_matches(pool, &constraints, known) {
+        return never;
     }
-
     if let Some(why) = region.and_then(|region| elsewhere(pool, region)) {
         return SpotVerdict::CanLaunchNothing { why };
     }
-    let merged = constraints
-        .iter()
-        .fold(ValueSet::any(), |all, one| all.intersection(&one.set));
+    let merged = merged(&constraints);
     let mut can: Vec<CapacityType> = known
         .iter()
         .copied()
@@ -749,24 +730,16 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
             false => SpotVerdict::CannotLaunchSpot { can, why, ignored },
         };
     }
-    let excluding = |capacity: CapacityType| {
+    let excluding = |left_out: &[CapacityType]| -> Vec<String> {
+        let excludes = |one: &&Constraint| left_out.iter().any(|capacity| !one.set.has(capacity.as_str()));
         constraints
             .iter()
-            .filter(move |constraint| !constraint.set.has(capacity.as_str()))
-            .map(|constraint| describe(pool, constraint.origin, &constraint.requirement))
-            .collect::<Vec<String>>()
+            .filter(excludes)
+            .map(|one| one.named(pool))
+            .collect()
     };
-
     if can.is_empty() {
-        let named: Vec<String> = constraints
-            .iter()
-            .filter(|constraint| {
-                known
-                    .iter()
-                    .any(|capacity| !constraint.set.has(capacity.as_str()))
-            })
-            .map(|constraint| describe(pool, constraint.origin, &constraint.requirement))
-            .collect();
+        let named = excluding(known);
         let why = match named.as_slice() {
             [one] => format!("{one} admits no capacity type"),
             several => format!(
@@ -777,7 +750,7 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
         return SpotVerdict::CanLaunchNothing { why };
     }
     if !merged.has(CapacityType::Spot.as_str()) {
-        let named = excluding(CapacityType::Spot);
+        let named = excluding(&[CapacityType::Spot]);
         let verb = if named.len() == 1 { "leaves" } else { "leave" };
         let hint = hint(ignored.iter(), known);
         return SpotVerdict::CannotLaunchSpot {
@@ -790,10 +763,7 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
         .into_iter()
         .filter(|capacity| *capacity != CapacityType::Spot)
         .collect();
-    let named: Vec<String> = constraints
-        .iter()
-        .map(|constraint| describe(pool, constraint.origin, &constraint.requirement))
-        .collect();
+    let named: Vec<String> = constraints.iter().map(|one| one.named(pool)).collect();
     let why = match named.len() {
         0 => {
             format!("no requirement on {CAPACITY_TYPE_LABEL}: every capacity type is admitted, spot included")
@@ -807,6 +777,26 @@ fn verdict(pool: &NodePool, region: Option<&str>) -> SpotVerdict {
         why,
         ignored,
     }
+}
+
+/// Karpenter checks each `In` by itself: one without a known value keeps the pool from getting ready. It does not check labels.
+fn never_matches(pool: &NodePool, constraints: &[Constraint], known: &[CapacityType]) -> Option<SpotVerdict> {
+    let is_known = |value: &String| known.iter().any(|capacity| capacity.as_str() == value);
+    let (constraint, values) = constraints.iter().find_map(|one| {
+        let values = one.set.listed().filter(|_| one.origin != Origin::TemplateLabel)?;
+        (!values.is_empty() && !values.iter().any(is_known)).then_some((one, values))
+    })?;
+    let named = constraint.named(pool);
+    let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let hint = hint(values.iter(), known);
+    Some(SpotVerdict::NeverMatches {
+        values: constraint.requirement.values.clone(),
+        why: format!(
+            "{named} has no value that is a capacity type{hint}; known are {}. The API server takes it, but the \
+             pool never gets ready and launches nothing",
+            names.join(", ")
+        ),
+    })
 }
 
 /// A hint where a value differs from a capacity type only by case, dashes or a slip of the finger.
@@ -874,100 +864,63 @@ mod tests {
     /// The table of operators: domain facts on `karpenter.sh/capacity-type`, read from Karpenter's source.
     #[test]
     fn operators_on_capacity_type() {
+        const ALL: &str = "can, also on-demand+reserved";
+        let one = |operator: &str, values: &[&str]| json!([capacity(operator, values)]);
+        let two = |a: Value, b: Value| json!([a, b]);
+        let of = |key: &str, operator: &str, values: &[&str]| {
+            let key = format!("karpenter.k8s.aws/capacity-reservation-{key}");
+            json!({"key": key, "operator": operator, "values": values})
+        };
+        let spot = || capacity("In", &["spot"]);
+        let both = || capacity("In", &["spot", "on-demand"]);
+        let not_spot = || capacity("NotIn", &["spot"]);
+        let arm = json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}]);
         let cases = [
-            (json!([]), "can, also on-demand+reserved"),
+            (json!([]), ALL),
+            (arm, ALL),
+            (one("Exists", &[]), ALL),
+            (one("NotIn", &["on-demand"]), "can, also reserved"),
+            (one("NotIn", &["on-demand", "reserved"]), "must"),
+            (one("NotIn", &["spot"]), "cannot, only on-demand+reserved"),
+            (one("In", &["spot"]), "must"),
+            (one("In", &["on-demand", "spot"]), "can, also on-demand"),
+            (one("In", &["spot", "reserved"]), "can, also reserved"),
+            (one("In", &["on-demand"]), "cannot, only on-demand"),
+            (one("In", &["reserved"]), "cannot, only reserved"),
             (
-                json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}]),
-                "can, also on-demand+reserved",
-            ),
-            (json!([capacity("Exists", &[])]), "can, also on-demand+reserved"),
-            (json!([capacity("NotIn", &["on-demand"])]), "can, also reserved"),
-            (json!([capacity("NotIn", &["on-demand", "reserved"])]), "must"),
-            (
-                json!([capacity("NotIn", &["spot"])]),
+                one("In", &["on-demand", "reserved"]),
                 "cannot, only on-demand+reserved",
             ),
-            (json!([capacity("In", &["spot"])]), "must"),
-            (
-                json!([capacity("In", &["on-demand", "spot"])]),
-                "can, also on-demand",
-            ),
-            (
-                json!([capacity("In", &["spot", "reserved"])]),
-                "can, also reserved",
-            ),
-            (json!([capacity("In", &["on-demand"])]), "cannot, only on-demand"),
-            (json!([capacity("In", &["reserved"])]), "cannot, only reserved"),
-            (
-                json!([capacity("In", &["on-demand", "reserved"])]),
-                "cannot, only on-demand+reserved",
-            ),
-            (json!([capacity("In", &["spott"])]), "never spott"),
-            (json!([capacity("In", &["Spot"])]), "never Spot"),
-            (
-                json!([capacity("In", &["spott", "on-demand"])]),
-                "cannot, only on-demand",
-            ),
-            (json!([capacity("In", &["spott", "spot"])]), "must"),
-            (json!([capacity("DoesNotExist", &[])]), "nothing"),
-            (json!([capacity("Gt", &["1"])]), "nothing"),
-            (json!([capacity("Lt", &["1"])]), "nothing"),
-            (json!([capacity("Gte", &["1"])]), "nothing"),
-            (json!([capacity("Lte", &["1"])]), "nothing"),
+            (one("In", &["spott"]), "never spott"),
+            (one("In", &["Spot"]), "never Spot"),
+            (one("In", &["spott", "on-demand"]), "cannot, only on-demand"),
+            (one("In", &["spott", "spot"]), "must"),
+            (one("DoesNotExist", &[]), "nothing"),
+            (one("Gt", &["1"]), "nothing"),
+            (one("Lt", &["1"]), "nothing"),
+            (one("Gte", &["1"]), "nothing"),
+            (one("Lte", &["1"]), "nothing"),
             // The same key twice intersects.
+            (two(both(), not_spot()), "cannot, only on-demand"),
+            (two(both(), spot()), "must"),
+            (two(spot(), capacity("In", &["on-demand"])), "nothing"),
+            (two(spot(), not_spot()), "nothing"),
             (
-                json!([
-                    capacity("In", &["spot", "on-demand"]),
-                    capacity("NotIn", &["spot"])
-                ]),
-                "cannot, only on-demand",
-            ),
-            (
-                json!([capacity("In", &["spot", "on-demand"]), capacity("In", &["spot"])]),
-                "must",
-            ),
-            (
-                json!([capacity("In", &["spot"]), capacity("In", &["on-demand"])]),
-                "nothing",
-            ),
-            (
-                json!([capacity("In", &["spot"]), capacity("NotIn", &["spot"])]),
-                "nothing",
-            ),
-            (
-                json!([capacity("NotIn", &["spot"]), capacity("NotIn", &["on-demand"])]),
+                two(not_spot(), capacity("NotIn", &["on-demand"])),
                 "cannot, only reserved",
             ),
-            (
-                json!([capacity("Exists", &[]), capacity("In", &["spot"])]),
-                "must",
-            ),
+            (two(capacity("Exists", &[]), spot()), "must"),
             // Each list must hold a known value, whatever the others say.
-            (
-                json!([capacity("In", &["spot"]), capacity("In", &["spott"])]),
-                "never spott",
-            ),
+            (two(spot(), capacity("In", &["spott"])), "never spott"),
             // Only reserved capacity has these labels.
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-type", "operator": "In", "values": ["default"]}]),
-                "cannot, only reserved",
-            ),
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-id", "operator": "Exists"}, capacity("In", &["spot"])]),
-                "nothing",
-            ),
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-id", "operator": "NotIn", "values": ["cr-1"]}]),
-                "can, also on-demand+reserved",
-            ),
-            (
-                json!([{"key": "karpenter.k8s.aws/capacity-reservation-interruptible", "operator": "DoesNotExist"}]),
-                "can, also on-demand+reserved",
-            ),
+            (json!([of("type", "In", &["default"])]), "cannot, only reserved"),
+            (two(of("id", "Exists", &[]), spot()), "nothing"),
+            (json!([of("id", "NotIn", &["cr-1"])]), ALL),
+            (json!([of("interruptible", "DoesNotExist", &[])]), ALL),
             // Only a file can hold these.
-            (json!([capacity("In", &[])]), "nothing"),
-            (json!([capacity("in", &["spot"])]), "nothing"),
-            (json!([capacity("Gt", &["one"])]), "nothing"),
+            (one("In", &[]), "nothing"),
+            (one("in", &["spot"]), "nothing"),
+            (one("Gt", &["one"]), "nothing"),
         ];
         for (requirements, expected) in cases {
             assert_eq!(short(&verdict(requirements.clone())), expected, "{requirements}");
@@ -981,29 +934,21 @@ mod tests {
             short(&spot_verdict_in(&pool(requirements), "eu-west-1"))
         };
         const ZONE: &str = "topology.kubernetes.io/zone";
+        const OLD_ZONE: &str = "failure-domain.beta.kubernetes.io/zone";
+        const REGION: &str = "topology.kubernetes.io/region";
         const ID: &str = "topology.k8s.aws/zone-id";
         const ALL: &str = "can, also on-demand+reserved";
         let cases = [
             (ZONE, "In", &["eu-west-1a", "us-east-1a"][..], ALL),
             (ZONE, "In", &["us-east-1a"], "nothing"),
-            (
-                "failure-domain.beta.kubernetes.io/zone",
-                "In",
-                &["us-east-1a"],
-                "nothing",
-            ),
+            (OLD_ZONE, "In", &["us-east-1a"], "nothing"),
             (ZONE, "NotIn", &["eu-west-1a"], ALL),
             (ZONE, "DoesNotExist", &[], "nothing"),
             (ID, "In", &["euw1-az2"], ALL),
             (ID, "In", &["use1-az2"], "nothing"),
-            ("topology.kubernetes.io/region", "In", &["us-east-1"], "nothing"),
-            (
-                "topology.kubernetes.io/region",
-                "NotIn",
-                &["eu-west-1"],
-                "nothing",
-            ),
-            ("topology.kubernetes.io/region", "Exists", &[], ALL),
+            (REGION, "In", &["us-east-1"], "nothing"),
+            (REGION, "NotIn", &["eu-west-1"], "nothing"),
+            (REGION, "Exists", &[], ALL),
         ];
         for (key, operator, values, expected) in cases {
             assert_eq!(

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use super::json::BrokenObject;
 use super::objects::{
-    ComputeType, Condition, ConditionStatus, Event, KarpenterNode, NodeClaim, NodePool, ObjectRef,
-    keep_message,
+    Condition, ConditionStatus, Event, NodeClaim, NodePool, ObjectRef, compute_type, keep_message,
+    launched_as,
 };
 use super::requirements::ValueSet;
 
@@ -35,7 +35,6 @@ pub const JOIN_GRACE: SignedDuration = SignedDuration::from_mins(5);
 /// When Karpenter gives up on it and launches another one (`liveness.go`).
 pub const JOIN_TIMEOUT: SignedDuration = SignedDuration::from_mins(15);
 
-/// Why a launch failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -47,17 +46,14 @@ pub enum Cause {
     Ami,
     /// EC2 or IAM refused the controller something else.
     NotAuthorized,
-    /// A KMS key could not be used.
     KmsKey,
     /// Security groups and subnets of different VPCs, or no subnet.
     Network,
     /// The subnets have no addresses left.
     FreeAddresses,
-    /// The instance profile does not exist.
     InstanceProfile,
     /// The launch template does not exist any more.
     LaunchTemplate,
-    /// The user data is too long.
     UserData,
     /// The account is not verified for this region yet.
     AccountVerification,
@@ -69,7 +65,6 @@ pub enum Cause {
     VcpuQuota,
     /// EC2 asked to slow down.
     RequestLimit,
-    /// EC2 failed.
     InternalError,
     /// The node class was missing or not ready.
     NodeClass,
@@ -196,29 +191,20 @@ pub fn cause_of(reason: &str, message: &str) -> Option<Cause> {
         .map(|(cause, _, _)| *cause)
 }
 
-/// Where a trace was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum TraceSource {
-    /// In an Event.
     Event {
-        /// Its namespace.
         namespace: String,
-        /// Its reason, often empty.
         reason: String,
     },
-    /// In a condition.
     Condition {
         /// Its type, as in `Launched`.
         condition: String,
-        /// Its status.
         status: ConditionStatus,
-        /// Its reason.
         reason: String,
     },
-    /// In the controller's log.
     Log {
-        /// The Pod.
         pod: String,
     },
 }
@@ -227,9 +213,7 @@ pub enum TraceSource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
-    /// The object it is about.
     pub about: ObjectRef,
-    /// Where it was seen.
     pub source: TraceSource,
     /// The text, shortened to about a kilobyte.
     pub message: String,
@@ -258,7 +242,6 @@ impl Told {
             .saturating_add(self.more)
     }
 
-    /// When it was last seen.
     pub fn last_seen(&self) -> Option<Timestamp> {
         self.newest.iter().filter_map(|trace| trace.last_seen).max()
     }
@@ -286,7 +269,6 @@ impl Told {
 pub struct Traces(pub BTreeMap<Cause, Told>);
 
 impl Traces {
-    /// Adds one.
     pub fn add(&mut self, cause: Cause, trace: Trace) {
         let told = self.0.entry(cause).or_default();
         if matches!(trace.about.kind.as_str(), "NodeClaim" | "Machine") {
@@ -295,7 +277,6 @@ impl Traces {
         told.keep(trace);
     }
 
-    /// Adds all of another source.
     pub fn merge(&mut self, other: &Self) {
         for (cause, others) in &other.0 {
             let told = self.0.entry(*cause).or_default();
@@ -305,7 +286,6 @@ impl Traces {
         }
     }
 
-    /// What tells of `cause`.
     pub fn of(&self, cause: Cause) -> Option<&Told> {
         self.0.get(&cause)
     }
@@ -315,7 +295,6 @@ impl Traces {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Broken {
-    /// How many.
     pub count: u64,
     /// The first [`KEPT_BROKEN`] of them.
     pub first: Vec<BrokenObject>,
@@ -334,15 +313,10 @@ impl Broken {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventFold {
-    /// How many Events were read.
     pub seen: u64,
     /// When the one that was repeated longest ago was last seen: how far back this view reaches.
     pub oldest: Option<Timestamp>,
-    /// When the newest was last seen.
-    pub newest: Option<Timestamp>,
-    /// What they tell of.
     pub traces: Traces,
-    /// Items that were no Events.
     pub broken: Broken,
 }
 
@@ -355,12 +329,10 @@ impl EventFold {
         }
     }
 
-    /// Takes one Event.
     pub fn add(&mut self, event: Event) {
         self.seen += 1;
         if let Some(at) = event.last_seen.or(event.first_seen) {
             self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
-            self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
         }
         // Anything may say "Unauthorized": only about Karpenter's own objects does a text tell of a launch. What EC2 says about the
         // role and the quota is its own word wherever it stands.
@@ -389,7 +361,6 @@ impl EventFold {
 pub struct JoinFold {
     /// Claims without a node, with when that was first and last said.
     without_node: BTreeMap<String, (Timestamp, Timestamp)>,
-    /// Claims that joined.
     joined: HashSet<String>,
 }
 
@@ -445,7 +416,6 @@ impl JoinFold {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NeverJoined {
-    /// Its name.
     pub claim: String,
     /// When that was last said.
     pub last_seen: Timestamp,
@@ -455,13 +425,11 @@ pub struct NeverJoined {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogFold {
-    /// How many lines were read.
     pub lines: u64,
     /// How many of these are not JSON, as Karpenter writes it.
     pub not_json: u64,
     /// When the oldest line was written.
     pub oldest: Option<Timestamp>,
-    /// What they tell of.
     pub traces: Traces,
     /// Claims that were launched, never registered, and deleted after Karpenter's 15 minutes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -553,9 +521,7 @@ fn condition_trace(kind: &str, name: &str, condition: &Condition) -> Trace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unregistered {
-    /// The NodeClaim.
     pub name: String,
-    /// Its pool.
     pub node_pool: Option<String>,
     /// Its node class: by its role the mapping problem can be found.
     pub node_class: Option<String>,
@@ -567,7 +533,6 @@ pub struct Unregistered {
     pub waiting_seconds: Option<i64>,
     /// The reason of `Registered`, as in `NodeNotFound`.
     pub reason: String,
-    /// Its message.
     pub message: String,
 }
 
@@ -575,7 +540,6 @@ pub struct Unregistered {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolClaims {
-    /// All of them.
     pub launched: u64,
     /// Those that are Spot instances.
     pub spot: u64,
@@ -593,11 +557,8 @@ pub struct PoolClaims {
 pub struct ClaimFold {
     /// The time that ages are relative to.
     pub now: Timestamp,
-    /// How many NodeClaims were read.
     pub seen: u64,
-    /// How many are launched.
     pub launched: u64,
-    /// How many have joined.
     pub registered: u64,
     /// How many are launched and younger than [`JOIN_GRACE`]: not joined yet, which is as it should be.
     pub joining: u64,
@@ -611,9 +572,7 @@ pub struct ClaimFold {
     /// By pool; at most a thousand pools.
     #[serde(default)]
     pub pools: BTreeMap<String, PoolClaims>,
-    /// What their conditions tell of.
     pub traces: Traces,
-    /// Items that were no NodeClaims.
     pub broken: Broken,
     /// The names of all, while other lists are compared with it.
     #[serde(skip)]
@@ -647,7 +606,6 @@ impl ClaimFold {
         }
     }
 
-    /// Takes one NodeClaim.
     pub fn add(&mut self, claim: &NodeClaim) {
         self.seen += 1;
         self.names.insert(claim.name.clone());
@@ -752,13 +710,10 @@ impl ClaimFold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnhealthyPool {
-    /// The pool.
     pub name: String,
     /// The reason of `NodeRegistrationHealthy`, as in `RegistrationFailed`.
     pub reason: String,
-    /// Its message.
     pub message: String,
-    /// Since when.
     pub since: Option<Timestamp>,
 }
 
@@ -793,20 +748,13 @@ pub fn pool_traces<'a>(pools: impl IntoIterator<Item = &'a NodePool>) -> (Traces
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeFold {
-    /// How many Nodes were read.
     pub seen: u64,
     /// Nodes that are EC2 instances (managed, self-managed or Karpenter's): DaemonSets run there.
     pub ec2: u64,
-    /// Fargate.
     pub fargate: u64,
-    /// EKS Auto Mode.
-    pub auto_mode: u64,
-    /// Hybrid nodes.
-    pub hybrid: u64,
     /// Karpenter's nodes by the pool that made them, of the first [`MOST_NODE_POOLS`] pools.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pools: BTreeMap<String, PoolNodes>,
-    /// Items that were no Nodes.
     pub broken: Broken,
 }
 
@@ -828,27 +776,21 @@ const MOST_NODE_POOLS: usize = 1000;
 impl NodeFold {
     /// Reads one item of a list of Nodes.
     pub fn add_json(&mut self, item: &Value) {
-        match KarpenterNode::from_json(item) {
-            Ok(node) => self.add(&node),
-            Err(broken) => self.broken.add(broken),
-        }
-    }
-
-    /// Takes one Node.
-    pub fn add(&mut self, node: &KarpenterNode) {
+        let kind = match compute_type(item) {
+            Ok(kind) => kind,
+            Err(broken) => return self.broken.add(broken),
+        };
         self.seen += 1;
-        match node.compute {
-            ComputeType::Ec2 => self.ec2 += 1,
-            ComputeType::Fargate => self.fargate += 1,
-            ComputeType::Auto => self.auto_mode += 1,
-            ComputeType::Hybrid => self.hybrid += 1,
-            ComputeType::Other => {}
+        match kind {
+            "" | "ec2" => self.ec2 += 1,
+            "fargate" => self.fargate += 1,
+            _ => {}
         }
-        if let (Some(pool), Some(capacity)) = (&node.node_pool, &node.capacity_type)
+        if let Some((pool, capacity_type)) = launched_as(item)
             && (self.pools.len() < MOST_NODE_POOLS || self.pools.contains_key(pool))
         {
-            let nodes = self.pools.entry(pool.clone()).or_default();
-            match capacity.as_str() {
+            let nodes = self.pools.entry(pool.to_owned()).or_default();
+            match capacity_type {
                 "spot" => nodes.spot += 1,
                 "on-demand" => nodes.on_demand += 1,
                 "reserved" => nodes.reserved += 1,
@@ -925,61 +867,36 @@ mod tests {
     #[test]
     fn a_launch_that_is_not_true_is_a_failed_one() {
         let quoted = format!("creating instance, {NO_ROLE}");
+        use Cause::{Ami, FreeAddresses, LaunchFailed, NotAuthorized, SpotQuotaReached, SpotRoleMissing};
+        let images = "AuthFailure: Not authorized for images";
+        let count = "MaxSpotInstanceCountExceeded: Max";
+        let addresses = "InsufficientFreeAddressesInSubnet";
+        let waiting = "object is awaiting reconciliation";
         let cases = [
-            (
-                "False",
-                "LaunchFailed",
-                quoted.as_str(),
-                Some(Cause::SpotRoleMissing),
-            ),
-            ("Unknown", "LaunchFailed", NO_ROLE, Some(Cause::SpotRoleMissing)),
+            ("False", "LaunchFailed", &*quoted, Some(SpotRoleMissing)),
+            ("Unknown", "LaunchFailed", NO_ROLE, Some(SpotRoleMissing)),
             // 1.1
             (
                 "Unknown",
                 "LaunchFailed",
                 "Error creating fleet",
-                Some(Cause::LaunchFailed),
+                Some(LaunchFailed),
             ),
             // 1.2 to 1.4
             (
                 "Unknown",
                 "SpotSLRCreationFailed",
-                "User does not have",
-                Some(Cause::SpotRoleMissing),
+                "User has not",
+                Some(SpotRoleMissing),
             ),
-            ("Unknown", "SpotQuotaExceeded", "", Some(Cause::SpotQuotaReached)),
-            (
-                "Unknown",
-                "LaunchFailed",
-                "MaxSpotInstanceCountExceeded: Max",
-                Some(Cause::SpotQuotaReached),
-            ),
-            (
-                "Unknown",
-                "Unauthorized",
-                "User is not authorized",
-                Some(Cause::NotAuthorized),
-            ),
-            ("Unknown", "AMINotFound", "", Some(Cause::Ami)),
-            (
-                "Unknown",
-                "LaunchFailed",
-                "AuthFailure: Not authorized for images",
-                Some(Cause::Ami),
-            ),
-            (
-                "Unknown",
-                "InsufficientFreeAddressesInSubnet",
-                "",
-                Some(Cause::FreeAddresses),
-            ),
-            ("False", "OfTheFuture", "nobody knows", Some(Cause::LaunchFailed)),
-            (
-                "Unknown",
-                "AwaitingReconciliation",
-                "object is awaiting reconciliation",
-                None,
-            ),
+            ("Unknown", "SpotQuotaExceeded", "", Some(SpotQuotaReached)),
+            ("Unknown", "LaunchFailed", count, Some(SpotQuotaReached)),
+            ("Unknown", "Unauthorized", "User is not", Some(NotAuthorized)),
+            ("Unknown", "AMINotFound", "", Some(Ami)),
+            ("Unknown", "LaunchFailed", images, Some(Ami)),
+            ("Unknown", addresses, "", Some(FreeAddresses)),
+            ("False", "OfTheFuture", "nobody knows", Some(LaunchFailed)),
+            ("Unknown", "AwaitingReconciliation", waiting, None),
             ("Unknown", "", "", None),
             ("True", "Launched", "", None),
         ];
@@ -1018,10 +935,7 @@ mod tests {
         }));
         fold.add_json(&json!({"metadata": {"name": "e"}, "message": 5}));
         assert_eq!(fold.seen, 6);
-        assert_eq!(
-            (fold.oldest, fold.newest),
-            (Some(at("2025-06-01T09:40:00Z")), Some(at("2025-06-01T10:30:00Z")))
-        );
+        assert_eq!(fold.oldest, Some(at("2025-06-01T09:40:00Z")));
         assert_eq!(
             counts(&fold.traces),
             [(Cause::SpotRoleMissing, 2), (Cause::NoCapacity, 1)]
@@ -1080,17 +994,8 @@ mod tests {
             claim("d", conditions("2025-06-01T10:00:00Z", "True")),
             claim("e", json!([])),
         ]);
-        assert_eq!(
-            (
-                fold.seen,
-                fold.launched,
-                fold.registered,
-                fold.joining,
-                fold.unregistered,
-                fold.given_up
-            ),
-            (5, 4, 1, 1, 2, 1)
-        );
+        assert_eq!((fold.seen, fold.launched, fold.registered), (5, 4, 1));
+        assert_eq!((fold.joining, fold.unregistered, fold.given_up), (1, 2, 1));
         let waiting: Vec<_> = fold
             .longest_unregistered
             .iter()
@@ -1102,43 +1007,23 @@ mod tests {
     #[test]
     fn a_claim_that_is_gone_and_never_had_a_node() {
         let mut fold = JoinFold::default();
-        let mut say = |claim: &str, reason: &str, message: &str, first: &str, last: &str| {
-            let mut event = event(reason, message, last);
-            event["firstTimestamp"] = json!(first);
+        const BLOCKED: &str = "Nodeclaim does not have an associated node";
+        const REGISTERED: &str = "Status condition transitioned, Type: Registered, Status: Unknown -> True";
+        let disrupted = "DisruptionBlocked";
+        for (claim, reason, message, first, last) in [
+            ("lost", disrupted, BLOCKED, "10:00", "10:14"),
+            ("there", disrupted, BLOCKED, "10:00", "10:14"),
+            ("joined", disrupted, BLOCKED, "10:00", "10:14"),
+            ("soon", disrupted, BLOCKED, "10:00", "10:02"),
+            ("budget", disrupted, "Pdb prevents evictions", "10:00", "10:14"),
+            ("joined", "Registered", REGISTERED, "10:00", "10:00"),
+        ] {
+            let at = |time: &str| format!("2025-06-01T{time}:00Z");
+            let mut event = event(reason, message, &at(last));
+            event["firstTimestamp"] = json!(at(first));
             event["involvedObject"]["name"] = json!(claim);
             fold.add_json(&event);
-        };
-        const BLOCKED: &str = "Nodeclaim does not have an associated node";
-        for claim in ["lost", "there", "joined"] {
-            say(
-                claim,
-                "DisruptionBlocked",
-                BLOCKED,
-                "2025-06-01T10:00:00Z",
-                "2025-06-01T10:14:00Z",
-            );
         }
-        say(
-            "soon",
-            "DisruptionBlocked",
-            BLOCKED,
-            "2025-06-01T10:00:00Z",
-            "2025-06-01T10:02:00Z",
-        );
-        say(
-            "budget",
-            "DisruptionBlocked",
-            "Pdb prevents pod evictions",
-            "2025-06-01T10:00:00Z",
-            "2025-06-01T10:14:00Z",
-        );
-        say(
-            "joined",
-            "Registered",
-            "Status condition transitioned, Type: Registered, Status: Unknown -> True",
-            "2025-06-01T10:00:00Z",
-            "2025-06-01T10:00:00Z",
-        );
         let there = HashSet::from(["there".to_owned()]);
         let expected = NeverJoined {
             claim: "lost".into(),

@@ -117,7 +117,7 @@ fn credential(stdout: &[u8]) -> Result<Authentication, String> {
     let value: Value = serde_json::from_slice(stdout)
         .map_err(|_| "printed no JSON: expected an ExecCredential".to_owned())?;
     if value.get("kind").and_then(Value::as_str) != Some("ExecCredential") {
-        return Err("printed JSON that is no ExecCredential".to_owned());
+        return Err("printed JSON that is not an ExecCredential".to_owned());
     }
     let status = value
         .get("status")
@@ -174,7 +174,7 @@ mod tests {
         let rows: [(&[u8], &str); 6] = [
             (b"", "printed no JSON: expected an ExecCredential"),
             (b"sekrit rubbish", "printed no JSON: expected an ExecCredential"),
-            (br#"{"kind":"Pod"}"#, "printed JSON that is no ExecCredential"),
+            (br#"{"kind":"Pod"}"#, "printed JSON that is not an ExecCredential"),
             (
                 br#"{"kind":"ExecCredential"}"#,
                 "printed an ExecCredential without a status",

@@ -704,7 +704,7 @@ fn read(status: StatusCode, html: bool, bytes: &[u8], grant: &Grant) -> Result<V
         StatusCode::GONE => Refusal::Gone,
         StatusCode::FORBIDDEN => Refusal::Unknown(Unknown::denied(DeniedBy::Rbac, message, grant.clone())),
         StatusCode::UNAUTHORIZED => Refusal::Unknown(Unknown::new(
-            Why::Unauthenticated,
+            Why::TokenRefused,
             "the cluster does not accept the token (401 Unauthorized): the principal is not mapped in aws-auth or an access entry, or the token has expired",
         )),
         StatusCode::TOO_MANY_REQUESTS => Refusal::Unknown(Unknown::new(
@@ -1186,7 +1186,7 @@ mod tests {
         );
         assert_eq!(
             why(ask(401, false, &status("Unauthorized", ""))),
-            Some(Why::Unauthenticated)
+            Some(Why::TokenRefused)
         );
         assert_eq!(why(ask(429, false, "slow down")), Some(Why::Throttled));
         assert_eq!(

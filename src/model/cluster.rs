@@ -25,8 +25,6 @@ pub struct Cluster {
     pub platform_version: Option<String>,
     /// The authentication mode. Absent in the answer of clusters older than access entries: `CONFIG_MAP`.
     pub authentication_mode: AuthenticationMode,
-    /// Whether the answer stated the mode.
-    pub authentication_mode_stated: bool,
     /// The OIDC issuer's URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oidc_issuer: Option<String>,
@@ -41,15 +39,9 @@ pub struct Cluster {
     /// The cluster's own role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
-    /// The role of Auto Mode's nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auto_mode_node_role: Option<String>,
     /// When it was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
-    /// Whether the endpoint is reachable from outside the VPC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub public_endpoint: Option<bool>,
 }
 
 impl Cluster {

@@ -47,6 +47,17 @@ fn joined<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
         .join(" ")
 }
 
+/// The words of a command line; each `{}` is the next value, as one word whatever is in it.
+pub fn argv<'a>(line: &'a str, values: &[&'a str]) -> Vec<&'a str> {
+    let mut values = values.iter().copied();
+    line.split_whitespace()
+        .map(|word| match word {
+            "{}" => values.next().unwrap_or(word),
+            _ => word,
+        })
+        .collect()
+}
+
 impl Command {
     fn of(program: &str, words: &[&str], flags: &[(&str, Option<&str>)]) -> Self {
         let flags = flags
@@ -71,6 +82,13 @@ impl Command {
             line: joined(words),
             before: None,
         }
+    }
+
+    /// The same, run by another program: `aws-vault exec prod --`.
+    #[must_use]
+    pub fn run_by(mut self, words: &[String]) -> Self {
+        self.line = format!("{} {}", joined(words), self.line);
+        self
     }
 
     /// The same, its output written to a file.

@@ -1,5 +1,7 @@
 //! What judging says: a status, a sentence, the values behind it, and what to do.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -116,6 +118,24 @@ pub struct FilePlace {
     pub line: usize,
     /// What it is about, the same when lines move: an object's or a block's name.
     pub key: String,
+}
+
+/// As an error: the message, and what to do below it.
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let Some(remedy) = &self.remedy else {
+            return Ok(());
+        };
+        write!(f, "\n  fix: {}", remedy.text)?;
+        let snippets = remedy.snippets.iter().map(|snippet| &snippet.text);
+        let mut lines = remedy
+            .commands
+            .iter()
+            .chain(snippets)
+            .flat_map(|text| text.lines());
+        lines.try_for_each(|line| write!(f, "\n    {line}"))
+    }
 }
 
 impl Judgement {

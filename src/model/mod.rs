@@ -3,6 +3,7 @@
 mod call;
 mod cluster;
 mod command;
+mod credentials;
 mod exit;
 mod finding;
 mod observed;
@@ -13,7 +14,8 @@ mod target;
 
 pub use call::{Call, Calls};
 pub use cluster::{Caller, Cluster};
-pub use command::{Command, CommandScope};
+pub use command::{Command, CommandScope, argv};
+pub use credentials::{Clues, CredentialSource};
 pub use exit::Exit;
 pub use finding::*;
 pub use observed::*;

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::CredentialSource;
+
 /// One thing read from AWS or Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,6 +93,9 @@ pub struct Unknown {
     /// The smallest permission that would lift it, when a permission would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Box<Grant>>,
+    /// Where the AWS credentials come from that are missing or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Box<CredentialSource>>,
 }
 
 impl Unknown {
@@ -100,6 +105,7 @@ impl Unknown {
             why: Why::NotAsked,
             detail: because.into(),
             grant: None,
+            credentials: None,
         }
     }
 
@@ -109,6 +115,7 @@ impl Unknown {
             why,
             detail: detail.into(),
             grant: None,
+            credentials: None,
         }
     }
 
@@ -118,7 +125,15 @@ impl Unknown {
             why: Why::Denied { by },
             detail: detail.into(),
             grant: Some(Box::new(grant)),
+            credentials: None,
         }
+    }
+
+    /// Without AWS credentials, or with such as AWS refuses, from there.
+    #[must_use]
+    pub fn of_credentials(mut self, source: CredentialSource) -> Self {
+        self.credentials = Some(Box::new(source));
+        self
     }
 }
 
@@ -147,8 +162,10 @@ pub enum Why {
         /// Who says no.
         by: DeniedBy,
     },
-    /// The caller is not accepted at all: no credentials, expired, or a refused token.
+    /// The caller is not accepted at all: no credentials, or expired.
     Unauthenticated,
+    /// The cluster does not accept the token (HTTP 401).
+    TokenRefused,
     /// No answer came: DNS, connection, TLS.
     Unreachable,
     /// No answer came in time.
@@ -172,7 +189,7 @@ impl Why {
     pub fn words(self) -> &'static str {
         match self {
             Self::Denied { .. } => "denied",
-            Self::Unauthenticated => "not authenticated",
+            Self::Unauthenticated | Self::TokenRefused => "not authenticated",
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed out",
             Self::Throttled => "throttled",
@@ -186,7 +203,7 @@ impl Why {
 }
 
 /// Who denies (IAM user guide, "Troubleshoot access denied error messages").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DeniedBy {
@@ -194,9 +211,9 @@ pub enum DeniedBy {
     MissingAllow,
     /// An identity-based policy denies it explicitly.
     ExplicitDeny,
-    /// A service control policy of the organisation.
+    /// A service control policy of the organization.
     ServiceControlPolicy,
-    /// A resource control policy of the organisation.
+    /// A resource control policy of the organization.
     ResourceControlPolicy,
     /// A permissions boundary.
     PermissionsBoundary,
@@ -242,8 +259,8 @@ impl DeniedBy {
         match self {
             Self::MissingAllow => " (no policy of the caller allows it)",
             Self::ExplicitDeny => " by an explicit deny",
-            Self::ServiceControlPolicy => " by a service control policy of the organisation",
-            Self::ResourceControlPolicy => " by a resource control policy of the organisation",
+            Self::ServiceControlPolicy => " by a service control policy of the organization",
+            Self::ResourceControlPolicy => " by a resource control policy of the organization",
             Self::PermissionsBoundary => " by a permissions boundary",
             Self::SessionPolicy => " by a session policy",
             Self::VpcEndpointPolicy => " by a VPC endpoint policy",

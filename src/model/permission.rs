@@ -171,6 +171,14 @@ const RBAC: &[Rbac] = &[
         names: &[],
         namespace: None,
     },
+    // What the groups and users of a mapping may do (`access`).
+    Rbac {
+        group: "rbac.authorization.k8s.io",
+        resources: &["clusterrolebindings", "rolebindings"],
+        verbs: &["list"],
+        names: &[],
+        namespace: None,
+    },
     Rbac {
         group: "apps",
         resources: &["daemonsets"],

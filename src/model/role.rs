@@ -1,5 +1,6 @@
 //! Roles, instance profiles and simulations, as IAM shows them.
 
+use super::DeniedBy;
 use iam_policy::evaluate::OwnSide;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,15 +39,21 @@ pub struct InstanceProfile {
     pub role: Option<Role>,
 }
 
-/// What the policy simulator says of one action on one resource.
+/// What the policy simulator says of one action on one resource, for this principal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulation {
+    pub principal: String,
+    #[serde(flatten)]
+    pub decided: Decided,
+}
+
+/// The simulator's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Simulation {
-    /// The principal that was simulated.
-    pub principal: String,
+pub struct Decided {
     /// The overall decision.
     pub decision: SimulatedDecision,
-    /// Whether the organisation's policies allow it, when the simulator looked at them.
+    /// Whether the organization's policies allow it, when the simulator looked at them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_by_organizations: Option<bool>,
     /// Whether the permissions boundary allows it, when there is one.
@@ -57,7 +64,41 @@ pub struct Simulation {
     pub missing_context: Vec<String>,
 }
 
-impl Simulation {
+/// What the simulator's answer comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum May {
+    Yes,
+    No(DeniedBy),
+    /// It depends on these condition keys.
+    Depends(String),
+}
+
+impl Decided {
+    /// This decision, and nothing else.
+    #[cfg(test)]
+    pub fn plain(decision: SimulatedDecision) -> Self {
+        Self {
+            decision,
+            allowed_by_organizations: None,
+            allowed_by_boundary: None,
+            missing_context: Vec::new(),
+        }
+    }
+
+    pub(crate) fn may(&self) -> May {
+        match self.decision {
+            _ if self.allowed_by_organizations == Some(false) => May::No(DeniedBy::ServiceControlPolicy),
+            // An explicit deny is one wherever it stands; a boundary only fails to allow.
+            SimulatedDecision::ExplicitDeny => May::No(DeniedBy::ExplicitDeny),
+            _ if self.allowed_by_boundary == Some(false) => May::No(DeniedBy::PermissionsBoundary),
+            SimulatedDecision::Allowed => May::Yes,
+            SimulatedDecision::ImplicitDeny if self.missing_context.is_empty() => {
+                May::No(DeniedBy::MissingAllow)
+            }
+            SimulatedDecision::ImplicitDeny => May::Depends(self.missing_context.join(", ")),
+        }
+    }
+
     /// What it says for judging a role's trust policy beside it.
     pub(crate) fn own_side(&self) -> OwnSide {
         match self.decision {

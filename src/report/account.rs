@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::page::AboutCluster;
-use super::preflight::closing_of;
-use super::{Envelope, Finding, Page, Selection, Summary, Verdict, judge};
+use super::{Envelope, Finding, Page, Selection, Summary, Verdict, closing_of, judge};
 use crate::checks::Status;
 use crate::facts::Facts;
 
@@ -83,7 +82,7 @@ impl AccountReport {
     }
 
     /// As people and CI systems see it.
-    pub fn page(&self, strict: bool, show_all: bool) -> Page {
+    pub fn page(&self, strict: bool) -> Page {
         let (status, word) = match self.verdict {
             Verdict::Ready => (Status::Pass, "READY"),
             Verdict::NotReady => (Status::Fail, "NOT READY"),
@@ -95,7 +94,6 @@ impl AccountReport {
         Page {
             findings: self.checks.clone(),
             strict,
-            show_all,
             about_cluster: AboutCluster {
                 account: self.target.account.clone(),
                 region: Some(self.target.region.clone()),

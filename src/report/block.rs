@@ -24,6 +24,7 @@ enum Cause {
     Iam,
     Rbac,
     Network,
+    Credentials,
     Same(String),
 }
 
@@ -33,6 +34,7 @@ fn cause_of(finding: &Finding) -> Option<Cause> {
         .as_ref()
         .filter(|_| finding.status == Status::Unknown)?;
     Some(match (unknown.why, unknown.grant.as_deref()) {
+        _ if unknown.credentials.is_some() => Cause::Credentials,
         (Why::Denied { .. }, Some(Grant::Iam { .. })) => Cause::Iam,
         (Why::Denied { .. }, Some(Grant::Rbac { .. })) => Cause::Rbac,
         (Why::Unreachable | Why::TimedOut, _) => Cause::Network,
@@ -72,6 +74,18 @@ fn block(cause: Option<Cause>, findings: Vec<&Finding>) -> Block<'_> {
     let several = alone.findings.len() > 1;
     match cause {
         Some(Cause::Iam | Cause::Rbac) => denied(alone),
+        // Three lines: that, why, and the command.
+        Some(Cause::Credentials) => Block {
+            message: without_credentials(alone.findings[0]),
+            remedy: alone.remedy.map(|remedy| match remedy.commands.as_slice() {
+                [] => remedy,
+                _ => Remedy {
+                    text: String::new(),
+                    ..remedy
+                },
+            }),
+            ..alone
+        },
         Some(Cause::Network) => Block {
             headline: if several {
                 "AWS or the cluster cannot be reached".to_owned()
@@ -93,6 +107,15 @@ fn block(cause: Option<Cause>, findings: Vec<&Finding>) -> Block<'_> {
         },
         _ => alone,
     }
+}
+
+/// Why there are no credentials; the headline says that there are none.
+fn without_credentials(finding: &Finding) -> String {
+    let detail = finding.cause.as_ref().map_or("", |cause| cause.detail.as_str());
+    detail
+        .strip_prefix("no AWS credentials: ")
+        .unwrap_or(detail)
+        .to_owned()
 }
 
 /// The reasons, each once, and which checks they leave open.

@@ -1,7 +1,7 @@
 //! Annotations of GitHub Actions: one workflow command for each problem (docs.github.com, "Workflow commands"). The Markdown
 //! goes to the step's summary.
 
-use super::{Page, block};
+use super::{Finding, Page, block};
 use crate::checks::Status;
 use crate::text::sanitize::{line, short_line};
 
@@ -28,8 +28,14 @@ pub(crate) fn render(pages: &[Page]) -> String {
                     text.push_str(&short_line(part));
                 }
             }
+            let place = match block.findings.as_slice() {
+                [Finding { file: Some(at), .. }] => {
+                    format!("file={},line={},", property(&line(&at.file)), at.line)
+                }
+                _ => String::new(),
+            };
             out.push_str(&format!(
-                "::{level} title={}::{}\n",
+                "::{level} {place}title={}::{}\n",
                 property(&title),
                 data(&text)
             ));

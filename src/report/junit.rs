@@ -9,14 +9,14 @@ use super::{Finding, Page};
 use crate::checks::Status;
 use crate::text::sanitize::{defused, harmless};
 
-/// The document: a suite is a group of checks, of several clusters with the cluster before it.
+/// The document: a suite is a group of checks, of several answers with its name before it.
 pub(crate) fn render(pages: &[Page]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let sum = |status: Status| -> usize { pages.iter().map(|page| counted(page, None, status)).sum() };
     let verb = pages.first().map_or("", |page| page.verb);
     let name = match pages {
         [one] => format!("capt-spot {verb} {}", one.subject),
-        several => format!("capt-spot {verb} of {} clusters", several.len()),
+        several => format!("capt-spot {verb}, {} reports", several.len()),
     };
     // Writing to a String cannot fail.
     let _ = writeln!(

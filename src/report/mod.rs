@@ -2,6 +2,8 @@
 
 pub mod account;
 pub(crate) mod block;
+pub mod create_role;
+pub(crate) mod csv;
 mod github;
 mod html;
 pub mod json;
@@ -15,7 +17,8 @@ mod sarif;
 pub(crate) mod text;
 pub mod whois;
 
-pub use page::Page;
+pub use page::{Page, Row, Table};
+pub(crate) use preflight::{closing_of, within_a_sentence};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,7 +26,7 @@ use serde_json::{Map, Value};
 
 use crate::checks::{Check, Group, Judgement, REGISTRY, Remedy, Skip, Status};
 use crate::facts::Facts;
-use crate::model::{Command, FilePlace, Shard, Unknown, Why};
+use crate::model::{FilePlace, Shard, Unknown};
 use crate::text::Output;
 use crate::text::style::Style;
 
@@ -235,42 +238,6 @@ pub struct Unresolved {
     pub account: Option<String>,
 }
 
-/// What `create-role` did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct CreateRoleResult {
-    /// `CreateRoleResult`.
-    #[serde(flatten)]
-    pub envelope: Envelope,
-    /// How it ended.
-    pub outcome: CreateRoleOutcome,
-    /// The role's ARN; null where it is not there.
-    pub role: Option<String>,
-    /// The account.
-    pub account: Option<String>,
-    /// The identity that asked.
-    pub caller: Option<String>,
-    /// EKS cluster name.
-    pub cluster: String,
-    /// AWS region.
-    pub region: String,
-    /// The same in words.
-    pub message: String,
-}
-
-/// How `create-role` ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum CreateRoleOutcome {
-    /// The role was created.
-    Created,
-    /// The role was there.
-    Exists,
-    /// `--dry-run`: the role is missing.
-    WouldCreate,
-}
-
 /// How far the installation of Karpenter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -399,6 +366,10 @@ pub struct Finding {
     #[serde(skip)]
     #[cfg_attr(test, schemars(skip))]
     pub file: Option<FilePlace>,
+    /// What it is about, where no page of `docs/checks/` says that.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub help: Option<String>,
     /// The calls it rests on, with their answers; for `-v`.
     #[serde(skip)]
     #[cfg_attr(test, schemars(skip))]
@@ -427,8 +398,16 @@ impl Finding {
             skip: judgement.skip,
             cause: judgement.cause,
             file: judgement.file,
+            help: None,
             sources: judgement.sources,
         }
+    }
+
+    /// The same, explained by a page of `docs/` that is not a check's.
+    #[must_use]
+    pub fn explained_in(mut self, page: &str) -> Self {
+        self.docs = docs_url(page);
+        self
     }
 
     /// The message and what to do, as plain text.
@@ -466,13 +445,17 @@ fn first_clause(message: &str) -> String {
         .min()
         .unwrap_or(message.len());
     let clause = message[..end].trim_end_matches('.');
-    let short: String = clause.chars().take(LONGEST).collect();
-    // A name stays as it is.
-    let word = short.split([' ', ',']).next().unwrap_or_default();
-    if !word.chars().all(char::is_alphabetic) {
-        return short;
+    capitalized(&clause.chars().take(LONGEST).collect::<String>())
+}
+
+/// With a capital letter first, where the first word is not a name.
+fn capitalized(text: &str) -> String {
+    const NAMES: &[&str] = &["aws", "eksctl", "helm", "kubectl", "terraform"];
+    let word = text.split([' ', ',']).next().unwrap_or_default();
+    if NAMES.contains(&word) || !word.chars().all(char::is_alphabetic) {
+        return text.to_owned();
     }
-    let mut chars = short.chars();
+    let mut chars = text.chars();
     chars
         .next()
         .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
@@ -489,6 +472,7 @@ pub fn render(pages: &[Page], document: &impl Serialize, format: Output, style: 
         Output::Sarif => sarif::render(pages),
         Output::Markdown => markdown::render(pages),
         Output::Github => github::render(pages),
+        Output::Csv => csv::render(pages),
         Output::Html => html::render(pages),
         Output::Openmetrics => openmetrics::render(pages),
         Output::Openreports => openreports::render(pages),
@@ -536,27 +520,15 @@ impl Selection {
 
 /// Credentials that are missing or refused are one problem, and fixed in one place.
 fn credentials(facts: &Facts, findings: &mut [Finding]) {
-    let refused = facts
-        .caller
-        .observed
-        .unknown()
-        .filter(|unknown| unknown.why == Why::Unauthenticated);
-    let Some(refused) = refused else { return };
-    let profile = facts.target.profile.as_deref();
-    let login = ["aws", "sso", "login"]
-        .into_iter()
-        .chain(profile.iter().flat_map(|profile| ["--profile", profile]));
-    let words: Vec<&str> = login.collect();
-    for finding in findings
-        .iter_mut()
-        .filter(|finding| finding.cause.as_ref() == Some(refused))
-    {
-        finding.headline = "No valid AWS credentials".to_owned();
-        finding.remedy = Some(Remedy {
-            text: "Log in, or name a profile with --profile.".to_owned(),
-            commands: Command::lines(&[Command::local(&words)]),
-            snippets: Vec::new(),
-        });
+    for finding in findings {
+        let source = finding
+            .cause
+            .as_ref()
+            .and_then(|cause| cause.credentials.as_ref());
+        if let Some(source) = source {
+            finding.headline = "No valid AWS credentials".to_owned();
+            finding.remedy = Some(source.remedy(&facts.target));
+        }
     }
 }
 

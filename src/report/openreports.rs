@@ -173,7 +173,7 @@ mod tests {
         let pages = [
             judge(&fresh, &Selection::default()).page(false),
             Page::unresolved("preflight", "Gone_\u{1b}[31m", "no such context"),
-            AccountReport::new(&healthy(), false).page(false, false),
+            AccountReport::new(&healthy(), false).page(false),
         ];
         insta::assert_snapshot!(render(&pages));
     }

@@ -40,8 +40,12 @@ pub struct Page {
     pub about: Vec<String>,
     /// Rows of a name and a value under them.
     pub fields: Vec<(String, String)>,
+    /// A list that is the answer itself.
+    pub table: Option<Table>,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// What is said beside the findings, under them.
+    pub sections: Vec<Section>,
     /// The answer in a few words, for the last line.
     pub closing: String,
     /// SARIF's path for findings without a file of their own: `clusters/ACCOUNT/REGION/NAME`.
@@ -97,7 +101,9 @@ impl Page {
             notes: Vec::new(),
             about: Vec::new(),
             fields: Vec::new(),
+            table: None,
             findings: Vec::new(),
+            sections: Vec::new(),
             closing: String::new(),
             place: place(&[verb, &subject]),
             name: subject.clone(),
@@ -153,6 +159,36 @@ impl Page {
         self
     }
 
+    /// Adds a row of a name and a value.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.fields.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds statements beside the findings, if there are any.
+    #[must_use]
+    pub fn section(self, title: &str, rows: impl IntoIterator<Item = Row>) -> Self {
+        self.add_section(title, None, rows.into_iter().collect())
+    }
+
+    /// The same, listed by `--show-all` alone, and else only named: `4 limits`.
+    #[must_use]
+    pub fn folded_section(self, title: &str, named: &str, rows: impl IntoIterator<Item = Row>) -> Self {
+        self.add_section(title, Some(named.to_owned()), rows.into_iter().collect())
+    }
+
+    fn add_section(mut self, title: &str, folded: Option<String>, rows: Vec<Row>) -> Self {
+        if !rows.is_empty() {
+            self.sections.push(Section {
+                title: title.to_owned(),
+                rows,
+                folded,
+            });
+        }
+        self
+    }
+
     /// Adds a finding.
     #[must_use]
     pub fn finding(mut self, finding: Finding) -> Self {
@@ -199,24 +235,83 @@ impl Page {
         groups
     }
 
-    /// `12 passed, 6 not applicable`; empty where everything is a problem.
+    /// `12 passed, 6 not applicable`; empty where everything is a problem, and where one finding that passed is the answer.
     pub(crate) fn folded(&self) -> String {
+        let alone = self.findings.len() == 1;
         let skipped = |skip: Skip| {
             let of = |finding: &&Finding| finding.skip == Some(skip);
             self.findings.iter().filter(of).count()
         };
-        [
-            (self.count(Status::Pass), "passed"),
+        let counted = [
+            (if alone { 0 } else { self.count(Status::Pass) }, "passed"),
             (skipped(Skip::NotApplicable), "not applicable"),
             (skipped(Skip::GroundLost), "not judged"),
             (skipped(Skip::SwitchedOff), "left out"),
-        ]
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{n} {word}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+        ];
+        let counted = counted.iter().filter(|(n, _)| *n > 0);
+        counted
+            .map(|(n, word)| format!("{n} {word}"))
+            .chain(self.sections.iter().filter_map(|section| section.folded.clone()))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
+}
+
+/// Statements under a title: the steps to an answer, its limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Section {
+    /// The title.
+    pub title: String,
+    /// The statements.
+    pub rows: Vec<Row>,
+    /// Only `--show-all` lists them; how they are named where it is not given.
+    pub folded: Option<String>,
+}
+
+/// A statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Its mark; none: a dash.
+    pub status: Option<Status>,
+    /// The statement.
+    pub text: String,
+    /// What goes with it as it is: a line of a file, a document.
+    pub code: String,
+}
+
+impl Row {
+    /// A statement alone.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            status: None,
+            text: text.into(),
+            code: String::new(),
+        }
+    }
+
+    /// A statement that is good or not.
+    pub fn judged(status: Status, text: impl Into<String>) -> Self {
+        Self {
+            status: Some(status),
+            ..Self::new(text)
+        }
+    }
+
+    /// Adds what goes with it as it is.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = code.into();
+        self
+    }
+}
+
+/// Rows under a head; the last column may be of any width.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// The names of the columns.
+    pub head: Vec<&'static str>,
+    /// The cells of each row, and what is to be said of it.
+    pub rows: Vec<(Vec<String>, Option<String>)>,
 }
 
 /// A path that is the same in every run, each segment as a URI has it.

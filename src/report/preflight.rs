@@ -105,7 +105,7 @@ impl Report {
 }
 
 /// The answer in a few words: what is wrong, or `ready` where nothing is.
-pub(super) fn closing_of(verdict: Verdict, findings: &[Finding], ready: String) -> String {
+pub(crate) fn closing_of(verdict: Verdict, findings: &[Finding], ready: String) -> String {
     let of = |wanted: &[Status]| {
         let blocks = block::problems(findings).into_iter();
         headlines(
@@ -143,9 +143,30 @@ fn headlines(blocks: &[Block<'_>]) -> String {
     }
 }
 
-fn within_a_sentence(headline: &str) -> String {
+pub(crate) fn within_a_sentence(headline: &str) -> String {
     const LOWERED: &[&str] = &[
-        "A", "An", "Another", "New", "No", "Nodes", "Pods", "Some", "The", "You", "Your",
+        "A",
+        "An",
+        "Another",
+        "Creating",
+        "Destroying",
+        "New",
+        "No",
+        "Nobody",
+        "Nodes",
+        "Nothing",
+        "Only",
+        "Pods",
+        "Principal",
+        "Some",
+        "Something",
+        "The",
+        "Unknown",
+        "What",
+        "Whether",
+        "Who",
+        "You",
+        "Your",
     ];
     match headline.split_once(' ') {
         Some((word, rest)) if LOWERED.contains(&word) => format!("{} {rest}", word.to_lowercase()),

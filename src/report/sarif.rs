@@ -74,7 +74,8 @@ pub(crate) fn render(pages: &[Page]) -> String {
 }
 
 fn rule(finding: &Finding) -> Value {
-    let page = page_of(&finding.id).map_or_else(|| finding.title.clone(), with_absolute_links);
+    let own = || finding.help.clone().unwrap_or_else(|| finding.title.clone());
+    let page = page_of(&finding.id).map_or_else(own, with_absolute_links);
     json!({
         "id": finding.id,
         "name": finding.id,

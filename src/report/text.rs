@@ -6,10 +6,11 @@ use anstyle::{AnsiColor, Style as Ansi};
 use textwrap::core::display_width;
 
 use super::block::{self, Block};
-use super::{Finding, Page};
+use super::page::{Section, Table};
+use super::{Finding, Page, capitalized};
 use crate::checks::{Group, Remedy, Status};
 use crate::text::sanitize::{line, short_line};
-use crate::text::style::{Style, dim, wrap};
+use crate::text::style::{Style, bold, dim, wrap};
 
 /// A line is read as one up to here, however wide the terminal is.
 const WIDEST: usize = 100;
@@ -58,11 +59,21 @@ pub(crate) fn render(pages: &[Page], style: Style) -> String {
 fn one(page: &Page, style: Style) -> String {
     let mut out = String::new();
     header(page, style, &mut out);
+    if let Some(list) = &page.table {
+        out.push('\n');
+        table(list, style, &mut out);
+    }
     for problem in block::problems(&page.findings) {
         out.push('\n');
         block(&problem, style, &mut out);
     }
     let show_all = page.show_all || style.verbose;
+    for shown in &page.sections {
+        if show_all || shown.folded.is_none() {
+            out.push('\n');
+            section(shown, style, &mut out);
+        }
+    }
     if show_all {
         unfolded(page, style, &mut out);
     }
@@ -132,7 +143,6 @@ pub(crate) fn titled(status: Status, headline: &str, id: &str, style: Style, out
     let text = wrap(style, 2, 2, &short_line(headline));
     out.push_str(&style.paint(ansi(status), symbol(style, status)));
     out.push(' ');
-    let bold = Ansi::new().bold();
     let mut column = 0;
     for (n, part) in text.lines().enumerate() {
         if n > 0 {
@@ -141,7 +151,7 @@ pub(crate) fn titled(status: Status, headline: &str, id: &str, style: Style, out
         let part = part.trim_start();
         column = 2 + display_width(part);
         match status {
-            Status::Fail => out.push_str(&style.paint(bold, part)),
+            Status::Fail => out.push_str(&style.paint(bold(), part)),
             _ => out.push_str(part),
         }
     }
@@ -156,13 +166,76 @@ pub(crate) fn titled(status: Status, headline: &str, id: &str, style: Style, out
     out.push('\n');
 }
 
+fn section(section: &Section, style: Style, out: &mut String) {
+    out.push_str(&style.paint(bold(), &line(&section.title)));
+    out.push('\n');
+    for row in &section.rows {
+        out.push_str("  ");
+        match row.status {
+            Some(status) => out.push_str(&style.paint(ansi(status), symbol(style, status))),
+            None => out.push('-'),
+        }
+        out.push(' ');
+        out.push_str(&wrap(style, 4, 4, &short_line(&row.text)));
+        out.push('\n');
+        pasted(&row.code, style, out);
+    }
+}
+
+fn table(table: &Table, style: Style, out: &mut String) {
+    // One long name must not push every other one off the screen.
+    const MOST: usize = 72;
+    let clean =
+        |row: &[String]| -> Vec<String> { row.iter().map(|cell| short_line(cell).into_owned()).collect() };
+    let head: Vec<String> = table.head.iter().map(|name| (*name).to_owned()).collect();
+    let rows: Vec<(Vec<String>, Option<&String>)> = [(head, None)]
+        .into_iter()
+        .chain(table.rows.iter().map(|(row, why)| (clean(row), why.as_ref())))
+        .collect();
+    let widths: Vec<usize> = (0..table.head.len())
+        .map(|column| {
+            let cells = rows.iter().filter_map(|(row, _)| row.get(column));
+            let widest = cells.map(|cell| display_width(cell)).max();
+            widest.unwrap_or_default().min(MOST)
+        })
+        .collect();
+    for (row, why) in rows {
+        let mut text = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            text.push_str(cell);
+            text.push_str(&" ".repeat(width.saturating_sub(display_width(cell)) + 2));
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+        if let Some(why) = why {
+            let why = wrap(style, 4, 4, &short_line(why));
+            out.push_str(&format!("    {}\n", style.paint(dim(), &why)));
+        }
+    }
+}
+
+/// What is pasted, or stands in a file: never wrapped.
+fn pasted(text: &str, style: Style, out: &mut String) {
+    for part in text.lines() {
+        out.push_str("    ");
+        out.push_str(&style.paint(AnsiColor::Cyan.on_default(), &line(part)));
+        out.push('\n');
+    }
+}
+
 fn block(block: &Block<'_>, style: Style, out: &mut String) {
     let id = match block.findings.as_slice() {
         [one] => one.id.clone(),
         several => format!("{} checks", several.len()),
     };
     titled(block.status, &block.headline, &id, style, out);
-    paragraph(&block.message, style, out);
+    if let [Finding { file: Some(file), .. }] = block.findings.as_slice() {
+        let place = format!("{}:{}", line(&file.file), file.line);
+        out.push_str(&format!("  {}\n", style.paint(dim(), &place)));
+    }
+    if capitalized(&block.message) != block.headline {
+        paragraph(&block.message, style, out);
+    }
     if let Some(remedy) = &block.remedy {
         fix(remedy, style, out);
     }
@@ -182,28 +255,34 @@ fn paragraph(text: &str, style: Style, out: &mut String) {
     }
 }
 
-/// A message as a sentence of its own: with a full stop.
+/// A message as a sentence of its own: with a capital letter, unless it begins with a name, and a full stop.
 fn sentence(text: &str) -> String {
-    if text.ends_with(['.', '!', '?', ':', '`', ')']) {
-        text.to_owned()
-    } else {
-        format!("{text}.")
+    let mut text = capitalized(text);
+    if !text.ends_with(['.', '!', '?', ':', '`', ')']) {
+        text.push('.');
     }
+    text
 }
 
 fn fix(remedy: &Remedy, style: Style, out: &mut String) {
     if !remedy.text.is_empty() {
         out.push_str("  ");
-        out.push_str(&wrap(style, 2, 2, &format!("Fix: {}", short_line(&remedy.text))));
+        out.push_str(&wrap(
+            style,
+            2,
+            2,
+            &format!("Fix: {}", short_line(&sentence(&remedy.text))),
+        ));
         out.push('\n');
     }
-    let snippets = remedy.snippets.iter().map(|snippet| &snippet.text);
-    for text in remedy.commands.iter().chain(snippets) {
-        for part in text.lines() {
-            out.push_str("    ");
-            out.push_str(&style.paint(AnsiColor::Cyan.on_default(), &line(part)));
+    for command in &remedy.commands {
+        pasted(command, style, out);
+    }
+    for (n, snippet) in remedy.snippets.iter().enumerate() {
+        if n > 0 {
             out.push('\n');
         }
+        pasted(&snippet.text, style, out);
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Output {
     Markdown,
     /// Annotations of GitHub Actions; the Markdown goes to the step's summary
     Github,
+    /// Comma-separated values, for spreadsheets
+    Csv,
     /// One self-contained page for a browser
     Html,
     /// OpenMetrics, for Prometheus

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::facts::cluster_admins::GET_TOKEN_SESSION;
-use crate::model::{Command, Language, Observed, Remedy, Role, Snippet, Unknown};
+use crate::model::{Command, Language, Observed, Remedy, Role, Snippet, Unknown, argv};
 use iam_policy::arn::{Arn, PrincipalArn};
 use iam_policy::document::with_statement;
 use iam_policy::evaluate::ASSUME_ROLE;
@@ -110,30 +110,20 @@ impl Advice<'_> {
 
     fn show(&mut self) {
         let name = self.question.role_arn.role_name().unwrap_or_default();
-        self.aws(&[
-            "iam",
-            "get-role",
-            "--role-name",
-            name,
-            "--query",
-            "Role.AssumeRolePolicyDocument",
-        ]);
+        self.aws(&argv(
+            "iam get-role --role-name {} --query Role.AssumeRolePolicyDocument",
+            &[name],
+        ));
     }
 
     fn simulate(&mut self) {
         if let Some(known) = self.question.requester.known() {
-            self.aws(&[
-                "iam",
-                "simulate-principal-policy",
-                "--policy-source-arn",
-                &known.iam_arn().to_string(),
-                "--action-names",
-                ASSUME_ROLE,
-                "--resource-arns",
-                &self.question.role_arn.to_string(),
-                "--query",
-                "EvaluationResults[].MatchedStatements",
-            ]);
+            let (who, role) = (known.iam_arn().to_string(), self.question.role_arn.to_string());
+            self.aws(&argv(
+                "iam simulate-principal-policy --policy-source-arn {} --action-names {} --resource-arns {} \
+                 --query EvaluationResults[].MatchedStatements",
+                &[&who, ASSUME_ROLE, &role],
+            ));
         }
     }
 
@@ -315,7 +305,7 @@ pub(crate) fn remedy(question: &Question<'_>, verdict: &TrustVerdict) -> Option<
                 .as_ref()
                 .map_or_else(|| "the Deny".to_owned(), |by| format!("statement {}", by.index + 1));
             advice.say(format!(
-                "No Allow helps against a Deny: take {deny} out of the trust policy of {role}, or narrow it."
+                "No Allow helps against a Deny: remove {deny} from the trust policy of {role}, or narrow it."
             ));
             if let Some(names) = names {
                 advice.say(format!(
@@ -332,7 +322,7 @@ pub(crate) fn remedy(question: &Question<'_>, verdict: &TrustVerdict) -> Option<
         Reason::IdentityMissing => advice.identity_missing(names),
         Reason::IdentityDenied => {
             advice.say(
-                "No Allow helps against a Deny: find the statement that denies it, and take it out or narrow it. A Deny of an \
+                "No Allow helps against a Deny: find the statement that denies it, and remove or narrow it. A Deny of an \
                  SCP or a boundary can show here too.",
             );
             advice.simulate();

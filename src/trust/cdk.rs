@@ -12,7 +12,6 @@ use super::{Outcome, TrustVerdict};
 use iam_policy::kleene::Tri;
 use iam_policy::principal::Requester;
 
-/// How the cluster maps the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mapping {
     /// A cluster admin: `system:masters`, or AmazonEKSClusterAdminPolicy for the whole cluster.
@@ -22,33 +21,24 @@ pub(crate) enum Mapping {
     },
     /// It is somebody, with less power.
     Less {
-        /// From where.
         from: String,
         /// Its groups and policies, in words.
         has: String,
     },
-    /// The cluster does not know it.
     Nobody {
-        /// Why, in words.
         why: String,
     },
-    /// It could not be read.
     Unread {
-        /// Why, in words.
         why: String,
     },
 }
 
-/// The whole question.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CdkQuestion<'a> {
-    /// The role.
     pub role_arn: &'a Arn,
-    /// The cluster's name.
     pub cluster: &'a str,
     /// The cluster's account; none when not known.
     pub cluster_account: Option<&'a AccountId>,
-    /// How the cluster maps the role.
     pub mapping: &'a Mapping,
     /// Who is to assume it: the handler's role, or [`Requester::SomeRole`] of the account where CDK is to make it.
     pub handler: &'a Requester,
@@ -67,6 +57,10 @@ pub struct Part {
     pub outcome: Outcome,
     /// What was found.
     pub message: String,
+    /// What to do, where it is not good.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub remedy: Option<String>,
 }
 
 /// The answer.
@@ -123,11 +117,6 @@ pub(crate) fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
             format!("whether the cluster knows it could not be read: {why}"),
         ),
     };
-    let trusted = match question.trust.outcome {
-        Outcome::Pass => Tri::True,
-        Outcome::Fail => Tri::False,
-        Outcome::Unknown => Tri::Unknown,
-    };
     let account = match question.cluster_account {
         None => (Tri::Unknown, "the cluster's account is not known".to_owned()),
         Some(account) if account.as_str() == role.account => {
@@ -142,16 +131,27 @@ pub(crate) fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
             ),
         ),
     };
-    let parts = vec![
-        part("mapped", mapped),
-        part("trusted", (trusted, question.trust.message.clone())),
-        part("right-account", account),
-    ];
-    let outcome = Tri::all(parts.iter().map(|part| match part.outcome {
-        Outcome::Pass => Tri::True,
-        Outcome::Fail => Tri::False,
-        Outcome::Unknown => Tri::Unknown,
-    }));
+    let parts: Vec<Part> = [
+        ("mapped", mapped),
+        (
+            "trusted",
+            (question.trust.outcome.into(), question.trust.message.clone()),
+        ),
+        ("right-account", account),
+    ]
+    .into_iter()
+    .map(|(name, (holds, message))| Part {
+        part: name.to_owned(),
+        outcome: holds.into(),
+        message,
+        remedy: match holds {
+            Tri::True => None,
+            _ => advice(question, name),
+        },
+    })
+    .collect();
+    let remedies: Vec<&str> = parts.iter().filter_map(|part| part.remedy.as_deref()).collect();
+    let outcome = Tri::all(parts.iter().map(|part| part.outcome.into()));
     let missing: Vec<&str> = parts
         .iter()
         .filter(|part| part.outcome != Outcome::Pass)
@@ -175,16 +175,8 @@ pub(crate) fn judge(question: &CdkQuestion<'_>) -> CdkAnswer {
         message,
         line: format!("kubectlRoleArn: {},", quoted(&role.to_string())),
         stack: stack(question),
-        remedy: remedy(question, &parts),
+        remedy: (!remedies.is_empty()).then(|| remedies.join(" ")),
         parts,
-    }
-}
-
-fn part(name: &str, (holds, message): (Tri, String)) -> Part {
-    Part {
-        part: name.to_owned(),
-        outcome: holds.into(),
-        message,
     }
 }
 
@@ -205,25 +197,18 @@ fn stack(question: &CdkQuestion<'_>) -> String {
     out
 }
 
-fn remedy(question: &CdkQuestion<'_>, parts: &[Part]) -> Option<String> {
-    let mut all = Vec::new();
-    let is_bad = |name: &str| {
-        parts
-            .iter()
-            .any(|part| part.part == name && part.outcome != Outcome::Pass)
-    };
-    if is_bad("mapped") {
-        all.push(match question.mapping {
-            Mapping::Unread { .. } => "Let the mapping be read (see the message).".to_owned(),
+/// What to do about one part, where it is not good.
+fn advice(question: &CdkQuestion<'_>, part: &str) -> Option<String> {
+    let role = question.role_arn;
+    match part {
+        "mapped" => Some(match question.mapping {
+            Mapping::Unread { .. } => "Allow the mapping to be read (see the message).".to_owned(),
             _ => format!(
-                "Map it. Where the cluster uses access entries: an entry for {} of type STANDARD, and AmazonEKSClusterAdminPolicy \
-                 with cluster scope. In aws-auth: its ARN without the path, and the group system:masters.",
-                question.role_arn
+                "Map it. Where the cluster uses access entries: an entry for {role} of type STANDARD, and AmazonEKSClusterAdminPolicy \
+                 with cluster scope. In aws-auth: its ARN without the path, and the group system:masters."
             ),
-        });
-    }
-    if is_bad("trusted") {
-        all.push(match question.handler {
+        }),
+        "trusted" => Some(match question.handler {
             Requester::SomeRole { .. } if question.trust.outcome == Outcome::Unknown => {
                 "CDK makes the handler's role at deployment, so no policy can name it before. Make a role for the handler \
                  yourself (trusted by lambda.amazonaws.com), give it to the cluster as kubectlLambdaRole, name it in the trust \
@@ -241,11 +226,10 @@ fn remedy(question: &CdkQuestion<'_>, parts: &[Part]) -> Option<String> {
                 .trust
                 .remedy
                 .as_ref()
-                .map_or_else(|| "See what could not be seen.".to_owned(), |remedy| remedy.text.clone()),
-        });
+                .map_or_else(|| "Lift what could not be read.".to_owned(), |remedy| remedy.text.clone()),
+        }),
+        _ => question
+            .cluster_account
+            .map(|_| "Use a role of the cluster's account.".to_owned()),
     }
-    if is_bad("right-account") && question.cluster_account.is_some() {
-        all.push("Take a role of the cluster's account.".to_owned());
-    }
-    (!all.is_empty()).then(|| all.join(" "))
 }

@@ -87,24 +87,8 @@ fn less(decision: &Decision, entry: Option<&AccessEntry>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eks_aws_auth::{AccessScope, AssociatedPolicy, AuthenticationMode, AwsAuth, EntryType, Settings};
-    use std::collections::BTreeMap;
-
-    fn aws_auth(map_roles: &str) -> AwsAuth {
-        AwsAuth::parse(&BTreeMap::from([("mapRoles".to_owned(), map_roles.to_owned())]))
-    }
-
-    fn admin_entry(arn: &str, scope: &str) -> AccessEntry {
-        let mut entry = AccessEntry::new(arn, EntryType::Standard, "u", &[]);
-        entry.policies = Some(vec![AssociatedPolicy {
-            policy_arn: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy".into(),
-            access_scope: AccessScope {
-                kind: scope.into(),
-                namespaces: vec!["a".into()],
-            },
-        }]);
-        entry
-    }
+    use crate::facts::fixture::{admin_entry, map_roles};
+    use eks_aws_auth::{AuthenticationMode, AwsAuth, EntryType, Settings};
 
     const ROLE: &str = "arn:aws:iam::111122223333:role/team/kubectl";
 
@@ -120,59 +104,26 @@ mod tests {
     #[test]
     fn what_the_cluster_makes_of_a_role() {
         let line = |arn: &str, group: &str| {
-            aws_auth(&format!("- rolearn: {arn}\n  username: u\n  groups: [{group}]\n"))
+            map_roles(&format!("- rolearn: {arn}\n  username: u\n  groups: [{group}]\n"))
         };
         let bare = "arn:aws:iam::111122223333:role/kubectl";
         let unread_policies = AccessEntry::new(ROLE, EntryType::Standard, "u", &[]);
+        let masters = || line(bare, "system:masters");
+        let (none, entry) = (AwsAuth::default, |scope| vec![admin_entry(ROLE, scope)]);
+        let denied = Some("denied".to_owned());
         for (mode, map, entries, unread, want) in [
-            ("CONFIG_MAP", line(bare, "system:masters"), vec![], None, "admin"),
+            ("CONFIG_MAP", masters(), vec![], None, "admin"),
             ("CONFIG_MAP", line(bare, "viewers"), vec![], None, "less"),
             // A path in aws-auth never matches.
             ("CONFIG_MAP", line(ROLE, "system:masters"), vec![], None, "nobody"),
-            (
-                "CONFIG_MAP",
-                AwsAuth::default(),
-                vec![admin_entry(ROLE, "cluster")],
-                None,
-                "nobody",
-            ),
-            ("API", line(bare, "system:masters"), vec![], None, "nobody"),
-            (
-                "API",
-                AwsAuth::default(),
-                vec![admin_entry(ROLE, "cluster")],
-                None,
-                "admin",
-            ),
-            (
-                "API",
-                AwsAuth::default(),
-                vec![admin_entry(ROLE, "namespace")],
-                None,
-                "less",
-            ),
-            (
-                "API",
-                AwsAuth::default(),
-                vec![unread_policies.clone()],
-                None,
-                "unread",
-            ),
+            ("CONFIG_MAP", none(), entry("cluster"), None, "nobody"),
+            ("API", masters(), vec![], None, "nobody"),
+            ("API", none(), entry("cluster"), None, "admin"),
+            ("API", none(), entry("namespace"), None, "less"),
+            ("API", none(), vec![unread_policies], None, "unread"),
             // An entry hides the line.
-            (
-                "API_AND_CONFIG_MAP",
-                line(bare, "system:masters"),
-                vec![admin_entry(ROLE, "namespace")],
-                None,
-                "less",
-            ),
-            (
-                "API_AND_CONFIG_MAP",
-                line(bare, "system:masters"),
-                vec![],
-                Some("denied".to_owned()),
-                "unread",
-            ),
+            ("API_AND_CONFIG_MAP", masters(), entry("namespace"), None, "less"),
+            ("API_AND_CONFIG_MAP", masters(), vec![], denied, "unread"),
         ] {
             let mode: AuthenticationMode = mode.parse().unwrap();
             let cluster = Cluster {

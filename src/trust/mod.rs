@@ -13,7 +13,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Observed, Remedy, Role, SimulatedDecision, Simulation, Target, Unknown};
+use crate::model::{DeniedBy, May, Observed, Remedy, Role, SimulatedDecision, Simulation, Target, Unknown};
 use iam_policy::arn::{Arn, PrincipalArn};
 use iam_policy::condition::ContextValue;
 use iam_policy::document::{PolicyDocument, Principal, Who};
@@ -21,7 +21,7 @@ use iam_policy::evaluate::{self, ASSUME_ROLE, Decision, Judged, OwnSide, evaluat
 use iam_policy::kleene::Tri;
 use iam_policy::principal::{Class, Oddity, Requester};
 
-/// What the identity side of P says: P's own policies, its permissions boundary and its organisation.
+/// What the identity side of P says: P's own policies, its permissions boundary and its organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// The answer of `iam:SimulatePrincipalPolicy` for P, `sts:AssumeRole` and R. Absent: IAM has no such P.
@@ -38,7 +38,7 @@ impl Identity {
             Self::Promised(_) | Self::LeftOut => OwnSide::Allows,
             Self::Simulated(Observed::Unknown(_)) => OwnSide::Unknown,
             Self::Simulated(Observed::Absent) => OwnSide::Stops,
-            Self::Simulated(Observed::Known(found)) => found.own_side(),
+            Self::Simulated(Observed::Known(found)) => found.decided.own_side(),
         }
     }
 }
@@ -81,23 +81,22 @@ pub enum Outcome {
     Unknown,
 }
 
-impl Outcome {
-    /// `pass`, `fail`, `unknown`
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 impl From<Tri> for Outcome {
     fn from(holds: Tri) -> Self {
         match holds {
             Tri::True => Self::Pass,
             Tri::False => Self::Fail,
             Tri::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<Outcome> for Tri {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Pass => Self::True,
+            Outcome::Fail => Self::False,
+            Outcome::Unknown => Self::Unknown,
         }
     }
 }
@@ -141,7 +140,7 @@ pub enum Reason {
     IdentityDenied,
     /// Fail: P's permissions boundary does not allow it.
     Boundary,
-    /// Fail: the organisation's service control policies do not allow it.
+    /// Fail: the organization's service control policies do not allow it.
     Organization,
     /// Unknown: R could not be read.
     RoleUnread,
@@ -497,10 +496,10 @@ impl<'a> Sides<'a> {
             Tri::False if decision.deny == Tri::True => Reason::DeniedByTrust,
             Tri::False if decision.allow == Tri::False => self.not_trusted_reason(),
             Tri::False => match self.question.identity {
-                Identity::Simulated(Observed::Known(found)) => match found.decision {
-                    _ if found.allowed_by_organizations == Some(false) => Reason::Organization,
-                    SimulatedDecision::ExplicitDeny => Reason::IdentityDenied,
-                    _ if found.allowed_by_boundary == Some(false) => Reason::Boundary,
+                Identity::Simulated(Observed::Known(found)) => match found.decided.may() {
+                    May::No(DeniedBy::ServiceControlPolicy) => Reason::Organization,
+                    May::No(DeniedBy::ExplicitDeny) => Reason::IdentityDenied,
+                    May::No(DeniedBy::PermissionsBoundary) => Reason::Boundary,
                     _ => Reason::IdentityMissing,
                 },
                 _ => Reason::PrincipalMissing,
@@ -624,15 +623,15 @@ impl<'a> Sides<'a> {
                     format!("{need}, and what they say could not be read: {unknown}"),
                 );
             }
-            Identity::Simulated(Observed::Known(found)) => found,
+            Identity::Simulated(Observed::Known(found)) => &found.decided,
         };
         if found.allowed_by_organizations == Some(false) {
-            let text = "a service control policy of its organisation does not allow sts:AssumeRole";
+            let text = "a service control policy of its organization does not allow sts:AssumeRole";
             return (Tri::False, text.to_owned());
         }
         if !found.missing_context.is_empty() {
             let text = format!(
-                "its own policies look at {}, which the simulator was not told, so its answer does not count",
+                "its own policies look at {}, which the simulator was not given, so its answer does not count",
                 found.missing_context.join(", ")
             );
             return (Tri::Unknown, text);
@@ -789,7 +788,7 @@ fn limitations(question: &Question<'_>, verdict: &TrustVerdict) -> Vec<Limitatio
     };
     if *question.identity == Identity::LeftOut {
         add(
-            "the principal's own policies, its permissions boundary and its organisation: a file is judged alone",
+            "the principal's own policies, its permissions boundary and its organization: a file is judged alone",
         );
     }
     if question.kind() == "role" {

@@ -1,15 +1,13 @@
-//! The answer of `trust` as a value (JSON, YAML) and as a person reads it.
+//! The answer of `trust`: its document, and its page.
 
-use anstyle::AnsiColor;
 use serde::{Deserialize, Serialize};
 
-use crate::report::Envelope;
-use crate::text::sanitize::{line, short_line};
-use crate::text::style::{Style, bold, dim, wrap};
+use crate::model::{Judgement, Language, Remedy, Snippet, Status};
+use crate::report::{Envelope, Finding, Page, Row, within_a_sentence};
 
 use super::advice::{self, SmallestPolicy};
-use super::cdk::CdkAnswer;
-use super::{Outcome, Question, TrustVerdict};
+use super::cdk::{CdkAnswer, Part};
+use super::{Outcome, Question, Reason, TrustVerdict};
 use iam_policy::kleene::Tri;
 
 /// What `trust -o json` prints.
@@ -139,191 +137,229 @@ impl TrustReport {
     }
 }
 
-/// Columns of a row before its text: two blanks, a symbol, a word of seven, two blanks.
-const TEXT_COLUMN: usize = 13;
-
-fn mark(style: Style, outcome: Outcome) -> String {
-    let (symbol, ansi) = match (outcome, style.unicode) {
-        (Outcome::Pass, true) => ("✓", AnsiColor::Green.on_default()),
-        (Outcome::Pass, false) => ("+", AnsiColor::Green.on_default()),
-        (Outcome::Fail, true) => ("✗", AnsiColor::Red.on_default().bold()),
-        (Outcome::Fail, false) => ("x", AnsiColor::Red.on_default().bold()),
-        (Outcome::Unknown, _) => ("?", AnsiColor::Magenta.on_default()),
-    };
-    style.paint(ansi, &format!("{symbol} {:<7}", outcome.word()))
-}
-
-fn row(out: &mut String, style: Style, outcome: Outcome, text: &str) {
-    out.push_str("  ");
-    out.push_str(&mark(style, outcome));
-    out.push_str("  ");
-    out.push_str(&wrap(style, TEXT_COLUMN, TEXT_COLUMN, &short_line(text)));
-    out.push('\n');
-}
-
-fn heading(out: &mut String, style: Style, text: &str) {
-    out.push('\n');
-    out.push_str(&style.paint(bold(), text));
-    out.push('\n');
-}
-
-fn item(out: &mut String, style: Style, text: &str) {
-    out.push_str("  - ");
-    out.push_str(&wrap(style, 4, 4, &short_line(text)));
-    out.push('\n');
-}
-
-fn paragraph(out: &mut String, style: Style, text: &str) {
-    out.push_str("  ");
-    out.push_str(&wrap(style, 2, 2, &short_line(text)));
-    out.push('\n');
-}
-
-/// A command or document, cleaned and never wrapped: it is there to be pasted.
-fn verbatim(out: &mut String, style: Style, text: &str) {
-    for one in text.lines() {
-        out.push_str("    ");
-        out.push_str(&style.paint(AnsiColor::Cyan.on_default(), &line(one)));
-        out.push('\n');
+impl From<Outcome> for Status {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Pass => Self::Pass,
+            Outcome::Fail => Self::Fail,
+            Outcome::Unknown => Self::Unknown,
+        }
     }
 }
 
-/// The report for a person.
-pub(crate) fn render_text(report: &TrustReport, style: Style) -> String {
-    let verdict = &report.verdict;
-    let mut out = String::new();
-    let principal = report.principal.arn.clone().unwrap_or_else(|| {
-        format!(
-            "a role of account {} that is not known yet",
-            report.principal.account
-        )
-    });
-    let mut field = |name: &str, value: &str| {
-        out.push_str(&style.paint(dim(), &format!("{name:<10} ")));
-        out.push_str(&short_line(value));
-        out.push('\n');
-    };
-    field("principal", &format!("{principal} ({})", report.principal.kind));
-    if let Some(role) = &report.principal.role_arn {
-        field("", role);
-    }
-    field("role", report.role.arn.as_deref().unwrap_or_default());
-    out.push('\n');
-    for step in &verdict.steps {
-        row(&mut out, style, step.outcome, &step.message);
-    }
-    out.push('\n');
-    let head = verdict.outcome.word();
-    out.push_str(&mark(style, verdict.outcome).replace(&format!("{head:<7}"), head));
-    out.push_str(": ");
-    out.push_str(&wrap(style, head.len() + 4, 2, &short_line(&verdict.message)));
-    out.push('\n');
-
-    if !verdict.hints.is_empty() {
-        heading(&mut out, style, "Odd in the trust policy");
-        for hint in &verdict.hints {
-            item(&mut out, style, hint);
-        }
-    }
-    let deciding: Vec<_> = verdict.could_not_see.iter().filter(|one| one.decides).collect();
-    if !deciding.is_empty() {
-        heading(&mut out, style, "Not known, and decides");
-        for one in deciding {
-            item(&mut out, style, &one.what);
-            if let Some(grant) = &one.grant {
-                verbatim(&mut out, style, grant);
-            }
-        }
-    }
-    let others: Vec<&str> = verdict
-        .could_not_see
-        .iter()
-        .filter(|one| !one.decides)
-        .map(|one| one.what.as_str())
-        .collect();
-    if !others.is_empty() {
-        heading(&mut out, style, "Can never be seen from here");
-        for what in others {
-            item(&mut out, style, what);
-        }
-        if report.tried.is_none()
-            && report.can_be_tried
-            && let Some(proof) = advice::proof(verdict.outcome)
-        {
-            paragraph(&mut out, style, proof);
-        }
-    }
-    if let Some(tried) = &report.tried {
-        heading(&mut out, style, "Tried");
-        tried_rows(&mut out, style, tried);
-    }
-    if let Some(cdk) = &report.cdk {
-        heading(&mut out, style, "CDK's kubectlRoleArn");
-        for part in &cdk.parts {
-            row(&mut out, style, part.outcome, &part.message);
-        }
-        out.push_str(
-            &mark(style, cdk.outcome).replace(&format!("{:<7}", cdk.outcome.word()), cdk.outcome.word()),
-        );
-        out.push_str(": ");
-        out.push_str(&wrap(
-            style,
-            cdk.outcome.word().len() + 4,
-            2,
-            &short_line(&cdk.message),
-        ));
-        out.push('\n');
-        if let Some(remedy) = &cdk.remedy {
-            paragraph(&mut out, style, &format!("fix: {remedy}"));
-        }
-        out.push_str("  for the stack:\n");
-        verbatim(&mut out, style, &cdk.stack);
-    }
-    if let Some(remedy) = &verdict.remedy {
-        heading(&mut out, style, "What to do");
-        paragraph(&mut out, style, &remedy.text);
-        for command in &remedy.commands {
-            verbatim(&mut out, style, command);
-        }
-        for snippet in &remedy.snippets {
-            out.push('\n');
-            verbatim(&mut out, style, &snippet.text);
-        }
-    }
-    if let Some(smallest) = &report.smallest_trust_policy {
-        heading(&mut out, style, "The smallest trust policy that would do");
-        verbatim(
-            &mut out,
-            style,
-            &serde_json::to_string_pretty(&smallest.document).unwrap_or_default(),
-        );
-        paragraph(&mut out, style, &smallest.why);
-        if let Some(caution) = &smallest.caution {
-            paragraph(&mut out, style, caution);
-        }
-    }
-    out
-}
-
-fn tried_rows(out: &mut String, style: Style, tried: &Tried) {
-    match (&tried.session_arn, &tried.error) {
-        (Some(arn), _) => row(out, style, tried.assumed, &format!("sts:AssumeRole gave {arn}")),
-        (None, Some(error)) => row(out, style, tried.assumed, &format!("sts:AssumeRole: {error}")),
-        (None, None) => row(out, style, tried.assumed, "sts:AssumeRole gave no session"),
-    }
-    if let Some(username) = &tried.username {
-        let groups = if tried.groups.is_empty() {
-            "no groups".to_owned()
-        } else {
-            format!("groups {}", tried.groups.join(", "))
+impl TrustReport {
+    /// As people and CI systems see it.
+    pub(crate) fn page(&self) -> Page {
+        let outcome = self.outcome();
+        let word = match (outcome, self.cdk.is_some()) {
+            (Outcome::Pass, false) => "CAN ASSUME",
+            (Outcome::Fail, false) => "CANNOT ASSUME",
+            (Outcome::Pass, true) => "READY FOR CDK",
+            (Outcome::Fail, true) => "NOT READY FOR CDK",
+            (Outcome::Unknown, _) => "UNDECIDED",
         };
-        row(
-            out,
-            style,
-            Outcome::Pass,
-            &format!("the cluster authenticates it as {username}, {groups}"),
-        );
-    } else if let Some(error) = &tried.cluster_error {
-        row(out, style, Outcome::Unknown, &format!("the cluster: {error}"));
+        let role = self.role.arn.as_deref().unwrap_or_default();
+        let (principal, kind) = (&self.principal, &self.principal.kind);
+        let who = match (&principal.arn, &principal.role_arn) {
+            (Some(arn), Some(role)) => format!("{arn} ({kind} of {role})"),
+            (Some(arn), None) => format!("{arn} ({kind})"),
+            (None, _) => format!("a {kind} of account {} that is not known yet", principal.account),
+        };
+        let trusted = self.trusted();
+        let closing = match (&self.cdk, trusted.status) {
+            (Some(cdk), _) => cdk.message.clone(),
+            (None, Status::Fail | Status::Unknown) => within_a_sentence(&trusted.headline),
+            (None, _) => within_a_sentence(self.verdict.reason.headline()),
+        };
+        let page = Page::new("trust", outcome.into(), word, role)
+            .place(&[
+                "trust",
+                role,
+                principal.arn.as_deref().unwrap_or(&principal.account),
+            ])
+            .field("principal", who)
+            .finding(trusted)
+            .closing(closing);
+        let parts = self.cdk.iter().flat_map(|cdk| &cdk.parts);
+        let page = parts.filter_map(Part::finding).fold(page, Page::finding);
+        self.sections(page)
+    }
+
+    /// Whether the principal may assume the role.
+    fn trusted(&self) -> Finding {
+        let verdict = &self.verdict;
+        let tried = self
+            .tried
+            .as_ref()
+            .filter(|tried| tried.assumed != Outcome::Unknown);
+        let mut judgement = match tried {
+            Some(tried) if tried.assumed != verdict.outcome => {
+                let error = tried.error.as_deref().unwrap_or("sts:AssumeRole gave a session");
+                Judgement::new(tried.assumed.into(), error).headline("A real sts:AssumeRole was refused")
+            }
+            _ => Judgement::new(verdict.outcome.into(), &verdict.message).headline(verdict.reason.headline()),
+        };
+        let by_cdk = self.cdk.iter().flat_map(|cdk| &cdk.parts);
+        let by_cdk = by_cdk.filter(|part| part.part == "trusted");
+        let by_cdk = by_cdk.filter_map(|part| part.remedy.clone()).map(|text| Remedy {
+            text,
+            ..Remedy::default()
+        });
+        judgement.remedy = verdict.remedy.clone().or_else(|| by_cdk.last());
+        if let (Some(remedy), Some(smallest)) = (&mut judgement.remedy, &self.smallest_trust_policy)
+            && remedy.snippets.is_empty()
+            && remedy.commands.is_empty()
+        {
+            remedy.snippets.push(Snippet {
+                language: Language::Json,
+                text: pretty(&smallest.document),
+            });
+        }
+        // It works, and for more than the one who asked.
+        if judgement.status == Status::Pass && judgement.remedy.is_some() {
+            judgement = Judgement {
+                status: Status::Warn,
+                ..judgement
+            };
+        }
+        Finding::new(
+            "role-trusts-principal",
+            "trust",
+            "The principal may assume the role",
+            judgement,
+        )
+        .explained_in("cdk.md")
+    }
+
+    fn sections(&self, page: Page) -> Page {
+        let verdict = &self.verdict;
+        // What the finding says already is not said again.
+        let new = |what: &str| !verdict.message.contains(what);
+        let steps = verdict.steps.iter().filter(|step| new(&step.message));
+        let steps = steps.map(|step| Row::judged(step.outcome.into(), &step.message));
+        let (deciding, limits): (Vec<_>, Vec<_>) = verdict.could_not_see.iter().partition(|one| one.decides);
+        let deciding = deciding
+            .into_iter()
+            .filter(|one| one.grant.is_some() || new(&one.what));
+        let deciding = deciding.map(|one| Row::new(&one.what).code(one.grant.clone().unwrap_or_default()));
+        let mut limits: Vec<Row> = limits.into_iter().map(|one| Row::new(&one.what)).collect();
+        if !limits.is_empty() && self.tried.is_none() && self.can_be_tried {
+            limits.extend(advice::proof(verdict.outcome).map(Row::new));
+        }
+        let page = page
+            .section("How it was judged", steps)
+            .section("Not known, and decides", deciding)
+            .section("Odd in the trust policy", verdict.hints.iter().map(Row::new))
+            .section("Tried", self.tried.iter().flat_map(Tried::rows))
+            .folded_section(
+                "Never visible from here",
+                &format!("{} limits", limits.len()),
+                limits,
+            );
+        let page = match &self.cdk {
+            Some(cdk) => page.section(
+                "For the stack",
+                [Row::new("CDK reads it from these lines").code(&cdk.stack)],
+            ),
+            None => page,
+        };
+        let smallest = self.smallest_trust_policy.iter().flat_map(|smallest| {
+            let why = Row::new(&smallest.why).code(pretty(&smallest.document));
+            [why].into_iter().chain(smallest.caution.iter().map(Row::new))
+        });
+        page.folded_section(
+            "The smallest trust policy that would do",
+            "1 policy that would do",
+            smallest,
+        )
+    }
+}
+
+fn pretty(document: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(document).unwrap_or_default()
+}
+
+impl Part {
+    /// What `--cdk` asks beside the trust.
+    fn finding(&self) -> Option<Finding> {
+        let (id, title, headline) = match self.part.as_str() {
+            "mapped" => (
+                "role-mapped",
+                "The role administers the cluster",
+                "The role does not administer the cluster",
+            ),
+            "right-account" => (
+                "role-in-account",
+                "The role is in the cluster's account",
+                "The role is not in the cluster's account",
+            ),
+            _ => return None,
+        };
+        let headline = match self.outcome {
+            Outcome::Unknown => format!("Unknown whether {}", within_a_sentence(title)),
+            _ => headline.to_owned(),
+        };
+        let mut judgement = Judgement::new(self.outcome.into(), &self.message).headline(headline);
+        if let Some(text) = &self.remedy {
+            judgement = judgement.fix(text, []);
+        }
+        Some(Finding::new(id, "trust", title, judgement).explained_in("cdk.md"))
+    }
+}
+
+impl Tried {
+    fn rows(&self) -> Vec<Row> {
+        let session = match (&self.session_arn, &self.error) {
+            (Some(arn), _) => format!("sts:AssumeRole gave {arn}"),
+            (None, Some(error)) => format!("sts:AssumeRole: {error}"),
+            (None, None) => "sts:AssumeRole gave no session".to_owned(),
+        };
+        let groups = match self.groups.as_slice() {
+            [] => "no groups".to_owned(),
+            groups => format!("groups {}", groups.join(", ")),
+        };
+        let cluster = match (&self.username, &self.cluster_error) {
+            (Some(name), _) => Some(Row::judged(
+                Status::Pass,
+                format!("the cluster authenticates it as {name}, {groups}"),
+            )),
+            (None, Some(error)) => Some(Row::judged(Status::Unknown, format!("the cluster: {error}"))),
+            (None, None) => None,
+        };
+        [Row::judged(self.assumed.into(), session)]
+            .into_iter()
+            .chain(cluster)
+            .collect()
+    }
+}
+
+impl Reason {
+    /// The same in a few words.
+    fn headline(self) -> &'static str {
+        match self {
+            Self::NamedDirectly => "The trust policy names the principal",
+            Self::RoleNamed => "The trust policy names the principal's role",
+            Self::AccountTrusted => "The role trusts its whole account",
+            Self::EverybodyTrusted => "The role trusts everybody, under its conditions",
+            Self::RoleMissing => "The role does not exist",
+            Self::PrincipalMissing => "The principal does not exist",
+            Self::PrincipalCannotAssume => "A principal of this kind cannot assume roles",
+            Self::OtherPartition => "Principal and role are in different partitions",
+            Self::DeniedByTrust => "The trust policy denies it",
+            Self::NotTrusted => "The trust policy does not name the principal",
+            Self::PrincipalDeleted => "The trust policy names a principal that was deleted",
+            Self::ServiceOnly => "Only AWS services may assume the role",
+            Self::FederatedOnly => "Only identity providers may give the role to somebody",
+            Self::ConditionNotMet => "A condition of the trust policy does not hold",
+            Self::IdentityMissing => "The principal's own policies do not allow it",
+            Self::IdentityDenied => "The principal's own policies deny it",
+            Self::Boundary => "The principal's permissions boundary does not allow it",
+            Self::Organization => "A service control policy does not allow it",
+            Self::RoleUnread => "The role could not be read",
+            Self::TrustUnreadable => "The role's trust policy is not a policy document",
+            Self::DenyUnclear => "A Deny of the trust policy may apply",
+            Self::TrustUnclear => "Whether the trust policy allows it depends on what is not known here",
+            Self::IdentityUnread => "The principal's own policies could not be read",
+        }
     }
 }

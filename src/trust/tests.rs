@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::cdk::{CdkAnswer, CdkQuestion, Mapping};
-use super::report::{Tried, TrustReport, render_text};
+use super::report::{Tried, TrustReport};
 use super::*;
 use crate::facts::cluster_admins::GET_TOKEN_SESSION;
 use crate::facts::fixture::healthy;
-use crate::model::{DeniedBy, Grant, Why};
+use crate::model::{Decided, Grant, Why};
+use crate::text::Output;
 use crate::text::style::Style;
 use iam_policy::arn::AccountId;
 use iam_policy::document::with_statement;
@@ -19,6 +20,7 @@ const USER: &str = "arn:aws:iam::111122223333:user/eve";
 const ADMIN: &str = "arn:aws:iam::111122223333:role/admin";
 const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/admin/eve";
 const ROOT: &str = "arn:aws:iam::111122223333:root";
+const DEAD: &str = "AROAEXAMPLEEXAMPLE99";
 const OTHER: &str = "arn:aws:sts::444455556666:assumed-role/admin/eve";
 
 use Outcome::{Fail, Pass};
@@ -50,16 +52,11 @@ fn some_role() -> Requester {
     }
 }
 
-fn simulated(change: impl FnOnce(&mut Simulation)) -> Identity {
-    let mut found = Simulation {
-        principal: String::new(),
-        decision: SimulatedDecision::ImplicitDeny,
-        allowed_by_organizations: None,
-        allowed_by_boundary: None,
-        missing_context: Vec::new(),
-    };
-    change(&mut found);
-    Identity::Simulated(Observed::Known(found))
+fn simulated(change: impl FnOnce(&mut Decided)) -> Identity {
+    let mut decided = Decided::plain(SimulatedDecision::ImplicitDeny);
+    change(&mut decided);
+    let principal = String::new();
+    Identity::Simulated(Observed::Known(Simulation { principal, decided }))
 }
 
 fn allowed() -> Identity {
@@ -80,6 +77,10 @@ fn unread() -> Identity {
 
 fn promised() -> Identity {
     Identity::Promised("CDK".to_owned())
+}
+
+fn plain(report: &TrustReport) -> String {
+    crate::report::render(&[report.page()], report, Output::Text, Style::PLAIN)
 }
 
 struct Asked {
@@ -121,7 +122,7 @@ impl Asked {
     }
 
     fn text(&self) -> String {
-        render_text(&TrustReport::new(&self.question(), self.judge()), Style::PLAIN)
+        plain(&TrustReport::new(&self.question(), self.judge()))
     }
 }
 
@@ -153,157 +154,68 @@ fn with(one: Value, condition: Value) -> Value {
 
 #[test]
 fn every_reason() {
-    let dead = "AROAEXAMPLEEXAMPLE99";
-    let mfa = json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}});
+    use Outcome::Unknown as Open;
+    use Reason::*;
+    let foreign = "arn:aws-cn:iam::111122223333:role/admin";
+    let mfa = || json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}});
     let external = json!({"StringEquals": {"sts:ExternalId": "x"}});
-    let missing = || simulated(|found| found.missing_context = vec!["aws:SourceIp".to_owned()]);
-    let no_scp = || simulated(|found| found.allowed_by_organizations = Some(false));
-    let bounded = || simulated(|found| found.allowed_by_boundary = Some(false));
+    let if_external = document(with(statement("Allow", aws(USER)), external));
+    let if_mfa = document(with(statement("Allow", aws(USER)), mfa()));
+    let and = |deny: Value| document(json!([statement("Allow", aws(USER)), deny]));
+    let denied = and(statement("Deny", json!("*")));
+    let denied_if = and(with(statement("Deny", json!("*")), mfa()));
+    // The account's part needs its own policies, which don't allow it; the session's part doesn't.
+    let either = || allow(json!({"AWS": [ROOT, SESSION]}));
+    let (user, root) = (|| allow(aws(USER)), || allow(aws(ROOT)));
+    let (admin, anyone) = (|| allow(aws(ADMIN)), || allow(json!("*")));
+    let service = allow(json!({"Service": "ec2.amazonaws.com"}));
+    let provider = allow(json!({"Federated": "okta"}));
+    let missing = simulated(|found| found.missing_context = vec!["aws:SourceIp".to_owned()]);
+    let no_scp = simulated(|found| found.allowed_by_organizations = Some(false));
+    let bounded = simulated(|found| found.allowed_by_boundary = Some(false));
+    let gone = Identity::Simulated(Observed::Absent);
     for (who, trust, identity, outcome, reason) in [
-        (USER, allow(aws(USER)), implicit(), Pass, Reason::NamedDirectly),
-        (SESSION, allow(aws(ADMIN)), implicit(), Pass, Reason::RoleNamed),
-        (USER, allow(aws(ROOT)), allowed(), Pass, Reason::AccountTrusted),
-        (
-            USER,
-            allow(json!("*")),
-            implicit(),
-            Pass,
-            Reason::EverybodyTrusted,
-        ),
-        (
-            USER,
-            document(json!([
-                statement("Allow", aws(USER)),
-                statement("Deny", json!("*"))
-            ])),
-            allowed(),
-            Fail,
-            Reason::DeniedByTrust,
-        ),
-        (USER, allow(aws(ADMIN)), allowed(), Fail, Reason::NotTrusted),
-        (USER, document(json!([])), allowed(), Fail, Reason::NotTrusted),
-        (USER, allow(aws(dead)), allowed(), Fail, Reason::PrincipalDeleted),
-        (
-            USER,
-            allow(json!({"Service": "ec2.amazonaws.com"})),
-            allowed(),
-            Fail,
-            Reason::ServiceOnly,
-        ),
-        (
-            USER,
-            allow(json!({"Federated": "okta"})),
-            allowed(),
-            Fail,
-            Reason::FederatedOnly,
-        ),
-        (
-            USER,
-            document(with(statement("Allow", aws(USER)), external)),
-            allowed(),
-            Fail,
-            Reason::ConditionNotMet,
-        ),
-        (USER, allow(aws(ROOT)), implicit(), Fail, Reason::IdentityMissing),
-        (
-            OTHER,
-            allow(aws(OTHER)),
-            implicit(),
-            Fail,
-            Reason::IdentityMissing,
-        ),
-        (USER, allow(aws(USER)), explicit(), Fail, Reason::IdentityDenied),
-        (SESSION, allow(aws(ADMIN)), bounded(), Fail, Reason::Boundary),
-        (USER, allow(aws(USER)), no_scp(), Fail, Reason::Organization),
-        (
-            USER,
-            document(json!([
-                statement("Allow", aws(USER)),
-                with(statement("Deny", json!("*")), mfa.clone())
-            ])),
-            allowed(),
-            Outcome::Unknown,
-            Reason::DenyUnclear,
-        ),
-        (
-            USER,
-            document(with(statement("Allow", aws(USER)), mfa)),
-            allowed(),
-            Outcome::Unknown,
-            Reason::TrustUnclear,
-        ),
-        // The account's part needs its own policies, which don't allow it; the session's part doesn't.
-        (
-            ADMIN,
-            allow(json!({"AWS": [ROOT, SESSION]})),
-            implicit(),
-            Outcome::Unknown,
-            Reason::TrustUnclear,
-        ),
-        (
-            ADMIN,
-            allow(json!({"AWS": [ROOT, SESSION]})),
-            allowed(),
-            Pass,
-            Reason::AccountTrusted,
-        ),
-        (
-            USER,
-            allow(aws(USER)),
-            unread(),
-            Outcome::Unknown,
-            Reason::IdentityUnread,
-        ),
-        (
-            USER,
-            allow(aws(USER)),
-            missing(),
-            Outcome::Unknown,
-            Reason::IdentityUnread,
-        ),
-        (
-            USER,
-            allow(aws(USER)),
-            Identity::Simulated(Observed::Absent),
-            Fail,
-            Reason::PrincipalMissing,
-        ),
-        (
-            ROOT,
-            allow(json!("*")),
-            allowed(),
-            Fail,
-            Reason::PrincipalCannotAssume,
-        ),
-        (
-            "arn:aws-cn:iam::111122223333:role/admin",
-            allow(json!("*")),
-            allowed(),
-            Fail,
-            Reason::OtherPartition,
-        ),
+        (USER, user(), implicit(), Pass, NamedDirectly),
+        (SESSION, admin(), implicit(), Pass, RoleNamed),
+        (USER, root(), allowed(), Pass, AccountTrusted),
+        (USER, anyone(), implicit(), Pass, EverybodyTrusted),
+        (USER, denied, allowed(), Fail, DeniedByTrust),
+        (USER, admin(), allowed(), Fail, NotTrusted),
+        (USER, document(json!([])), allowed(), Fail, NotTrusted),
+        (USER, allow(aws(DEAD)), allowed(), Fail, PrincipalDeleted),
+        (USER, service, allowed(), Fail, ServiceOnly),
+        (USER, provider, allowed(), Fail, FederatedOnly),
+        (USER, if_external, allowed(), Fail, ConditionNotMet),
+        (USER, root(), implicit(), Fail, IdentityMissing),
+        (OTHER, allow(aws(OTHER)), implicit(), Fail, IdentityMissing),
+        (USER, user(), explicit(), Fail, IdentityDenied),
+        (SESSION, admin(), bounded, Fail, Boundary),
+        (USER, user(), no_scp, Fail, Organization),
+        (USER, denied_if, allowed(), Open, DenyUnclear),
+        (USER, if_mfa, allowed(), Open, TrustUnclear),
+        (ADMIN, either(), implicit(), Open, TrustUnclear),
+        (ADMIN, either(), allowed(), Pass, AccountTrusted),
+        (USER, user(), unread(), Open, IdentityUnread),
+        (USER, user(), missing, Open, IdentityUnread),
+        (USER, user(), gone, Fail, PrincipalMissing),
+        (ROOT, anyone(), allowed(), Fail, PrincipalCannotAssume),
+        (foreign, anyone(), allowed(), Fail, OtherPartition),
     ] {
         let verdict = ask(who, &trust, identity.clone());
+        let found = (verdict.outcome, verdict.reason);
         assert_eq!(
-            (verdict.outcome, verdict.reason),
+            found,
             (outcome, reason),
             "{who} {trust} {identity:?}: {}",
             verdict.message
         );
     }
+    let timed_out = Unknown::new(Why::TimedOut, "no answer in 10 s");
     for (role, outcome, reason) in [
-        (Observed::Absent, Fail, Reason::RoleMissing),
-        (
-            Observed::Unknown(Unknown::new(Why::TimedOut, "no answer in 10 s")),
-            Outcome::Unknown,
-            Reason::RoleUnread,
-        ),
-        (
-            Observed::Known(role_of("<html>")),
-            Outcome::Unknown,
-            Reason::TrustUnreadable,
-        ),
-        (Observed::Known(role_of("{}")), Fail, Reason::NotTrusted),
+        (Observed::Absent, Fail, RoleMissing),
+        (Observed::Unknown(timed_out), Open, RoleUnread),
+        (Observed::Known(role_of("<html>")), Open, TrustUnreadable),
+        (Observed::Known(role_of("{}")), Fail, NotTrusted),
     ] {
         let mut asked = Asked::new(known(USER), &json!({}), allowed());
         asked.role = role;
@@ -341,7 +253,7 @@ fn the_smallest_policy_and_the_one_that_is_written_back_would_do() {
         assert!(!smallest.document.to_string().contains(":root"));
     }
     let trust = json!({"Version": "2008-10-17", "Id": "x", "Statement": [
-        statement("Allow", json!({"AWS": ["AROAEXAMPLEEXAMPLE99", USER]})),
+        statement("Allow", json!({"AWS": [DEAD, USER]})),
         statement("Allow", aws("AIDAEXAMPLEEXAMPLE99")),
     ]});
     let one = statement("Allow", aws(ADMIN));
@@ -380,7 +292,7 @@ fn the_report_of_a_person() {
             known(ADMIN),
             &document(json!([
                 statement("Allow", json!({"Service": "ec2.amazonaws.com"})),
-                statement("Allow", aws("AROAEXAMPLEEXAMPLE99")),
+                statement("Allow", aws(DEAD)),
             ])),
             allowed(),
         ),
@@ -485,7 +397,7 @@ fn any_statement() -> impl Strategy<Value = Value> {
     (
         prop::sample::select(vec!["Allow", "Allow", "Deny", "deny"]),
         prop::sample::select(vec!["Principal", "NotPrincipal"]),
-        prop::sample::select(vec![USER, ADMIN, SESSION, ROOT, "AROAEXAMPLEEXAMPLE99", "x*", "*"]),
+        prop::sample::select(vec![USER, ADMIN, SESSION, ROOT, DEAD, "x*", "*"]),
         prop::sample::select(vec!["sts:AssumeRole", "sts:*", "sts:TagSession"]),
         prop::sample::select(vec!["sts:ExternalId", "x:y", "aws:PrincipalAccount"]),
     )
@@ -515,7 +427,7 @@ proptest! {
             prop_assert_eq!(verdict.decided_by.clone().map(|by| by.effect), Some("Allow".to_owned()));
         }
         let report = TrustReport::new(&asked.question(), verdict);
-        let text = render_text(&report, Style::PLAIN);
+        let text = plain(&report);
         prop_assert!(text.chars().all(|c| c == '\n' || crate::text::sanitize::harmless(c)));
         for command in report.verdict.remedy.iter().flat_map(|remedy| &remedy.commands) {
             prop_assert!(shlex::split(command).is_some(), "{command}");

@@ -233,7 +233,7 @@ fn no_credentials_and_profiles_that_do_not_exist() {
     let text = stage.run(&["preflight"]).expect(3).stdout;
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(
-        text.matches("no AWS credentials").count(),
+        text.matches("? No valid AWS credentials").count(),
         1,
         "one cause is said once\n{text}"
     );
@@ -273,8 +273,8 @@ fn an_expired_sso_session_says_how_to_log_in() {
     std::fs::write(&config, text).expect("written");
     stage.set("AWS_CONFIG_FILE", config.to_str().expect("a path"));
     let ran = stage.preflight(&["--profile", "corp"]).expect(3);
-    let message = ran.message("same-account");
-    assert!(message.contains("aws sso login --profile corp"), "{message}");
+    let remedy = &ran.check("same-account")["remedy"];
+    assert_eq!(remedy["commands"][0], "aws sso login --profile corp", "{remedy}");
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn a_cluster_created_again_under_its_name() {
     let ran = stage
         .run(&["create-role", "--yes", "--request-timeout", "2s"])
         .expect(1);
-    assert!(ran.stderr.contains("is another EKS endpoint"), "{}", ran.stderr);
+    assert!(ran.said().contains("is another EKS endpoint"), "{ran:?}");
     assert_eq!(stage.writes(), [""; 0]);
 }
 

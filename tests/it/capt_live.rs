@@ -268,7 +268,7 @@ fn a_cluster_without_capt_is_no_comfort() {
     change(&stage, |api| install(api, "v1beta1"));
     let ran = check(&stage, &[]).expect(3);
     assert!(
-        flat(&ran.stdout).contains("there is no WorkspaceTemplate on this cluster"),
+        flat(&ran.stdout).contains("There is no WorkspaceTemplate on this cluster"),
         "{}",
         ran.stdout
     );
@@ -437,7 +437,8 @@ fn printed_commands_lead_to_the_same_cluster_again() {
     let args: Vec<&str> = command.split(' ').skip(2).chain(["--yes"]).collect();
     let ran = stage.run(&args).expect(0);
     assert!(
-        ran.stdout.starts_with("Created arn:aws:iam::111122223333:role/"),
+        ran.stdout
+            .starts_with("CREATED  AWSServiceRoleForEC2Spot (account 111122223333)"),
         "{}",
         ran.stdout
     );
@@ -604,7 +605,7 @@ fn flags_that_do_not_go_together_are_refused() {
     }
     on_demo(&stage, &["--all-contexts"]).expect(2);
     let ran = stage.preflight(&["--capt", "../../x"]).expect(2);
-    assert!(ran.stderr.contains("no Kubernetes name"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is not a Kubernetes name"), "{}", ran.stderr);
     assert_eq!(stage.standin.actions(), [""; 0]);
 }
 

@@ -1,6 +1,9 @@
 //! *Absent* and *empty* come from complete answers only: a service that says half of something, nothing, or two things at once leaves
 //! the fact unknown, and the report is never `ready` on it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use capt_spot_standin::Fault;
 
 use crate::support::program::Stage;
@@ -194,24 +197,38 @@ fn half_an_answer_is_unknown() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What one preflight asks, each for something that a check judges.
+/// Each request of a preflight is in the table of docs/performance.md, with the checks that need it.
 #[test]
 fn a_preflight_asks_no_more_than_it_judges() {
     let stage = Stage::healthy();
     stage.preflight(&[]).expect(0);
-    let mut actions = stage.standin.actions();
-    actions.sort();
-    let mut counted: Vec<(String, usize)> = Vec::new();
-    for action in actions {
-        match counted.last_mut().filter(|(last, _)| *last == action) {
-            Some((_, count)) => *count += 1,
-            None => counted.push((action, 1)),
-        }
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    for action in stage.standin.actions() {
+        *asked.entry(action).or_default() += 1;
     }
-    let total: usize = counted.iter().map(|(_, count)| count).sum();
-    let lines: Vec<String> = counted
-        .iter()
-        .map(|(action, count)| format!("{count} {action}"))
-        .collect();
-    insta::assert_snapshot!(format!("{}\n{total} in all", lines.join("\n")));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/performance.md")).expect("docs/performance.md");
+    let (_, table) = page
+        .split_once("## What one preflight asks")
+        .expect("the section");
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [count, action, reason] = cells[..] else {
+            panic!("{row}");
+        };
+        let checks: Vec<&str> = reason.split('`').skip(1).step_by(2).collect();
+        let known = |check: &&str| root.join(format!("docs/checks/{check}.md")).exists();
+        assert!(
+            !checks.is_empty() && checks.iter().all(known),
+            "{action}: which checks need it?"
+        );
+        told.insert(action.to_owned(), count.parse().expect("a number"));
+    }
+    assert_eq!(
+        asked, told,
+        "docs/performance.md says what a preflight asks, and why"
+    );
+    let all = format!("\n{} in all.\n", asked.values().sum::<usize>());
+    assert!(table.contains(&all), "{all}");
 }

@@ -253,6 +253,12 @@ fn results_stream_and_shards_add_up() {
         .flat_map(|account| (0..2).map(move |n| scenario::fleet_cluster(account, n)))
         .collect();
     assert_eq!(names, all);
+    let empty = (0..40)
+        .map(|index| fleet.judge(&["-o", "ndjson", "--shard", &format!("{index}/40")]))
+        .find(|ran| ran.stdout.lines().count() == 1)
+        .expect("five accounts leave shards without any")
+        .expect(0);
+    assert!(empty.stderr.contains("no account"), "{}", empty.stderr);
     for (shard, says) in [("3/3", "does not exist"), ("0", "not I/N"), ("0/0", "0 shards")] {
         let ran = fleet.judge(&["--shard", shard]).expect(2);
         assert!(ran.stderr.contains(says), "{}", ran.stderr);

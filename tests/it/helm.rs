@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use capt_spot_standin::{Addon, Endpoint, Fault, PodIdentity, World, pod_identity_trust, scenario};
 use serde_json::{Value, json};
 
+use crate::support::dist::dist;
 use crate::support::program::{BINARY, Ran, Stage};
 use crate::support::terminal::Terminal;
 use crate::support::testbed::{
@@ -23,55 +23,6 @@ fn root() -> &'static Path {
 
 fn chart() -> PathBuf {
     root().join("tests/charts/karpenter")
-}
-
-/// What `make dist` makes, out of the binary under test; made once.
-fn dist() -> &'static Path {
-    static DIST: OnceLock<tempfile::TempDir> = OnceLock::new();
-    DIST.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder");
-        make_dist(&folder.path().join("dist"));
-        folder
-    })
-    .path()
-}
-
-/// The binary under test without its debug information, which takes most of the time to pack.
-fn stripped(folder: &Path) -> PathBuf {
-    let copy = folder.join("stripped");
-    let strip = Command::new("strip").arg("-o").arg(&copy).arg(BINARY).status();
-    if strip.is_ok_and(|status| status.success()) {
-        copy
-    } else {
-        PathBuf::from(BINARY)
-    }
-}
-
-fn make_dist(out: &Path) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut command = Command::new("python3");
-    command
-        .arg(root().join("packaging/dist.py"))
-        .arg("--binary")
-        .arg(format!("{}={}", platform("/"), stripped(folder.path()).display()))
-        .arg("--out")
-        .arg(out)
-        .env("SOURCE_DATE_EPOCH", "1700000000");
-    succeed(output(command));
-}
-
-fn platform(between: &str) -> String {
-    let system = if cfg!(target_os = "macos") {
-        "darwin"
-    } else {
-        "linux"
-    };
-    let arch = if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "amd64"
-    };
-    format!("{system}{between}{arch}")
 }
 
 /// Pod Identity for the service account that the chart makes in kube-system.
@@ -145,7 +96,7 @@ impl Cluster {
             let mut install = self.plain_helm(helm);
             install
                 .args(["plugin", "install"])
-                .arg(dist().join("dist/helm-plugin/capt-spot"));
+                .arg(dist().join("helm-plugin/capt-spot"));
             succeed(output(install));
         }
         let mut command = self.plain_helm(helm);
@@ -332,7 +283,7 @@ fn the_missing_role_is_created_with_yes_and_then_helm_runs() {
         .expect(0);
     assert!(
         ran.stderr
-            .contains("Created arn:aws:iam::111122223333:role/aws-service-role/"),
+            .contains("the role was created: arn:aws:iam::111122223333:role/aws-service-role/"),
         "{}",
         ran.stderr
     );
@@ -373,7 +324,7 @@ fn at_a_terminal_the_missing_role_is_offered_before_helm_runs() {
     let (code, shown, _) = terminal.end();
     assert_eq!(code, 0, "{shown}");
     assert!(
-        shown.contains("Created arn:aws:iam::111122223333:role/aws-service-role/"),
+        shown.contains("the role was created: arn:aws:iam::111122223333:role/aws-service-role/"),
         "{shown}"
     );
     assert!(shown.contains("STATUS: deployed"), "{shown}");
@@ -462,7 +413,7 @@ fn nothing_is_written_into_the_plugin_s_folder() {
         let files = || {
             let mut all = Vec::new();
             // Helm installs a folder by a link to it.
-            files_of(&dist().join("dist/helm-plugin/capt-spot"), &mut all);
+            files_of(&dist().join("helm-plugin/capt-spot"), &mut all);
             all.sort();
             all
         };
@@ -886,7 +837,7 @@ fn the_post_renderer_passes_bytes_on_or_nothing() {
         let mut install = cluster.plain_helm("helm4");
         install
             .args(["plugin", "install"])
-            .arg(dist().join("dist/helm-postrenderer/capt-spot-gate"));
+            .arg(dist().join("helm-postrenderer/capt-spot-gate"));
         if helm == "helm4" {
             succeed(output(install));
         }
@@ -945,97 +896,6 @@ fn completion_through_helm() {
             .run(helm, &["__complete", "capt-spot", "install", "--force-i"])
             .expect(0);
         assert!(ran.stdout.starts_with("--force-install\t"), "{}", ran.stdout);
-    }
-}
-
-#[test]
-fn what_dist_makes_is_the_same_twice_and_krew_takes_it() {
-    let Some(bed) = Testbed::require(&["krew", "validate-krew-manifest"]) else {
-        return;
-    };
-    let again = tempfile::tempdir().expect("a folder");
-    make_dist(&again.path().join("dist"));
-    let (one, two) = (dist().join("dist"), again.path().join("dist"));
-    let sums = std::fs::read_to_string(one.join("checksums.txt")).expect("checksums");
-    assert_eq!(
-        sums,
-        std::fs::read_to_string(two.join("checksums.txt")).expect("checksums")
-    );
-    let archive = sums
-        .lines()
-        .filter_map(|line| line.split_once("  "))
-        .find(|(_, name)| name.starts_with("kubectl-capt_spot_v") && name.ends_with(".tar.gz"))
-        .expect("an archive");
-    assert!(
-        archive.1.ends_with(&format!("_{}.tar.gz", platform("_"))),
-        "{}",
-        archive.1
-    );
-    let manifest = std::fs::read_to_string(one.join("capt-spot.yaml")).expect("a manifest");
-    assert!(
-        manifest.contains(&format!("sha256: {}\n", archive.0)),
-        "{manifest}"
-    );
-
-    let home = tempfile::tempdir().expect("a home");
-    let mut validate = bed.command("validate-krew-manifest", home.path());
-    validate
-        .arg("-manifest")
-        .arg(one.join("capt-spot.yaml"))
-        .arg("-skip-install");
-    succeed(output(validate));
-
-    let mut krew = bed.command("krew", home.path());
-    krew.arg("install")
-        .arg(format!("--manifest={}", one.join("capt-spot.yaml").display()))
-        .arg(format!("--archive={}", one.join(archive.1).display()))
-        .env("KREW_ROOT", home.path().join("krew"));
-    succeed(output(krew));
-    let mut installed = Command::new(home.path().join("krew/bin/kubectl-capt_spot"));
-    installed.arg("--version");
-    let version = succeed(output(installed));
-    assert_eq!(version.trim(), concat!("capt-spot ", env!("CARGO_PKG_VERSION")));
-}
-
-#[test]
-fn both_majors_install_the_packed_plugin() {
-    let Some(bed) = Testbed::require(&["helm3", "helm4", "oci-registry"]) else {
-        return;
-    };
-    let name = concat!("capt-spot-", env!("CARGO_PKG_VERSION"), ".tgz");
-    let packed = dist().join("dist").join(name);
-    let served = tempfile::tempdir().expect("a folder");
-    std::fs::copy(&packed, served.path().join(name)).expect("copied");
-    let registry = Registry::start(&bed, served.path());
-    let url = format!("{}/{name}", registry.repository());
-    // As the README says it for the archive alone.
-    let unpacked = tempfile::tempdir().expect("a folder");
-    let mut tar = Command::new("tar");
-    tar.arg("xzf")
-        .arg(&packed)
-        .arg("capt-spot")
-        .current_dir(unpacked.path());
-    succeed(output(tar));
-    let folder = unpacked.path().join("capt-spot").display().to_string();
-    let packed = packed.display().to_string();
-    for (helm, from) in [
-        ("helm3", &[url.as_str()][..]),
-        ("helm3", &[folder.as_str()]),
-        ("helm4", &[packed.as_str(), "--verify=false"]),
-        ("helm4", &[url.as_str(), "--verify=false"]),
-        ("helm4", &[folder.as_str()]),
-    ] {
-        let home = tempfile::tempdir().expect("a home");
-        let mut install = bed.command(helm, home.path());
-        install.args(["plugin", "install"]).args(from);
-        succeed(output(install));
-        let mut version = bed.command(helm, home.path());
-        version.args(["capt-spot", "--version"]);
-        assert_eq!(
-            succeed(output(version)).trim(),
-            concat!("capt-spot ", env!("CARGO_PKG_VERSION")),
-            "{helm} {from:?}"
-        );
     }
 }
 

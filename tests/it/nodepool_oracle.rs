@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::oracle::Oracle;
+use capt_spot_standin::oracle::Oracle;
 
 const POOLS: u32 = 2_000;
 

@@ -117,11 +117,7 @@ fn an_ordinary_role_of_the_name_is_not_the_service_linked_role() {
         ran.message("spot-role-intact")
     );
     let ran = stage.run(&["create-role", "--yes"]).expect(1);
-    assert!(
-        ran.stderr.contains("is not the service-linked role"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.said().contains("is not the service-linked role"), "{ran:?}");
     assert_eq!(stage.writes(), [""; 0]);
 }
 
@@ -524,7 +520,7 @@ fn a_part_that_is_in_order_does_not_promise_the_whole() {
     }
     // What is not there is not intact, whoever else was to say so.
     let ran = judge(&["--only", "spot-role-intact", "--show-all"]).expect(3);
-    assert!(ran.stdout.contains("the role does not exist"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("The role does not exist"), "{}", ran.stdout);
     stage.standin.world(|world| {
         world.account(scenario::ACCOUNT).add_spot_role();
     });

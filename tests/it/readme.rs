@@ -31,7 +31,7 @@ fn part(name: &str, want: &str) {
     assert_eq!(
         &readme[from..to],
         want,
-        "CAPT_SPOT_UPDATE=1 cargo test --test it readme writes it anew"
+        "CAPT_SPOT_UPDATE=1 cargo test --test it readme writes it again"
     );
 }
 

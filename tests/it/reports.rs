@@ -114,6 +114,112 @@ fn no_credentials() {
     looks("no-credentials", &mut stage, &["preflight"], 3);
 }
 
+/// Without valid credentials, the command that fits where they come from: three lines, and exit code 3.
+#[test]
+fn no_credentials_of_each_source() {
+    const CONFIG: &str = "
+[profile sso]
+sso_session = corp
+sso_account_id = 111122223333
+sso_role_name = Admin
+[sso-session corp]
+sso_region = eu-west-1
+sso_start_url = https://corp.awsapps.com/start
+[profile keys]
+aws_access_key_id = AKIANOBODY
+aws_secret_access_key = x
+[profile saml]
+aws_access_key_id = ASIANOBODY
+aws_secret_access_key = x
+aws_session_token = x
+x_principal_arn = arn:aws:sts::111122223333:assumed-role/dev/me
+[profile process]
+credential_process = false
+[profile role]
+role_arn = arn:aws:iam::111122223333:role/dev
+source_profile = keys
+";
+    const REFUSED: [(&str, &str); 2] = [
+        ("AWS_ACCESS_KEY_ID", "ASIANOBODY"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+    ];
+    let vault = [
+        "exec",
+        "prod",
+        "--",
+        "aws",
+        "eks",
+        "get-token",
+        "--cluster-name",
+        "demo",
+        "--region",
+        "eu-west-1",
+    ];
+    let mut told = String::new();
+    for (name, flags, variables, wrapper) in [
+        ("no such profile", &["--profile", "gone"][..], &[][..], None),
+        ("IAM Identity Center", &["--profile", "sso"], &[], None),
+        ("keys of a profile", &["--profile", "keys"], &[], None),
+        ("a role of a profile", &["--profile", "role"], &[], None),
+        ("a credential_process", &["--profile", "process"], &[], None),
+        ("saml2aws", &["--profile", "saml"], &[], None),
+        ("keys in the environment", &[], &REFUSED, None),
+        (
+            "within aws-vault",
+            &[],
+            &[REFUSED[0], REFUSED[1], ("AWS_VAULT", "prod")],
+            None,
+        ),
+        (
+            "within granted",
+            &[],
+            &[
+                REFUSED[0],
+                REFUSED[1],
+                ("GRANTED_SSO", "true"),
+                ("AWS_PROFILE", "sso"),
+            ],
+            None,
+        ),
+        (
+            "IRSA",
+            &[],
+            &[
+                ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token"),
+                ("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/dev"),
+            ],
+            None,
+        ),
+        ("aws-vault in the kubeconfig", &[], &[], Some("aws-vault")),
+    ] {
+        let mut stage = Stage::healthy();
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+            stage.unset(name);
+        }
+        stage.set("AWS_EC2_METADATA_DISABLED", "true");
+        let config = stage.home.path().join("config");
+        std::fs::write(&config, CONFIG).expect("written");
+        stage.set("AWS_CONFIG_FILE", config.to_str().expect("a path"));
+        for (name, value) in variables {
+            stage.set(name, value);
+        }
+        if let Some(program) = wrapper {
+            let kubeconfig = stage
+                .standin
+                .kubeconfig(scenario::CLUSTER)
+                .command(program, &vault);
+            stage.write_kubeconfig(&kubeconfig);
+        }
+        let ran = stage.run(&[&["preflight"], flags].concat());
+        told.push_str(&format!(
+            "# {name}: exit code {}\n{}\n",
+            ran.code,
+            steady(&stage, &ran.stdout)
+        ));
+    }
+    kept("no-credentials-sources.80", &told);
+}
+
 #[test]
 fn nothing_answers() {
     let mut stage = Stage::healthy();
@@ -178,6 +284,30 @@ fn one_world_in_every_format() {
     for format in ["markdown", "github", "junit", "sarif"] {
         let ran = stage.run(&["preflight", "-o", format]).expect(1);
         kept(&format!("fresh-account.{format}"), &steady(&stage, &ran.stdout));
+    }
+}
+
+/// The same form for every verb: the answer first and last, problems before what is good.
+#[test]
+fn every_verb_speaks_the_same_form() {
+    let stage = Stage::healthy();
+    for (name, args, code) in [
+        ("whois-me", &["whois", "me"][..], 0),
+        ("whois-unknown", &["whois", "user/alice"], 1),
+        ("whois-all", &["whois", "--all"], 0),
+        ("trust-account", &["trust", "demo-admin"], 0),
+        ("trust-cdk", &["trust", "demo-admin", "--cdk"], 0),
+        ("create-role-exists", &["create-role", "--yes"], 0),
+        ("account", &["account", "--region", "eu-west-1"], 0),
+    ] {
+        let ran = stage.run(args);
+        kept(&format!("verb-{name}.80"), &steady(&stage, &ran.stdout));
+        ran.expect(code);
+        let markdown = stage.run(&[args, &["-o", "markdown"]].concat()).expect(code);
+        kept(
+            &format!("verb-{name}.markdown"),
+            &steady(&stage, &markdown.stdout),
+        );
     }
 }
 

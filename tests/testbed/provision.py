@@ -69,6 +69,13 @@ LAYER_34 = (
 JUNIT_SOURCE = "pytest==8.3.4 --hash=sha256:965370d062bce11e73868e0335abac31b4d3de0e82f4007408d242b4f8610761"
 JUNIT_SCHEMA = "testing/example_scripts/junit-10.xsd"
 
+# The schemas by which editors check workflows and pipelines (SchemaStore's and GitLab's), as a validator of them ships them.
+CI_SCHEMAS_WHEEL = "check-jsonschema==0.39.0 --hash=sha256:14ce5c94871c551268ea948ffe21e9f1464dc48fb20bf9a4c13deeaaf756cf9b"
+CI_SCHEMAS = {"github-workflow-schema": "github-workflows.json", "gitlab-ci-schema": "gitlab-ci.json"}
+
+# Debian's shells that no test machine has by itself, and the one library that they bring with them.
+SHELLS = ("zsh", "zsh-common", "fish", "fish-common", "libpcre2-32-0")
+
 # Generous: two busy cores and a slow line. A unit that takes longer is stuck.
 GO_BUILD_TIMEOUT = 40 * 60
 DOWNLOAD_TIMEOUT = 15 * 60
@@ -551,6 +558,12 @@ def make_krew(unit: Unit) -> List[Part]:
     return [Part(name, install(out / name, name), version, "built from the Go module sigs.k8s.io/krew") for name in names]
 
 
+def make_actionlint(unit: Unit) -> List[Part]:
+    module = "github.com/rhysd/actionlint"
+    path = install(GO.build(unit, "actionlint", [f"{module}/cmd/actionlint"]) / "actionlint", "actionlint")
+    return [Part("actionlint", path, module_version("actionlint", module), f"built from the Go module {module}")]
+
+
 def make_registry(unit: Unit) -> List[Part]:
     module = "github.com/google/go-containerregistry"
     path = install(GO.build(unit, "registry", ["."]) / "registry", "testbed-registry")
@@ -633,6 +646,41 @@ def make_junit_schema(unit: Unit) -> List[Part]:
     return [Part("junit-schema", keep(work / "junit.xsd", "junit-10.xsd"), "10", f"in the source of PyPI {JUNIT_SOURCE.split(' ')[0]}")]
 
 
+def make_ci_schemas(unit: Unit) -> List[Part]:
+    work = unit.scratch()
+    parts, version = [], CI_SCHEMAS_WHEEL.split(" ")[0].split("==")[1]
+    with zipfile.ZipFile(PIP.download(unit, CI_SCHEMAS_WHEEL, work)) as wheel:
+        for name, file in CI_SCHEMAS.items():
+            (work / file).write_bytes(wheel.read(f"check_jsonschema/builtin_schemas/vendor/{file}"))
+            parts.append(Part(name, keep(work / file, file), version, "PyPI check-jsonschema, which ships it"))
+    return parts
+
+
+def make_shells(unit: Unit) -> List[Part]:
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise NotProvisioned("they are Debian's, and there is no apt-get here")
+    work = unit.scratch()
+    CHILDREN.run(["apt-get", "download", *SHELLS], unit.log, DOWNLOAD_TIMEOUT, cwd=work)
+    for package in work.glob("*.deb"):
+        CHILDREN.run(["dpkg-deb", "-x", str(package), str(work / "root")], unit.log, DOWNLOAD_TIMEOUT)
+    libraries = next((work / "root").glob("**/libpcre2-32.so.0"), None)
+    if libraries is None:
+        raise NotProvisioned("libpcre2-32-0 holds no library")
+    remove(BED / "shells")
+    os.replace(work / "root", BED / "shells")
+    there = (BED / "shells") / libraries.parent.relative_to(work / "root")
+    parts = []
+    for name in ("zsh", "fish"):
+        program = next(path for path in (BED / "shells").glob(f"**/bin/{name}") if path.is_file())
+        launch = BED / "shells" / name
+        launch.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{there}" exec "{program}" "$@"\n')
+        launch.chmod(0o755)
+        version = CHILDREN.run([str(launch), "--version"], unit.log, 60).strip()
+        found = re.search(r"\d+(?:\.\d+)+", version)
+        parts.append(Part(name, f"shells/{name}", found[0] if found else "", "Debian's package, unpacked"))
+    return parts
+
+
 def keep(made: Path, name: str) -> str:
     """Moves a file into target/testbed/schemas and returns its path in target/testbed."""
     (BED / "schemas").mkdir(parents=True, exist_ok=True)
@@ -699,7 +747,14 @@ def make_chromium(unit: Unit) -> List[Part]:
     return [Part(name, f"chromium/{name}", version, source) for name in ("chromium", "chromedriver")]
 
 
-VENV_PARTS = {"moto": "bin/moto_server", "awscli": "bin/aws", "python-hcl2": "bin/python", "xmlschema": "bin/python", "zizmor": "bin/zizmor"}
+VENV_PARTS = {
+    "moto": "bin/moto_server",
+    "awscli": "bin/aws",
+    "python-hcl2": "bin/python",
+    "xmlschema": "bin/python",
+    "cfn-lint": "bin/cfn-lint",
+    "zizmor": "bin/zizmor",
+}
 
 
 def make_venv(unit: Unit) -> List[Part]:
@@ -758,6 +813,7 @@ def units() -> List[Unit]:
         Unit("registry", ["oci-registry"], files("registry"), make_registry, lane="go"),
         Unit("prometheus", ["prometheus"], files("prometheus"), make_prometheus, lane="go"),
         Unit("openreports", ["openreports-crds"], files("openreports"), make_openreports, lane="go"),
+        Unit("actionlint", ["actionlint"], files("actionlint"), make_actionlint, lane="go"),
         # The last of its lane, for the fewest tests wait for it.
         Unit(
             "karpenter",
@@ -771,6 +827,8 @@ def units() -> List[Unit]:
         Unit("helm3", ["helm3"], LAYER_34.encode, make_layer(LAYER_34, {"helm/helm": ("helm3", "helm3")}), lane="helm3"),
         Unit("sarif-schema", ["sarif-schema"], files("schemas"), make_sarif_schema, lane="schemas"),
         Unit("junit-schema", ["junit-schema"], JUNIT_SOURCE.encode, make_junit_schema, lane="schemas"),
+        Unit("ci-schemas", list(CI_SCHEMAS), CI_SCHEMAS_WHEEL.encode, make_ci_schemas, lane="schemas"),
+        Unit("shells", ["zsh", "fish"], lambda: " ".join(SHELLS).encode(), make_shells, lane="shells"),
         Unit("chromium", ["chromium", "chromedriver"], chromium_inputs, make_chromium, lane="chromium"),
         Unit("venv", list(VENV_PARTS), venv_inputs, make_venv, lane="venv"),
     ]

@@ -230,6 +230,44 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// The principal that it is for, as IAM and STS write its ARN; none where it matches nobody. The authenticator does not mind
+    /// letter case, so `ARN:AWS:IAM::111122223333:ROLE/Dev` is for the role `Dev`.
+    pub fn principal(&self) -> Option<String> {
+        // Folding keeps the number of characters. What is not ASCII afterwards is nobody's name.
+        let folded = gostr::fold_text(&self.arn);
+        if self.sso.is_some() || !folded.is_ascii() {
+            return None;
+        }
+        let mut parts = folded.splitn(6, ':');
+        let mut next = || parts.next();
+        let ("arn", partition, service, "", account, resource) =
+            (next()?, next()?, next()?, next()?, next()?, next()?)
+        else {
+            return None;
+        };
+        let (kind, rest) = resource.split_once('/').unwrap_or((resource, ""));
+        let name_of = |c: u8| c.is_ascii_alphanumeric() || b"_+=,.@-".contains(&c);
+        let good = match (service, kind) {
+            ("iam", "role") | ("sts", "federated-user") => !rest.is_empty() && rest.bytes().all(name_of),
+            // A user's path may hold anything that can be seen.
+            ("iam", "user") => {
+                let (path, name) = rest.rsplit_once('/').unwrap_or(("", rest));
+                !name.is_empty() && name.bytes().all(name_of) && path.bytes().all(|c| c.is_ascii_graphic())
+            }
+            ("iam", "root") => resource == "root",
+            _ => false,
+        };
+        let of_account = account.len() == 12 && account.bytes().all(|c| c.is_ascii_digit());
+        if !good || !of_account || !crate::principal::PARTITIONS.contains(&partition) {
+            return None;
+        }
+        // The name keeps its letter case, as far as it is written in ASCII.
+        let own = folded.len() - rest.len();
+        let name = self.arn.chars().zip(folded.chars()).skip(own);
+        let name = name.map(|(written, folded)| if written.is_ascii() { written } else { folded });
+        Some(folded.chars().take(own).chain(name).collect())
+    }
+
     /// The key under which the authenticator keeps the entry; of entries with the same key the last one stays.
     pub(crate) fn store_key(&self) -> String {
         match (&self.sso, self.key) {

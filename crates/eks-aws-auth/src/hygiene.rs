@@ -55,6 +55,12 @@ fn note(
     });
 }
 
+impl Problem {
+    fn is_about(&self, mapping: &Mapping) -> bool {
+        (self.key.as_deref(), self.index) == (Some(mapping.key.as_str()), Some(mapping.index))
+    }
+}
+
 const NEVER: &str = "this entry: it never matches anybody";
 const BY_CHANCE: &str = "by chance, this entry or the other";
 
@@ -105,7 +111,9 @@ fn principal(mapping: &Mapping, found: &mut Vec<Problem>) {
         );
         return;
     }
-    let Some(arn) = Arn::parse(written) else {
+    // Letter case does not matter, not in the fixed parts either.
+    let folded = || Arn::parse(&gostr::fold_text(written));
+    let Some(arn) = Arn::parse(written).or_else(folded) else {
         note(
             found,
             mapping,
@@ -221,6 +229,17 @@ fn principal(mapping: &Mapping, found: &mut Vec<Problem>) {
             NEVER,
             "write the account with all its 12 digits",
         );
+    }
+    if mapping.principal().is_none() && found.last().is_none_or(|last| !last.is_about(mapping)) {
+        note(
+            found,
+            mapping,
+            Mistake::NotAnArn,
+            format!("no principal has the ARN {}", shown(written)),
+            NEVER,
+            "use the ARN that `aws iam get-role` or `aws iam get-user` shows",
+        );
+        return;
     }
     if kind == "root" {
         note(

@@ -732,3 +732,54 @@ proptest! {
         prop_assert_ne!(decision.outcome, Outcome::Ambiguous);
     }
 }
+
+/// Whom a line is for, and that the list says of the others that they match nobody.
+#[test]
+fn a_line_is_for_one_principal_or_nobody() {
+    for (written, want) in [
+        (
+            "arn:aws:iam::111122223333:role/Dev",
+            Some("arn:aws:iam::111122223333:role/Dev"),
+        ),
+        (
+            "ARN:AWS:IAM::111122223333:ROLE/Dev",
+            Some("arn:aws:iam::111122223333:role/Dev"),
+        ),
+        (
+            "arn:aws:iam::111122223333:role/\u{212A}arpenter",
+            Some("arn:aws:iam::111122223333:role/karpenter"),
+        ),
+        (
+            "arn:aws-cn:iam::111122223333:user/team/Jo",
+            Some("arn:aws-cn:iam::111122223333:user/team/Jo"),
+        ),
+        (
+            "arn:aws:iam::111122223333:root",
+            Some("arn:aws:iam::111122223333:root"),
+        ),
+        (
+            "arn:aws:sts::111122223333:federated-user/jo",
+            Some("arn:aws:sts::111122223333:federated-user/jo"),
+        ),
+        ("arn:aws:iam::111122223333:role/team/Dev", None),
+        ("arn:aws:iam::111122223333:role/", None),
+        ("arn:aws:iam::111122223333:role/D\u{e9}v", None),
+        ("arn:aws:iam::111122223333:role/Dev*", None),
+        ("arn:aws:iam:eu-west-1:111122223333:role/Dev", None),
+        ("arn:aws:iam::1111:role/Dev", None),
+        ("arn:aws-xx:iam::111122223333:role/Dev", None),
+        ("arn:aws:sts::111122223333:assumed-role/Dev/s", None),
+        ("arn:aws:iam::111122223333:instance-profile/Dev", None),
+        ("Dev", None),
+    ] {
+        let aws_auth = roles(&node_entry(written, "u", &[]));
+        assert_eq!(aws_auth.roles[0].principal().as_deref(), want, "{written}");
+        let listed = list_all(&config_map(&aws_auth), |_| Existence::Unknown);
+        let never = matches!(listed[0].state, State::NeverMatches { .. });
+        assert_eq!(never, want.is_none(), "{written}: {:?}", listed[0].state);
+        if let Some(arn) = want {
+            let decision = decide_arn(&config_map(&aws_auth), arn);
+            assert_eq!(decision.outcome, Outcome::Mapped, "{written}");
+        }
+    }
+}

@@ -10,15 +10,14 @@
 
 mod documents;
 
+use capt_spot_standin::oracle::Oracle;
 use eks_aws_auth::{
     AuthenticationMode, AwsAuth, Caller, Cluster, Decision, Existence, Loss, Mapping, Outcome, PrincipalKind,
     Settings, decide,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 const DOCUMENTS: usize = 20_000;
 const SEED: u64 = 0x5eed_0001;
@@ -82,98 +81,13 @@ struct Way {
     groups: Vec<String>,
 }
 
-/// The oracle's process, asked over its standard input.
-struct Oracle {
-    child: Child,
-    requests: BufWriter<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
-
-/// The oracle that `tests/testbed/provision.py` built.
-fn in_testbed() -> Option<PathBuf> {
-    let list = std::fs::read_to_string(testbed().join("testbed.json")).ok()?;
-    let list: serde_json::Value = serde_json::from_str(&list).ok()?;
-    let path = PathBuf::from(list["authenticator-oracle"]["path"].as_str()?);
-    path.exists().then_some(path)
-}
-
-fn testbed() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/testbed"))
-}
-
-fn not_run() -> Option<PathBuf> {
-    let thread = std::thread::current();
-    let line = format!(
-        "{}: not run: authenticator-oracle is not provisioned (python3 tests/testbed/provision.py)\n",
-        thread.name().unwrap_or("a test")
-    );
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{line}");
-    std::fs::create_dir_all(testbed()).unwrap();
-    let note = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(testbed().join("not-run.txt"));
-    note.unwrap().write_all(line.as_bytes()).unwrap();
-    None
-}
-
-impl Oracle {
-    /// Starts it. None: it is not there, and that is noted where `make test` looks.
-    ///
-    /// # Panics
-    /// With `CI=true`, when it is not there.
-    fn start() -> Option<Self> {
-        let path = match std::env::var_os("CAPT_SPOT_ORACLE") {
-            Some(path) => PathBuf::from(path),
-            None => in_testbed().or_else(not_run)?,
-        };
-        let mut child = Command::new(&path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let requests = BufWriter::new(child.stdin.take().unwrap());
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Some(Self {
-            child,
-            requests,
-            answers,
-        })
-    }
-
-    /// Asks a batch. It is small enough for the pipes' buffers not to matter: answers are read while requests are written.
-    fn ask(&mut self, batch: &[Request]) -> Vec<Answer> {
-        let (requests, answers) = (&mut self.requests, &mut self.answers);
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for request in batch {
-                    serde_json::to_writer(&mut *requests, request).unwrap();
-                    requests.write_all(b"\n").unwrap();
-                }
-                requests.flush().unwrap();
-            });
-            batch
-                .iter()
-                .map(|_| {
-                    let mut line = String::new();
-                    answers.read_line(&mut line).unwrap();
-                    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-                })
-                .collect()
-        })
-    }
-}
-
-impl Drop for Oracle {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn oracle() -> Option<Oracle> {
+    Oracle::start("authenticator-oracle", "CAPT_SPOT_ORACLE")
 }
 
 #[test]
 fn decides_as_the_authenticator_does() {
-    let Some(mut oracle) = Oracle::start() else { return };
+    let Some(mut oracle) = oracle() else { return };
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -193,7 +107,7 @@ fn decides_as_the_authenticator_does() {
     while left > 0 {
         let batch: Vec<Request> = (0..left.min(500)).map(|_| generator.request()).collect();
         left -= batch.len();
-        let answers = oracle.ask(&batch);
+        let answers: Vec<Answer> = oracle.ask(&batch);
         for (request, answer) in batch.into_iter().zip(answers) {
             for outcomes in &answer.outcomes {
                 *tally
@@ -227,7 +141,7 @@ fn decides_as_the_authenticator_does() {
         .take(5)
         .map(|request| {
             let small = shrink(&mut oracle, request.clone());
-            let answer = oracle.ask(std::slice::from_ref(&small)).remove(0);
+            let answer: Answer = oracle.ask(std::slice::from_ref(&small)).remove(0);
             let why = disagreement(&small, &answer).unwrap_or_default();
             format!("{}\n{why}", serde_json::to_string(&small).unwrap())
         })
@@ -257,7 +171,7 @@ fn decides_as_the_authenticator_does() {
 /// The golden cases are what the authenticator says, not what somebody thinks it says.
 #[test]
 fn golden_cases_are_the_authenticators() {
-    let Some(mut oracle) = Oracle::start() else { return };
+    let Some(mut oracle) = oracle() else { return };
     let mut asked = 0;
     for file in ["aws_auth_cases.yaml", "quirks.yaml"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -285,7 +199,7 @@ fn golden_cases_are_the_authenticators() {
                 sso_role_match: case["sso_role_match_gate"] == true,
                 parse_repeatedly: 0,
             };
-            let answer = oracle.ask(std::slice::from_ref(&request)).remove(0);
+            let answer: Answer = oracle.ask(std::slice::from_ref(&request)).remove(0);
             let name = text("name");
             let errors = answer.parsed.iter().any(|parsed| parsed.errors);
             assert_eq!(
@@ -329,7 +243,7 @@ fn mapped_way(expected: &serde_json::Value) -> Way {
 /// Limits and odd corners that chance hardly ever reaches, each named for what it is about.
 #[test]
 fn agrees_at_the_limits() {
-    let Some(mut oracle) = Oracle::start() else { return };
+    let Some(mut oracle) = oracle() else { return };
     let dev = "- rolearn: arn:aws:iam::111122223333:role/Dev\n  username: u\n  groups: [g]\n";
     let nested = |open: &str, depth: usize, close: &str| {
         format!(
@@ -511,7 +425,7 @@ fn agrees_at_the_limits() {
             sso_role_match: false,
             parse_repeatedly: 0,
         };
-        let answer = oracle.ask(std::slice::from_ref(&request)).remove(0);
+        let answer: Answer = oracle.ask(std::slice::from_ref(&request)).remove(0);
         if let Some(why) = disagreement(&request, &answer) {
             failures.push(format!("{name}: {}", why.chars().take(400).collect::<String>()));
         }
@@ -657,7 +571,7 @@ fn ways(decision: &Decision) -> BTreeSet<Way> {
 /// Makes a disagreement smaller while it stays one.
 fn shrink(oracle: &mut Oracle, mut request: Request) -> Request {
     let mut differs = |request: &Request| {
-        let answer = oracle.ask(std::slice::from_ref(request)).remove(0);
+        let answer: Answer = oracle.ask(std::slice::from_ref(request)).remove(0);
         disagreement(request, &answer).is_some()
     };
     for key in request.data.keys().cloned().collect::<Vec<_>>() {

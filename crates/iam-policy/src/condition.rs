@@ -353,6 +353,9 @@ mod tests {
     #[test]
     fn known_values_are_compared() {
         use Tri::{False, True, Unknown};
+        const ROLE: &str = "arn:aws:iam::1:role/a";
+        const NOW: &str = "2026-11-25T22:00:00Z";
+        let (before, more) = ("2019-12-31T22:59:59Z", "arn:aws:iam::1:x:role/a");
         for (operator, values, have, want) in [
             ("StringEquals", &["a"][..], "a", True),
             ("StringEquals", &["a"], "A", False),
@@ -372,38 +375,13 @@ mod tests {
             ("Bool", &["true"], "true", True),
             ("Bool", &["True"], "false", False),
             ("Bool", &["maybe"], "true", Unknown),
-            (
-                "ArnLike",
-                &["arn:aws:iam::*:role/a"],
-                "arn:aws:iam::1:role/a",
-                True,
-            ),
-            (
-                "ArnEquals",
-                &["arn:aws:iam::*:role/a"],
-                "arn:aws:iam::1:role/a",
-                True,
-            ),
-            (
-                "ArnNotEquals",
-                &["arn:aws:iam::*:role/a"],
-                "arn:aws:iam::1:role/a",
-                False,
-            ),
-            ("ArnLike", &["*"], "arn:aws:iam::1:role/a", Unknown),
+            ("ArnLike", &["arn:aws:iam::*:role/a"], ROLE, True),
+            ("ArnEquals", &["arn:aws:iam::*:role/a"], ROLE, True),
+            ("ArnNotEquals", &["arn:aws:iam::*:role/a"], ROLE, False),
+            ("ArnLike", &["*"], ROLE, Unknown),
             // Part by part: a star does not reach across a colon.
-            (
-                "ArnLike",
-                &["arn:aws:iam::*:role/a"],
-                "arn:aws:iam::1:x:role/a",
-                False,
-            ),
-            (
-                "ArnLike",
-                &["*", "arn:aws:iam::1:role/*"],
-                "arn:aws:iam::1:role/a",
-                True,
-            ),
+            ("ArnLike", &["arn:aws:iam::*:role/a"], more, False),
+            ("ArnLike", &["*", "arn:aws:iam::1:role/*"], ROLE, True),
             ("Null", &["true"], "a", False),
             ("Null", &["false"], "a", True),
             ("Null", &["true", "false"], "a", True),
@@ -417,23 +395,13 @@ mod tests {
             ("NumericGreaterThanEquals", &["60"], "59", False),
             ("NumericEquals", &["one"], "1", Unknown),
             // A date that is over, in each form that dates have.
-            (
-                "DateLessThan",
-                &["2020-01-01T00:00:00Z"],
-                "2026-11-25T22:00:00Z",
-                False,
-            ),
-            ("DateLessThan", &["2020-01-01"], "2026-11-25T22:00:00Z", False),
-            ("DateLessThan", &["2020"], "2026-11-25T22:00:00Z", False),
-            ("DateLessThan", &["1577836800"], "2026-11-25T22:00:00Z", False),
-            ("DateGreaterThan", &["2020-01"], "2026-11-25T22:00:00Z", True),
-            (
-                "DateLessThan",
-                &["2020-01-01T01:00:00+02:00"],
-                "2019-12-31T22:59:59Z",
-                True,
-            ),
-            ("DateEquals", &["soon"], "2026-11-25T22:00:00Z", Unknown),
+            ("DateLessThan", &["2020-01-01T00:00:00Z"], NOW, False),
+            ("DateLessThan", &["2020-01-01"], NOW, False),
+            ("DateLessThan", &["2020"], NOW, False),
+            ("DateLessThan", &["1577836800"], NOW, False),
+            ("DateGreaterThan", &["2020-01"], NOW, True),
+            ("DateLessThan", &["2020-01-01T01:00:00+02:00"], before, True),
+            ("DateEquals", &["soon"], NOW, Unknown),
             ("IpAddress", &["192.0.2.0/24"], "192.0.2.1", True),
             ("IpAddress", &["192.0.2.0/24"], "192.0.3.1", False),
             ("IpAddress", &["192.0.2.1"], "192.0.2.1", True),

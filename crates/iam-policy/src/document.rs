@@ -15,6 +15,7 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::arn::shown;
+use crate::kleene::Tri;
 use crate::principal::is_unique_id;
 
 /// IAM's own limits are far below (10,240 characters without white space); a longer text is not a policy document.
@@ -188,6 +189,20 @@ impl Names {
             Self::These(patterns) => Some(any(patterns)),
             Self::AllBut(patterns) => Some(!any(patterns)),
             Self::Unsaid => None,
+        }
+    }
+
+    /// Whether a resource is among them; `variables`: whether `${...}` is one. Unknown when the statement doesn't say.
+    pub fn has_resource(&self, arn: &str, variables: bool) -> Tri {
+        let matches = |pattern: &String| match pattern.as_str() {
+            "*" => Tri::True,
+            open if variables && open.contains("${") => Tri::Unknown,
+            pattern => arn_glob(pattern, arn).map_or(Tri::Unknown, Tri::from),
+        };
+        match self {
+            Self::These(patterns) => Tri::any(patterns.iter().map(matches)),
+            Self::AllBut(patterns) => !Tri::any(patterns.iter().map(matches)),
+            Self::Unsaid => Tri::Unknown,
         }
     }
 }
@@ -863,39 +878,34 @@ mod tests {
 
     #[test]
     fn what_is_no_document_says_why() {
-        for (text, want) in [
-            ("", "the policy document is empty"),
-            (" \n", "the policy document is empty"),
-            ("%20%0A", "the policy document is empty"),
-            (
+        let why = |text: &str| PolicyDocument::parse(text).unwrap_err().to_string();
+        assert_eq!(
+            [
+                "",
+                " \n",
+                "%20%0A",
                 "%FF%FE",
-                "the policy document is URL-encoded and not UTF-8 underneath",
-            ),
-            (
                 "{\"Statement\": {\"Effect\": \"Deny\",\n \"Effect\": \"Allow\"}}",
-                "the policy document has the key \"Effect\" twice in one object (line 2)",
-            ),
-            (
                 "{\n \"Statement\": [}",
-                "the policy document is not JSON: expected value (line 2, column 16)",
-            ),
-            ("[]", "the policy document is not a JSON object, but a list"),
-            ("null", "the policy document is not a JSON object, but null"),
-            (
+                "[]",
+                "null",
                 r#"{"Statement":["x"]}"#,
-                "the policy document's Statement holds a string where a statement should be",
-            ),
-            (
                 r#"{"Statement":7}"#,
+            ]
+            .map(why),
+            [
+                "the policy document is empty",
+                "the policy document is empty",
+                "the policy document is empty",
+                "the policy document is URL-encoded and not UTF-8 underneath",
+                "the policy document has the key \"Effect\" twice in one object (line 2)",
+                "the policy document is not JSON: expected value (line 2, column 16)",
+                "the policy document is not a JSON object, but a list",
+                "the policy document is not a JSON object, but null",
+                "the policy document's Statement holds a string where a statement should be",
                 "the policy document's Statement holds a number where a statement should be",
-            ),
-        ] {
-            assert_eq!(
-                PolicyDocument::parse(text).unwrap_err().to_string(),
-                want,
-                "{text}"
-            );
-        }
+            ]
+        );
         assert_eq!(
             PolicyDocument::parse(&" ".repeat(LONGEST_DOCUMENT + 1)),
             Err(PolicyError::TooLong(LONGEST_DOCUMENT + 1))
@@ -977,86 +987,65 @@ mod tests {
 
     #[test]
     fn what_iam_would_refuse_is_kept_beside_the_statement() {
-        for (statement, want) in [
-            (json!({"Action": "*"}), "Effect is missing"),
-            (
-                json!({"Effect": "allow"}),
-                "Effect is \"allow\", which is neither Allow nor Deny",
-            ),
-            (json!({"Effect": true}), "Effect is a boolean"),
-            (json!({"Effect": "Allow", "Sid": 1}), "Sid is a number"),
-            (
-                json!({"Effect": "Allow", "Action": "*", "NotAction": "*"}),
-                "Action and NotAction are both there",
-            ),
-            (
-                json!({"Effect": "Allow", "Principal": "*", "NotPrincipal": "*"}),
-                "Principal and NotPrincipal are both there",
-            ),
-            (
-                json!({"Effect": "Allow", "Actions": "*"}),
-                "\"Actions\" is not an element of a statement",
-            ),
-            (
-                json!({"Effect": "Allow", "Action": {"a": 1}}),
-                "Action holds an object",
-            ),
-            (json!({"Effect": "Allow", "Condition": []}), "Condition is a list"),
-            (
-                json!({"Effect": "Allow", "Condition": {"Bool": "true"}}),
-                "the condition \"Bool\" is a string",
-            ),
-            (
-                json!({"Effect": "Allow", "Condition": {"Bool": {"a": [null]}}}),
-                "Condition holds null",
-            ),
-        ] {
+        let allow = |key: &str, value: Value| json!({"Effect": "Allow", "Action": "*", key: value});
+        let problems = |statement: Value| {
             let document = PolicyDocument::from_value(&json!({"Statement": statement})).unwrap();
-            assert_eq!(document.statements[0].problems, [want], "{statement}");
-        }
+            document.statements[0].problems.join(", ")
+        };
+        assert_eq!(
+            [
+                json!({"Action": "*"}),
+                json!({"Effect": "allow"}),
+                json!({"Effect": true}),
+                allow("Sid", json!(1)),
+                allow("NotAction", json!("*")),
+                json!({"Effect": "Allow", "Principal": "*", "NotPrincipal": "*"}),
+                allow("Actions", json!("*")),
+                allow("Action", json!({"a": 1})),
+                allow("Condition", json!([])),
+                allow("Condition", json!({"Bool": "true"})),
+                allow("Condition", json!({"Bool": {"a": [null]}})),
+            ]
+            .map(problems),
+            [
+                "Effect is missing",
+                "Effect is \"allow\", which is neither Allow nor Deny",
+                "Effect is a boolean",
+                "Sid is a number",
+                "Action and NotAction are both there",
+                "Principal and NotPrincipal are both there",
+                "\"Actions\" is not an element of a statement",
+                "Action holds an object",
+                "Condition is a list",
+                "the condition \"Bool\" is a string",
+                "Condition holds null",
+            ]
+        );
     }
 
     #[test]
     fn operators_in_their_parts() {
-        for (text, set, name, if_exists, negated) in [
-            ("StringEquals", None, "StringEquals", false, false),
-            ("stringequals", None, "StringEquals", false, false),
-            (
-                "StringNotEqualsIfExists",
-                None,
-                "StringNotEqualsIfExists",
-                true,
-                true,
-            ),
-            (
-                "ForAnyValue:StringLike",
-                Some(SetOperator::ForAnyValue),
-                "ForAnyValue:StringLike",
-                false,
-                false,
-            ),
-            (
-                "ForAllValues:ArnNotLikeIfExists",
-                Some(SetOperator::ForAllValues),
-                "ForAllValues:ArnNotLikeIfExists",
-                true,
-                true,
-            ),
-            ("ArnEquals", None, "ArnEquals", false, false),
-            ("BoolIfExists", None, "BoolIfExists", true, false),
-            ("Null", None, "Null", false, false),
+        use SetOperator::{ForAllValues, ForAnyValue};
+        for (text, set, if_exists, negated) in [
+            ("StringEquals", None, false, false),
+            ("StringNotEqualsIfExists", None, true, true),
+            ("ForAnyValue:StringLike", Some(ForAnyValue), false, false),
+            ("ForAllValues:ArnNotLikeIfExists", Some(ForAllValues), true, true),
+            ("ArnEquals", None, false, false),
+            ("BoolIfExists", None, true, false),
+            ("Null", None, false, false),
             // There is no NullIfExists; what it would mean is not known.
-            ("NullIfExists", None, "NullIfExists", true, false),
-            ("NotIpAddress", None, "NotIpAddress", false, true),
-            ("DateGreaterThan", None, "DateGreaterThan", false, false),
-            ("Sun:Moon", None, "Sun:Moon", false, false),
+            ("NullIfExists", None, true, false),
+            ("NotIpAddress", None, false, true),
+            ("DateGreaterThan", None, false, false),
+            ("Sun:Moon", None, false, false),
         ] {
             let operator = Operator::parse(text);
-            assert_eq!(operator.set, set, "{text}");
-            assert_eq!(operator.to_string(), name, "{text}");
-            assert_eq!(operator.if_exists, if_exists, "{text}");
-            assert_eq!(operator.negated, negated, "{text}");
+            let found = (operator.set, operator.if_exists, operator.negated);
+            assert_eq!(found, (set, if_exists, negated), "{text}");
+            assert_eq!(operator.to_string(), text);
         }
+        assert_eq!(Operator::parse("stringequals").to_string(), "StringEquals");
         assert_eq!(Operator::parse("NullIfExists").comparison, Comparison::Other);
     }
 

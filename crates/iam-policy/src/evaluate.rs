@@ -27,7 +27,7 @@ pub struct Request<'a> {
     pub requester: &'a Requester,
     /// What.
     pub action: &'a str,
-    /// On what: for a trust policy, the role.
+    /// On what the document stands: the role for a trust policy, else the resource itself (a KMS key).
     pub resource: &'a Arn,
     /// What is known of the request, by condition key in lower case; none: what follows from the rest of the question.
     pub context: &'a dyn Fn(&str) -> Option<ContextValue>,
@@ -100,6 +100,17 @@ impl Judged<'_> {
 }
 
 impl<'d> Decision<'d> {
+    /// How directly the requester is allowed: the most direct way of all Allows that apply.
+    pub fn class(&self) -> Option<Class> {
+        let ways = self
+            .allows()
+            .filter(|one| one.frame() == Tri::True)
+            .flat_map(|one| &one.about);
+        ways.filter(|(holds, _)| *holds == Tri::True)
+            .map(|(_, class)| *class)
+            .max()
+    }
+
     /// The Allows.
     pub fn allows(&self) -> impl DoubleEndedIterator<Item = &Judged<'d>> {
         self.statements.iter().filter(|one| one.is_allow())
@@ -203,10 +214,25 @@ fn judge<'d>(document: &PolicyDocument, statement: &'d Statement, request: &Requ
         open.insert(format!("IAM would refuse it ({})", statement.problems.join(", ")));
         accepted = Tri::Unknown;
     }
-    // Documents with a principal are role trust policies here: their resource is the role.
-    if statement.resources != Names::Unsaid {
-        open.insert("it has a Resource, which a trust policy may not have".to_owned());
+    // A role's trust policy has no Resource, the policy of anything else must have one.
+    let of_role = request.resource.service == "iam";
+    let resource = match of_role {
+        true => Tri::True,
+        false => statement
+            .resources
+            .has_resource(&request.resource.to_string(), document.has_variables()),
+    };
+    if of_role != (statement.resources == Names::Unsaid) {
+        open.insert(match of_role {
+            true => "it has a Resource, which a trust policy may not have".to_owned(),
+            false => "it names no Resource".to_owned(),
+        });
         accepted = Tri::Unknown;
+    } else if resource == Tri::Unknown {
+        open.insert(format!(
+            "whether its Resource is {} is not known",
+            request.resource
+        ));
     }
     let about = match &statement.who {
         Who::Principal(entries) => entries
@@ -249,7 +275,7 @@ fn judge<'d>(document: &PolicyDocument, statement: &'d Statement, request: &Requ
     };
     Judged {
         statement,
-        action: action.unwrap_or(Tri::Unknown),
+        action: action.unwrap_or(Tri::Unknown).and(resource),
         about,
         conditions,
         unmet,
@@ -545,12 +571,12 @@ const ANYBODY: &str = "anybody";
 /// An account that no document names.
 const STRANGER: &str = "000000000000";
 
-/// What the requester's own side says of the action: its policies, its permissions boundary and its organisation.
+/// What the requester's own side says of the action: its policies, its permissions boundary and its organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnSide {
     /// It could not be read, or it depends on what is not known.
     Unknown,
-    /// It stops the action whatever the other side says: an explicit deny, the organisation, or there is no such principal.
+    /// It stops the action whatever the other side says: an explicit deny, the organization, or there is no such principal.
     Stops,
     /// It allows it.
     Allows,
@@ -562,7 +588,7 @@ pub enum OwnSide {
 }
 
 impl Decision<'_> {
-    /// Both sides together: the trust policy's and the requester's own, of the same account as the role or of another
+    /// Both sides together: the document's and the requester's own, of the same account as the resource or of another
     /// (IAM user guide, "Policy evaluation for requests within a single account", "Cross-account policy evaluation logic").
     pub fn with_own_side(&self, own: &OwnSide, same_account: bool) -> Tri {
         let floor = match own {
@@ -610,17 +636,11 @@ impl Judged<'_> {
 
     /// The way in which it is about the requester that counts: the one that grants, else the most direct one.
     pub fn class(&self, own: &OwnSide, same_account: bool) -> Class {
-        let strength = |class: Class| match class {
-            Class::Direct => 3,
-            Class::Role => 2,
-            Class::Anyone => 1,
-            Class::Account => 0,
-        };
         let possible = self.about.iter().filter(|(holds, _)| *holds != Tri::False);
         possible
             .max_by_key(|&&(holds, class)| {
                 let granted = holds.and(self.lets_through(class, own, same_account));
-                (granted.rank(), holds.rank(), strength(class))
+                (granted.rank(), holds.rank(), class)
             })
             .map_or(Class::Direct, |(_, class)| *class)
     }

@@ -89,18 +89,18 @@ impl Requester {
     }
 }
 
-/// How directly a statement names the requester. It decides which other policies matter (IAM user guide, "Policy
-/// evaluation for requests within a single account").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How directly a statement names the requester, the most direct way last. It decides which other policies matter (IAM
+/// user guide, "Policy evaluation for requests within a single account").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// The very user, session, service or provider: an Allow is needed nowhere else, and no implicit deny limits it.
-    Direct,
-    /// The role: an Allow is needed nowhere else, but a permissions boundary or session policy limits it.
-    Role,
     /// The account: the principal's own policies must allow it as well.
     Account,
     /// Everybody.
     Anyone,
+    /// The role: an Allow is needed nowhere else, but a permissions boundary or session policy limits it.
+    Role,
+    /// The very user, session, service or provider: an Allow is needed nowhere else, and no implicit deny limits it.
+    Direct,
 }
 
 /// Why an entry names nobody, or not whom it seems to.

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use crate::arn::Arn;
 use crate::condition::ContextValue;
 use crate::document::PolicyDocument;
-use crate::evaluate::{ASSUME_ROLE, Admitted, Decision, OwnSide, Request, WEB_IDENTITY, admitted, evaluate};
+use crate::evaluate::{
+    ASSUME_ROLE, Admitted, Decision, OwnSide, Request, SAML, WEB_IDENTITY, admitted, evaluate,
+};
 use crate::kleene::Tri::{self, False, True, Unknown};
-use crate::principal::{Identity, Requester};
+use crate::principal::{Class, Identity, Requester};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/kubectl";
 const USER: &str = "arn:aws:iam::111122223333:user/eve";
@@ -68,11 +70,7 @@ fn whom_an_entry_names() {
         (aws(ADMIN), SESSION, True),
         (aws(SESSION), SESSION, True),
         (aws(SESSION), ADMIN, Unknown),
-        (
-            aws("arn:aws:sts::111122223333:assumed-role/admin/adam"),
-            SESSION,
-            False,
-        ),
+        (aws(&SESSION.replace("eve", "adam")), SESSION, False),
         (aws("arn:aws:iam::111122223333:user/admin"), ADMIN, False),
         (aws(OTHER), ADMIN, False),
         (aws("arn:aws:iam::111122223333:role/Admin"), ADMIN, False),
@@ -117,35 +115,22 @@ fn a_principal_of_another_partition_is_that_principal() {
 #[test]
 fn a_deny_decides_whatever_else_allows() {
     let mfa = json!({"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}});
+    let more = |who: Value, more: Value| statement("Deny", who, more);
+    let deny = |who: Value| more(who, json!({}));
     for (deny, want) in [
-        (statement("Deny", aws(ADMIN), json!({})), False),
+        (deny(aws(ADMIN)), False),
         // It covers sts:AssumeRole alone, and only that is allowed.
-        (statement("Deny", json!("*"), json!({})), False),
-        (statement("Deny", aws(ROOT), json!({"Action": "sts:*"})), False),
-        (
-            statement("Deny", json!("*"), json!({"Action": "sts:AssumeRoleWithSAML"})),
-            True,
-        ),
-        (statement("Deny", aws(OTHER), json!({})), True),
-        (
-            statement("Deny", json!({"Service": "ec2.amazonaws.com"}), json!({})),
-            True,
-        ),
-        (statement("Deny", aws("AROAEXAMPLEEXAMPLE99"), json!({})), True),
-        (statement("Deny", json!("*"), mfa), Unknown),
+        (deny(json!("*")), False),
+        (more(aws(ROOT), json!({"Action": "sts:*"})), False),
+        (more(json!("*"), json!({"Action": SAML})), True),
+        (deny(aws(OTHER)), True),
+        (deny(json!({"Service": "ec2.amazonaws.com"})), True),
+        (deny(aws("AROAEXAMPLEEXAMPLE99")), True),
+        (more(json!("*"), mfa), Unknown),
         // What IAM would not have stored may deny anything.
-        (
-            statement("Deny", json!("arn:aws:iam::444455556666:root"), json!({})),
-            Unknown,
-        ),
-        (
-            statement("Deny", aws("arn:aws:iam::111122223333:role/*"), json!({})),
-            Unknown,
-        ),
-        (
-            statement("Deny", aws(OTHER), json!({"Action": {"a": 1}})),
-            Unknown,
-        ),
+        (deny(json!("arn:aws:iam::444455556666:root")), Unknown),
+        (deny(aws("arn:aws:iam::111122223333:role/*")), Unknown),
+        (more(aws(OTHER), json!({"Action": {"a": 1}})), Unknown),
         (statement("deny", json!("*"), json!({})), Unknown),
     ] {
         let allow = statement("Allow", aws(ADMIN), json!({}));
@@ -207,66 +192,45 @@ fn conditions_of_an_allow() {
         id: Some("AROACALLERCALLER0001".to_owned()),
         ..*session
     });
-    for (condition, want) in [
-        (json!({"StringEquals": {"sts:ExternalId": "x"}}), False),
-        (json!({"StringEqualsIfExists": {"sts:ExternalId": "x"}}), True),
-        (json!({"StringLike": {"STS:rolesessionname": "EKS*"}}), True),
-        (json!({"ArnEquals": {"aws:PrincipalArn": full}}), True),
-        (json!({"ArnEquals": {"aws:PrincipalArn": ADMIN}}), False),
-        (
-            json!({"StringEquals": {"aws:PrincipalAccount": ["444455556666", "111122223333"]}}),
-            True,
-        ),
-        (json!({"Bool": {"aws:PrincipalIsAWSService": true}}), False),
-        (
-            json!({"StringEquals": {"aws:SourceAccount": "111122223333"}}),
-            False,
-        ),
-        (
-            json!({"StringLike": {"aws:userid": "AROACALLERCALLER0001:*"}}),
-            True,
-        ),
-        (
-            json!({"StringEquals": {"sts:RoleSessionName": "${aws:username}"}}),
-            Unknown,
-        ),
-        // A missing key: a set operator with a negation is false.
-        (
-            json!({"ForAnyValue:StringNotEquals": {"aws:CalledVia": "x"}}),
-            False,
-        ),
-        (
-            json!({"ForAllValues:StringNotEquals": {"aws:CalledVia": "x"}}),
-            True,
-        ),
-        // What is over, and what holds for every address, is decided.
-        (
-            json!({"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}),
-            False,
-        ),
-        (
-            json!({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}),
-            True,
-        ),
-        (json!({"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}), True),
-        (json!({"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}), Unknown),
-        (json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}}), Unknown),
-        (
-            json!({"StringEquals": {"aws:PrincipalOrgID": "o-example"}}),
-            Unknown,
-        ),
-        (json!({"StringEquals": {"new:Key": "a"}}), Unknown),
-        // All must hold: one that does not is enough.
-        (
-            json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}, "StringEquals": {"sts:ExternalId": "x"}}),
-            False,
-        ),
-    ] {
+    let check = |condition: Value, want| {
         let policy = document(statement("Allow", aws(full), json!({"Condition": condition})));
         let decision = ask(&policy, &session, ASSUME_ROLE);
         assert_eq!(decision.verdict, want, "{condition}");
         assert_eq!(decision.unknown().is_empty(), want != Unknown, "{condition}");
+    };
+    let accounts = "444455556666,111122223333";
+    for (operator, key, value, want) in [
+        ("StringEquals", "sts:ExternalId", "x", False),
+        ("StringEqualsIfExists", "sts:ExternalId", "x", True),
+        ("StringLike", "STS:rolesessionname", "EKS*", True),
+        ("ArnEquals", "aws:PrincipalArn", full, True),
+        ("ArnEquals", "aws:PrincipalArn", ADMIN, False),
+        ("StringEquals", "aws:PrincipalAccount", accounts, True),
+        ("Bool", "aws:PrincipalIsAWSService", "true", False),
+        ("StringEquals", "aws:SourceAccount", "111122223333", False),
+        ("StringLike", "aws:userid", "AROACALLERCALLER0001:*", True),
+        ("StringEquals", "sts:RoleSessionName", "${aws:username}", Unknown),
+        // A missing key: a set operator with a negation is false.
+        ("ForAnyValue:StringNotEquals", "aws:CalledVia", "x", False),
+        ("ForAllValues:StringNotEquals", "aws:CalledVia", "x", True),
+        // What is over, and what holds for every address, is decided.
+        ("DateLessThan", "aws:CurrentTime", "2020-01-01T00:00:00Z", False),
+        ("DateGreaterThan", "aws:CurrentTime", "2020-01-01T00:00:00Z", True),
+        ("IpAddress", "aws:SourceIp", "0.0.0.0/0", True),
+        ("IpAddress", "aws:SourceIp", "192.0.2.0/24", Unknown),
+        ("Bool", "aws:MultiFactorAuthPresent", "true", Unknown),
+        ("StringEquals", "aws:PrincipalOrgID", "o-example", Unknown),
+        ("StringEquals", "new:Key", "a", Unknown),
+    ] {
+        let values: Vec<&str> = value.split(',').collect();
+        check(json!({operator: {key: values}}), want);
     }
+    // All must hold: one that does not is enough.
+    let mfa = json!({"aws:MultiFactorAuthPresent": "true"});
+    check(
+        json!({"Bool": mfa, "StringEquals": {"sts:ExternalId": "x"}}),
+        False,
+    );
 }
 
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/AAAA";
@@ -276,32 +240,7 @@ fn web_identity() {
     let requester = Requester::Federated(PROVIDER.to_owned());
     let sub = "oidc.eks.eu-west-1.amazonaws.com/id/AAAA:sub";
     let role: Arn = ROLE.parse().expect("an ARN");
-    for (condition, want) in [
-        (json!({}), True),
-        (json!({"StringEquals": {sub: "system:serviceaccount:a:b"}}), True),
-        (json!({"StringEquals": {sub: "system:serviceaccount:a:*"}}), False),
-        (json!({"StringLike": {sub: "system:serviceaccount:a:*"}}), True),
-        (
-            json!({"ForAnyValue:StringNotEquals": {"accounts.google.com:aud": "x"}}),
-            False,
-        ),
-        (
-            json!({"StringEquals": {"oidc.eks.eu-west-1.amazonaws.com/id/OLD:sub": "x"}}),
-            False,
-        ),
-        (
-            json!({"StringEquals": {"sub": "system:serviceaccount:a:b"}}),
-            False,
-        ),
-        (
-            json!({"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::1:*"}}),
-            Unknown,
-        ),
-        (
-            json!({"StringEquals": {"oidc.eks.eu-west-1.amazonaws.com/id/AAAA:email": "x"}}),
-            Unknown,
-        ),
-    ] {
+    let check = |condition: Value, want| {
         let one = json!({"Effect": "Allow", "Principal": {"Federated": PROVIDER}, "Action": WEB_IDENTITY, "Condition": condition});
         let policy = document(one);
         let request = Request {
@@ -313,6 +252,22 @@ fn web_identity() {
             },
         };
         assert_eq!(evaluate(&policy, &request).verdict, want, "{condition}");
+    };
+    check(json!({}), True);
+    let email = sub.replace(":sub", ":email");
+    let old = sub.replace("AAAA", "OLD");
+    let google = "accounts.google.com:aud";
+    for (operator, key, value, want) in [
+        ("StringEquals", sub, "system:serviceaccount:a:b", True),
+        ("StringEquals", sub, "system:serviceaccount:a:*", False),
+        ("StringLike", sub, "system:serviceaccount:a:*", True),
+        ("ForAnyValue:StringNotEquals", google, "x", False),
+        ("StringEquals", &old, "x", False),
+        ("StringEquals", "sub", "system:serviceaccount:a:b", False),
+        ("ArnLike", "aws:PrincipalArn", "arn:aws:iam::1:*", Unknown),
+        ("StringEquals", &email, "x", Unknown),
+    ] {
+        check(json!({operator: {key: value}}), want);
     }
 }
 
@@ -358,6 +313,60 @@ fn both_sides_in_one_account_and_across_accounts() {
         let policy = document(statement("Allow", named.clone(), json!({})));
         let found = ask(&policy, &known(who), ASSUME_ROLE).with_own_side(&own, who != OTHER);
         assert_eq!(found, want, "{named} {who} {own:?}");
+    }
+}
+
+/// The policy of a KMS key, for a role whose own policies say nothing of KMS: what the document leaves to the account's
+/// policies is not enough.
+#[test]
+fn a_resource_policy_says_how_it_allows() {
+    let key: Arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd"
+        .parse()
+        .expect("an ARN");
+    let silent = OwnSide::Silent {
+        boundary_limits: false,
+    };
+    let with = |effect: &str, principal: Value, resource: &str| {
+        statement(
+            effect,
+            principal,
+            json!({"Action": "kms:*", "Resource": resource}),
+        )
+    };
+    let on = |resource: &str| with("Allow", aws(ADMIN), resource);
+    let allow = |principal: Value| with("Allow", principal, "*");
+    let but = |deny: Value| json!([allow(aws(ADMIN)), deny]);
+    let foreign = aws("arn:aws-cn:iam::111122223333:role/admin");
+    // KMS refuses a statement without a Resource.
+    let unsaid = statement("Allow", aws(ADMIN), json!({"Action": "kms:*"}));
+    let other = "arn:aws:kms:*:*:key/other*";
+    for (statements, want, class) in [
+        (allow(aws(ROOT)), False, Some(Class::Account)),
+        (allow(aws(ADMIN)), True, Some(Class::Role)),
+        (but(allow(aws(ROOT))), True, Some(Class::Role)),
+        (allow(json!("*")), True, Some(Class::Anyone)),
+        (allow(aws(OTHER)), False, None),
+        (allow(foreign), False, None),
+        (on(&key.to_string()), True, Some(Class::Role)),
+        (on(other), False, None),
+        (unsaid, Unknown, None),
+        (on("key"), Unknown, None),
+        (on("arn:aws:kms:${aws:RequestedRegion}:*:key/*"), Unknown, None),
+        (but(with("Deny", aws(ROOT), "*")), False, Some(Class::Role)),
+        (but(with("Deny", aws(ADMIN), other)), True, Some(Class::Role)),
+    ] {
+        let policy = document(statements.clone());
+        let request = Request {
+            requester: &known(ADMIN),
+            action: "kms:Decrypt",
+            resource: &key,
+            context: &|_| None,
+        };
+        let decision = evaluate(&policy, &request);
+        assert_eq!(decision.with_own_side(&silent, true), want, "{statements}");
+        assert_eq!(decision.class(), class, "{statements}");
+        // Across accounts the role's own policies must allow it too.
+        assert_ne!(decision.with_own_side(&silent, false), True, "{statements}");
     }
 }
 

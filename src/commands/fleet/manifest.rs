@@ -320,7 +320,7 @@ mod tests {
         let error = |line: &[&str], inventory| made(line, inventory).expect_err("refused");
         assert!(error(&["--clusters=x"], Some(&many)).contains("a ConfigMap holds 1000000"));
         for (line, word) in [
-            (&["--name", "Upper"][..], "is not a name"),
+            (&["--name", "Upper"][..], "is not a Kubernetes name"),
             (&["--name", &"x".repeat(39)], "at most 38"),
             (&["--clusters=x", "--shards=0"], "from 1 to 100000"),
             (&["--shards=2"], "--clusters"),

@@ -3,16 +3,16 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use super::{cluster_problems, hidden_creator, policies, print, print_list, remedy, with_flags};
+use super::{cluster_problems, hidden_creator, policies, print, remedy, with_flags};
 use crate::access::{Asked, Unmapped, account_of_files, caller_of, entries_from, whois_fix};
 use crate::cli::{Global, Whois as Args};
 use crate::commands::CliError;
 use crate::model::{Exit, Target};
-use crate::report::whois::{Ground, Whois, WhoisList};
+use crate::report::whois::{Ground, Whois};
 use crate::terminal::Ui;
 use eks_aws_auth::{
     AccessEntry, AuthenticationMode, AwsAuth, Cluster, Decision, Existence, MAX_MANIFEST_BYTES, Manifest,
-    Outcome, Settings, SourceKind, decide, list_all,
+    Outcome, Settings, SourceKind, decide,
 };
 
 /// aws-auth from a file.
@@ -33,6 +33,7 @@ struct Files {
     mode: AuthenticationMode,
     /// What was not given and counts.
     caveats: Vec<String>,
+    asked_at: jiff::Timestamp,
 }
 
 pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit, CliError> {
@@ -42,15 +43,12 @@ pub(super) fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result<Exit,
         ));
     }
     let files = Files::read(args)?;
-    let style = Ui::new(global.color, global.verbose, true).style;
-    if asked.is_empty() {
-        return print_list(&files.everyone(), global, style);
-    }
+    let ui = Ui::new(global.color, global.verbose, true);
     let answers = asked
         .iter()
         .map(|asked| files.whois(asked, args))
         .collect::<Result<Vec<_>, _>>()?;
-    print(answers, global, style)
+    print(answers, args, global, &ui)
 }
 
 impl Files {
@@ -87,6 +85,7 @@ impl Files {
             entries: entries.unwrap_or_default(),
             mode,
             caveats,
+            asked_at: jiff::Timestamp::now(),
         })
     }
 
@@ -107,23 +106,13 @@ impl Files {
     fn ground(&self) -> Ground {
         Ground {
             authentication_mode: Some(self.mode),
+            asked_at: self.asked_at,
             ..Ground::default()
         }
     }
 
     fn file_line(&self, key: &str, line: usize) -> Option<usize> {
         self.manifest.as_ref()?.file_line(key, line)
-    }
-
-    fn everyone(&self) -> WhoisList {
-        let listed = list_all(&self.cluster(), |_| Existence::Unknown);
-        let mut problems = self
-            .counting()
-            .map(|manifest| manifest.problems.clone())
-            .unwrap_or_default();
-        problems.extend(cluster_problems(&self.cluster()));
-        let file_line = |key: &str, line: usize| self.file_line(key, line);
-        WhoisList::of_everyone(listed, self.caveats.clone(), problems, self.ground(), &file_line)
     }
 
     fn whois(&self, asked: &Asked, args: &Args) -> Result<Whois, CliError> {

@@ -1,20 +1,18 @@
 //! `whois`: the cluster.
 
-use super::{
-    HIDDEN_CREATOR, cluster_problems, hidden_creator, policies, print, print_list, remedy, with_flags,
-};
+use super::{hidden_creator, own_account, policies, print, remedy, unread, with_flags};
 use crate::access::{Asked, Unmapped, caller_of, role_in, whois_fix};
 use crate::aws;
 use crate::cli::{Global, Whois as Args};
 use crate::cluster;
 use crate::commands::{self, CliError};
 use crate::facts::mappings::{self, About, Mappings};
-use crate::model::{Calls, Exit, Observed, Role, Unknown, Why};
-use crate::report::whois::{AskedCluster, Ground, ServersWord, Unread, Whois, WhoisList};
+use crate::model::{Calls, Exit, Observed, Role, Why};
+use crate::report::whois::{AskedCluster, Ground, ServersWord, Unread, Whois};
 use crate::terminal::{self, Ui};
 use eks_aws_auth::{
     AccessEntry, Alternative, AuthenticationMode, AwsAuth, Caller, Cluster, Decision, Existence,
-    IdentityError, Outcome, PrincipalKind, Settings, SourceKind, decide, list_all,
+    IdentityError, Outcome, PrincipalKind, Settings, SourceKind, decide,
 };
 use iam_policy::arn::Arn;
 
@@ -26,7 +24,7 @@ pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result
     let about = About {
         me: asked.contains(&Asked::Me),
         roles: asked.iter().filter_map(role_of).collect(),
-        everyone: asked.is_empty(),
+        everyone: false,
         lines: false,
     };
     let request = commands::request(global);
@@ -42,14 +40,11 @@ pub(super) async fn run(args: &Args, global: &Global, asked: &[Asked]) -> Result
         }
     }
     let place = Place::new(args, &target, &read)?;
-    if asked.is_empty() {
-        return print_list(&place.everyone(), global, ui.style);
-    }
     let answers = asked
         .iter()
         .map(|asked| place.whois(asked))
         .collect::<Result<Vec<_>, _>>()?;
-    print(answers, global, ui.style)
+    print(answers, args, global, &ui)
 }
 
 /// The role whose existence IAM is asked about.
@@ -58,14 +53,6 @@ fn role_of(asked: &Asked) -> Option<String> {
         Asked::Arn(arn) => role_in(arn),
         Asked::Name { kind: "role", name } => Some(iam_policy::arn::role_name(name)),
         Asked::Name { .. } | Asked::Me => None,
-    }
-}
-
-fn unread(what: &str, unknown: &Unknown) -> Unread {
-    Unread {
-        what: what.to_owned(),
-        reason: unknown.to_string(),
-        grant: unknown.grant.as_ref().map(|grant| grant.statement()),
     }
 }
 
@@ -78,42 +65,28 @@ struct Place<'a> {
     args: &'a Args,
     target: &'a cluster::Target,
     read: &'a Mappings,
-    account: Option<&'a str>,
+    account: Option<String>,
     aws_auth: Option<AwsAuth>,
+    asked_at: jiff::Timestamp,
 }
 
 impl<'a> Place<'a> {
     /// # Errors
     /// No such cluster, or credentials of another account.
     fn new(args: &'a Args, target: &'a cluster::Target, read: &'a Mappings) -> Result<Self, CliError> {
-        let of_cluster = read.cluster.known().and_then(|cluster| cluster.account());
         let credentials = read.caller.known().map(|caller| caller.account.as_str());
-        if let (Some(credentials), Some(cluster)) = (credentials, target.account.as_deref().or(of_cluster))
-            && credentials != cluster
-        {
-            return Err(CliError::failed(format!(
-                "the credentials are of account {credentials}, the cluster {} is in account {cluster}\n  fix: name a profile of that account with --profile",
-                target.cluster
-            )));
-        }
-        if read.cluster.observed.is_absent() {
-            return Err(CliError::failed(format!(
-                "EKS has no cluster {} in {} of account {}\n  fix: name it with --context, or with --cluster-name, --region and --profile",
-                target.cluster,
-                target.region,
-                credentials.unwrap_or("unknown")
-            )));
-        }
+        let of_cluster = own_account(target, &read.cluster, &read.caller)?;
         Ok(Self {
             args,
             target,
             read,
-            account: of_cluster.or(target.account.as_deref()).or(credentials),
+            account: of_cluster.or_else(|| credentials.map(str::to_owned)),
             aws_auth: match &read.aws_auth.observed {
                 Observed::Known(map) => Some(map.taken_in().clone()),
                 Observed::Absent => Some(AwsAuth::default()),
                 Observed::Unknown(_) => None,
             },
+            asked_at: jiff::Timestamp::now(),
         })
     }
 
@@ -158,7 +131,7 @@ impl<'a> Place<'a> {
                 context: self.target.context.clone(),
                 cluster: self.target.cluster.clone(),
                 region: self.target.region.clone(),
-                account: self.account.map(str::to_owned),
+                account: self.account.clone(),
             }),
             validation_webhook: match &self.read.validation_webhook.observed {
                 Observed::Known(_) => Some(true),
@@ -166,6 +139,7 @@ impl<'a> Place<'a> {
                 Observed::Unknown(_) => None,
             },
             unread,
+            asked_at: self.asked_at,
         }
     }
 
@@ -223,31 +197,6 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn everyone(&self) -> WhoisList {
-        let modes = self.modes();
-        let mode = modes
-            .first()
-            .copied()
-            .unwrap_or(AuthenticationMode::ApiAndConfigMap);
-        let mut unread_now: Vec<Unread> = self.mode_unread().into_iter().chain(self.missing(mode)).collect();
-        for role in self.read.roles.values() {
-            if let Observed::Unknown(unknown) = &role.observed {
-                unread_now.push(unread(
-                    "whether a role is still the one that its entry was made for",
-                    unknown,
-                ));
-            }
-        }
-        unread_now.dedup();
-        let listed = list_all(&self.cluster(mode), |arn| self.existence(arn));
-        let mut caveats: Vec<String> = self.mode_caveat().into_iter().collect();
-        if mode == AuthenticationMode::ConfigMap {
-            caveats.push(HIDDEN_CREATOR.to_owned());
-        }
-        let problems = cluster_problems(&self.cluster(mode));
-        WhoisList::of_everyone(listed, caveats, problems, self.ground(unread_now), &|_, _| None)
-    }
-
     /// The ARN that is asked about, and the caller behind it.
     fn principal(&self, asked: &Asked) -> Result<(String, Result<Caller, IdentityError>), CliError> {
         match asked {
@@ -263,7 +212,10 @@ impl<'a> Place<'a> {
                         Ok((me.arn.clone(), caller))
                     }
                     Observed::Unknown(unknown) => Err(CliError {
-                        message: format!("who you are to AWS could not be read: {unknown}"),
+                        message: format!(
+                            "who you are to AWS could not be read: {unknown}{}",
+                            unknown.how_to_log_in(self.target).unwrap_or_default()
+                        ),
                         exit: Exit::Undecided,
                     }),
                     Observed::Absent => Err(CliError::failed("AWS does not say who you are")),
@@ -277,7 +229,7 @@ impl<'a> Place<'a> {
                     .get(&iam_policy::arn::role_name(name))
                     .and_then(|role| role.known())
                     .map(|role| role.arn.clone());
-                let arn = match (known, self.account) {
+                let arn = match (known, self.account.as_deref()) {
                     (Some(arn), _) => arn,
                     (None, Some(account)) => {
                         format!("arn:{}:iam::{account}:{kind}/{name}", self.target.partition)
@@ -475,10 +427,10 @@ impl<'a> Place<'a> {
                 true
             }
             Observed::Unknown(unknown)
-                if unknown.why == Why::Unauthenticated && decision.outcome == Outcome::Mapped =>
+                if unknown.why == Why::TokenRefused && decision.outcome == Outcome::Mapped =>
             {
                 decision.caveats.push(format!(
-                    "the API server refused the token all the same ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
+                    "the API server refused the token anyway ({unknown}): it may have expired or be another cluster's, or the mapping is younger than a minute"
                 ));
                 false
             }

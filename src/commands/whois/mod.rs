@@ -5,12 +5,14 @@ mod live;
 
 use crate::access::Asked;
 use crate::checks::mapping_fix::Fix;
+use crate::cli::access::Files;
 use crate::cli::{Global, Whois as Args};
 use crate::commands::{self, CliError};
-use crate::model::{Command, Exit, Language, Snippet};
-use crate::report::whois::{MappingRemedy, Whois, WhoisList, render, render_list};
-use crate::terminal;
-use crate::text::style::Style;
+use crate::model::{
+    Caller as CallerFact, Cluster as ClusterFact, Command, Exit, Fact, Language, Snippet, Target, Unknown,
+};
+use crate::report::whois::{MappingRemedy, Unread, Whois, WhoisList};
+use crate::terminal::Ui;
 use eks_aws_auth::{
     AccessEntry, AssociatedPolicy, AuthenticationMode, Caller, Cluster, Decision, Outcome, Problem,
     SourceKind,
@@ -21,7 +23,15 @@ use eks_aws_auth::{
 /// # Errors
 /// Wrong usage; a file that cannot be read or is something else; a target that cannot be resolved.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    commands::text_json_or_yaml(global, "whois")?;
+    if args.all {
+        let files = Files {
+            filename: args.filename.clone(),
+            access_entries: args.access_entries.clone(),
+            authentication_mode: args.authentication_mode,
+            facts: None,
+        };
+        return super::access::run_list(&files, None, &args.reporting, global);
+    }
     let asked = args
         .principals
         .iter()
@@ -36,18 +46,58 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 }
 
 /// Prints the answers: one as it is, several as a list.
-fn print(answers: Vec<Whois>, global: &Global, style: Style) -> Result<Exit, CliError> {
+fn print(answers: Vec<Whois>, args: &Args, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
     if let [only] = answers.as_slice() {
-        terminal::out_as(global.output, &render(only, global.output, style))?;
+        commands::answer(&[only.page()], only, &args.reporting, global, ui)?;
         return Ok(only.exit());
     }
     let ground = answers.first().map(|one| one.ground.clone()).unwrap_or_default();
-    print_list(&WhoisList::of_answers(answers, ground), global, style)
+    print_list(&WhoisList::of_answers(answers, ground), args, global, ui)
 }
 
-fn print_list(list: &WhoisList, global: &Global, style: Style) -> Result<Exit, CliError> {
-    terminal::out_as(global.output, &render_list(list, global.output, style))?;
+fn print_list(list: &WhoisList, args: &Args, global: &Global, ui: &Ui) -> Result<Exit, CliError> {
+    commands::answer(&list.pages(), list, &args.reporting, global, ui)?;
     Ok(list.exit())
+}
+
+/// The cluster's account, as far as the target and EKS tell.
+///
+/// # Errors
+/// No such cluster, or credentials of another account.
+pub(super) fn own_account(
+    target: &Target,
+    cluster: &Fact<ClusterFact>,
+    caller: &Fact<CallerFact>,
+) -> Result<Option<String>, CliError> {
+    let of_cluster = cluster.known().and_then(|cluster| cluster.account());
+    let of_cluster = of_cluster.or(target.account.as_deref());
+    let credentials = caller.known().map(|caller| caller.account.as_str());
+    if let (Some(credentials), Some(account)) = (credentials, target.account.as_deref().or(of_cluster))
+        && credentials != account
+    {
+        return Err(CliError::failed(format!(
+            "the credentials are of account {credentials}, the cluster {} is in account {account}\n  fix: name a profile of that account with --profile",
+            target.cluster
+        )));
+    }
+    if cluster.observed.is_absent() {
+        return Err(CliError::failed(format!(
+            "EKS has no cluster {} in {} of account {}\n  fix: name it with --context, or with --cluster-name, --region and --profile",
+            target.cluster,
+            target.region,
+            credentials.unwrap_or("unknown")
+        )));
+    }
+    Ok(of_cluster.map(str::to_owned))
+}
+
+/// Something that could not be read.
+pub(super) fn unread(what: &str, unknown: &Unknown) -> Unread {
+    Unread {
+        what: what.to_owned(),
+        reason: unknown.to_string(),
+        grant: unknown.grant.as_ref().map(|grant| grant.statement()),
+    }
 }
 
 fn with_flags(caller: Caller, args: &Args) -> Caller {

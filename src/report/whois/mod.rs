@@ -1,15 +1,16 @@
-//! What `whois` says: one principal, several, or everyone whom the cluster knows. Pure.
+//! What `whois` says of one principal, or of several. Pure.
 
-mod text;
+mod page;
 
+pub(crate) use page::{ground, unread, with_problems};
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{API_VERSION, json};
+use super::Envelope;
 use crate::model::{Exit, Snippet};
-use crate::text::Output;
-use crate::text::style::Style;
 use eks_aws_auth::{
-    Alternative, AssociatedPolicy, AuthenticationMode, Decision, Listed, Outcome, PassedOver, Problem, Source,
+    Alternative, AssociatedPolicy, AuthenticationMode, Decision, Outcome, PassedOver, Problem, Source,
 };
 
 /// Something in aws-auth, with its line in the file that was given.
@@ -78,6 +79,10 @@ pub struct Ground {
     pub validation_webhook: Option<bool>,
     /// What could not be read and may change the answer.
     pub unread: Vec<Unread>,
+    /// When.
+    #[serde(skip)]
+    #[cfg_attr(test, schemars(skip))]
+    pub asked_at: Timestamp,
 }
 
 /// How to map a principal.
@@ -101,10 +106,9 @@ pub struct MappingRemedy {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Whois {
-    /// `capt-spot/v1`
-    pub api_version: String,
     /// `Whois`.
-    pub kind: String,
+    #[serde(flatten)]
+    pub envelope: Envelope,
     /// The principal that was asked for.
     pub principal: String,
     /// The ARN that mappings are compared with; null for what is not an identity.
@@ -175,8 +179,7 @@ impl Whois {
     /// From a decision.
     pub fn new(decision: Decision, ground: Ground, file_line: FileLine<'_>) -> Self {
         Self {
-            api_version: API_VERSION.to_owned(),
-            kind: "Whois".to_owned(),
+            envelope: Envelope::new("Whois", "whois", ground.asked_at),
             principal: decision.principal,
             canonical_arn: decision.canonical_arn,
             outcome: decision.outcome,
@@ -206,28 +209,16 @@ impl Whois {
     }
 }
 
-/// What stands in a list: a principal that was asked for, or one that the cluster knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(untagged)]
-pub enum Item {
-    /// The answer on a principal.
-    Answer(Box<Whois>),
-    /// A line or an entry.
-    Listed(Box<Placed<Listed>>),
-}
-
-/// The principals that were asked for, in that order; or every principal of a cluster.
+/// The principals that were asked for, in that order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WhoisList {
-    /// `capt-spot/v1`
-    pub api_version: String,
     /// `WhoisList`.
-    pub kind: String,
-    /// The answers in the order of the principals; or access entries first, then aws-auth, each in its own order.
-    pub items: Vec<Item>,
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The answers in the order of the principals.
+    pub items: Vec<Whois>,
     /// What is not known, and what follows from it.
     pub caveats: Vec<String>,
     /// Everything that is wrong with aws-auth.
@@ -238,85 +229,27 @@ pub struct WhoisList {
 }
 
 impl WhoisList {
-    /// Of every principal.
-    pub fn of_everyone(
-        listed: Vec<Listed>,
-        caveats: Vec<String>,
-        problems: Vec<Problem>,
-        ground: Ground,
-        file_line: FileLine<'_>,
-    ) -> Self {
-        let place = |listed: Listed| Placed {
-            file_line: listed
-                .source
-                .key
-                .zip(listed.source.line)
-                .and_then(|(key, line)| file_line(key.as_str(), line)),
-            what: listed,
-        };
-        Self::new(
-            listed
-                .into_iter()
-                .map(|listed| Item::Listed(Box::new(place(listed))))
-                .collect(),
-            caveats,
-            place_problems(problems, file_line),
-            ground,
-        )
-    }
-
     /// Of several principals.
     pub fn of_answers(answers: Vec<Whois>, ground: Ground) -> Self {
         let problems = answers
             .first()
             .map(|one| one.problems.clone())
             .unwrap_or_default();
-        let answers = answers
-            .into_iter()
-            .map(|one| Item::Answer(Box::new(one)))
-            .collect();
-        Self::new(answers, Vec::new(), problems, ground)
-    }
-
-    fn new(items: Vec<Item>, caveats: Vec<String>, problems: Vec<Placed<Problem>>, ground: Ground) -> Self {
         Self {
-            api_version: API_VERSION.to_owned(),
-            kind: "WhoisList".to_owned(),
-            items,
-            caveats,
+            envelope: Envelope::new("WhoisList", "whois-list", ground.asked_at),
+            items: answers,
+            caveats: Vec::new(),
             problems,
             ground,
         }
     }
 
-    /// The exit code: the worst of the answers; for everyone 3 where something that belongs into the list could not be read.
+    /// The exit code: the worst of the answers.
     pub fn exit(&self) -> Exit {
         let own = match self.ground.unread.as_slice() {
             [] => Exit::Done,
             _ => Exit::Undecided,
         };
-        let answers = self.items.iter().filter_map(|item| match item {
-            Item::Answer(whois) => Some(whois.exit()),
-            Item::Listed(_) => None,
-        });
-        answers.fold(own, Exit::worse)
-    }
-}
-
-/// In the format that was asked for.
-pub fn render(whois: &Whois, output: Output, style: Style) -> String {
-    match output {
-        Output::Json => json::pretty(whois),
-        Output::Yaml => json::to_yaml(whois),
-        _ => text::answer(whois, style),
-    }
-}
-
-/// The list in the format that was asked for.
-pub fn render_list(list: &WhoisList, output: Output, style: Style) -> String {
-    match output {
-        Output::Json => json::pretty(list),
-        Output::Yaml => json::to_yaml(list),
-        _ => text::list(list, style),
+        self.items.iter().map(Whois::exit).fold(own, Exit::worse)
     }
 }

@@ -30,6 +30,12 @@ impl Ran {
         }
     }
 
+    /// All that was said, on one line, however it was wrapped.
+    pub fn said(&self) -> String {
+        let all = format!("{} {}", self.stdout, self.stderr);
+        all.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Standard output as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)

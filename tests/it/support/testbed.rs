@@ -12,7 +12,7 @@
 //! other end, so a server never outlives it, whether the test passes, panics or is killed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use capt_spot_standin::oracle;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,17 +32,6 @@ pub const ACCOUNT: &str = "111122223333";
 
 /// The region that moto is asked for.
 pub const REGION: &str = "eu-west-1";
-
-fn target_testbed() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/testbed")
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Component {
-    There { path: PathBuf },
-    Missing { missing: String },
-}
 
 /// The components that a test asked for; all of them are there.
 pub struct Testbed {
@@ -55,42 +45,7 @@ impl Testbed {
     /// # Panics
     /// With `CI=true` in the environment when a component is missing: there, a test that was not run is a failure.
     pub fn require(names: &[&str]) -> Option<Self> {
-        match Self::find(names) {
-            Ok(paths) => Some(Self { paths }),
-            Err(why) => {
-                let thread = std::thread::current();
-                let test = thread.name().unwrap_or("a test");
-                let line = format!("{test}: not run: {why}\n");
-                assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{line}");
-                // The test harness hides what a passing test prints, so the note goes to a file as well.
-                eprint_line(&line);
-                let noted = fs::create_dir_all(target_testbed()).and_then(|()| {
-                    let path = target_testbed().join("not-run.txt");
-                    OpenOptions::new()
-                        .create(true)
-                        .append(true)
-                        .open(path)?
-                        .write_all(line.as_bytes())
-                });
-                assert!(noted.is_ok(), "could not note that {test} was not run: {noted:?}");
-                None
-            }
-        }
-    }
-
-    fn find(names: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
-        let list = target_testbed().join("testbed.json");
-        let text = fs::read_to_string(&list)
-            .map_err(|_| "nothing is provisioned (python3 tests/testbed/provision.py)".to_owned())?;
-        let known: BTreeMap<String, Component> =
-            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", list.display()))?;
-        let wanted = names.iter().map(|name| match known.get(*name) {
-            Some(Component::There { path }) if path.exists() => Ok(((*name).to_owned(), path.clone())),
-            Some(Component::There { path }) => Err(format!("{name}: {} is gone", path.display())),
-            Some(Component::Missing { missing }) => Err(format!("{name} is not provisioned: {missing}")),
-            None => Err(format!("{name} is not provisioned")),
-        });
-        wanted.collect()
+        oracle::require(names).map(|paths| Self { paths })
     }
 
     /// Where a component is.
@@ -112,11 +67,6 @@ impl Testbed {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
     }
-}
-
-fn eprint_line(line: &str) {
-    // Straight to the handle: the harness captures the print macros only.
-    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A server of the test bed. Dropped, it is told to end and waited for.

@@ -35,6 +35,7 @@ mod fault;
 mod http;
 mod kubeconfig;
 mod kubernetes;
+pub mod oracle;
 mod record;
 pub mod scenario;
 mod selector;
@@ -52,6 +53,7 @@ pub use fault::Fault;
 pub use kubeconfig::{Exec, Kubeconfig};
 pub use kubernetes::{Access, Attributes, Kubernetes, Resource, Rule, User};
 pub use record::{Call, longest_chain};
+pub use tls::server_config;
 pub use world::*;
 
 /// The running stand-ins.

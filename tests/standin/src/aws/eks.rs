@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{Aws, Caller, EndpointOf, Operation, REQUEST_ID, json_error, json_error_with, page};
 use crate::http::{Answer, Reply, get};
 use crate::world::{
-    AccessEntry, Account, Cluster, Endpoint, FargateProfile, Nodegroup, PodIdentity, World, unique_id,
+    AccessEntry, Account, AuthenticationMode, Cluster, Endpoint, FargateProfile, Nodegroup, PodIdentity,
+    World, unique_id,
 };
 
 /// The operation of a method and path, with the parameters that the path holds.
@@ -47,6 +48,11 @@ pub(super) fn operation(method: &str, segments: &[String]) -> (String, Vec<(Stri
         ("DELETE", ["clusters", _, "access-entries", _]) => {
             ("DeleteAccessEntry", &[("clusterName", 1), ("principalArn", 3)])
         }
+        ("POST", ["clusters", _, "access-entries", _, "access-policies"]) => (
+            "AssociateAccessPolicy",
+            &[("clusterName", 1), ("principalArn", 3)],
+        ),
+        ("POST", ["clusters", _, "update-config"]) => ("UpdateClusterConfig", &[("name", 1)]),
         ("GET", _) => ("GetUnknown", &[]),
         _ => ("UnknownWrite", &[]),
     };
@@ -58,11 +64,18 @@ pub(super) fn operation(method: &str, segments: &[String]) -> (String, Vec<(Stri
 }
 
 pub(super) fn answer(
-    world: &World,
+    world: &mut World,
     caller: &Caller,
     operation: &Operation,
     endpoint_of: EndpointOf<'_>,
 ) -> Answer {
+    let written = matches!(
+        operation.name.as_str(),
+        "CreateAccessEntry" | "DeleteAccessEntry" | "AssociateAccessPolicy" | "UpdateClusterConfig"
+    );
+    if written {
+        write(world, caller, operation)?;
+    }
     let account = &world.accounts[caller.account];
     let cx = Context {
         account,
@@ -96,7 +109,23 @@ pub(super) fn answer(
             };
             cx.list("accessEntries", &arns, |arn| json!(arn), Map::new())
         }
-        "DescribeAccessEntry" => {
+        "DeleteAccessEntry" => ok(&json!({})),
+        "UpdateClusterConfig" => {
+            let id = uuid(&operation.json.to_string());
+            ok(
+                &json!({ "update": { "id": id, "status": "Successful", "type": "AccessConfigUpdate", "params": [], "errors": [] } }),
+            )
+        }
+        "AssociateAccessPolicy" => {
+            let (cluster, entry) = cx.access_entry()?;
+            ok(
+                &json!({ "clusterName": cluster.name, "principalArn": entry.principal_arn, "associatedAccessPolicy": {
+                    "policyArn": operation.json["policyArn"], "accessScope": operation.json["accessScope"],
+                    "associatedAt": epoch(entry.created_at), "modifiedAt": epoch(entry.created_at),
+                }}),
+            )
+        }
+        "CreateAccessEntry" | "DescribeAccessEntry" => {
             let (cluster, entry) = cx.access_entry()?;
             ok(&json!({ "accessEntry": cx.access_entry_json(cluster, entry) }))
         }
@@ -219,6 +248,148 @@ pub(super) fn answer(
     }
 }
 
+/// The writes of access entries and of the authentication mode, refused as the EKS user guide says.
+fn write(world: &mut World, caller: &Caller, operation: &Operation) -> Result<(), Reply> {
+    let refused = |code: &str, text: &str| json_error(400, code, text);
+    let body = &operation.json;
+    let text = |name: &str| body[name].as_str().unwrap_or_default();
+    let account = &mut world.accounts[caller.account];
+    let name = operation.segments[1].clone();
+    let resource = format!(
+        "arn:{}:eks:{}:{}:cluster/{name}",
+        account.partition, caller.region, account.id
+    );
+    caller.may(Aws::Eks, &operation.action(), &resource)?;
+    let roles: Vec<String> = account.roles.iter().map(|role| account.role_arn(role)).collect();
+    let own = account.id.clone();
+    let Some(cluster) = account
+        .clusters
+        .iter_mut()
+        .find(|cluster| cluster.name == name && cluster.region == caller.region)
+    else {
+        return Err(not_found(
+            &format!("No cluster found for name: {name}."),
+            &[("clusterName", &name)],
+        ));
+    };
+    let mode = cluster
+        .authentication_mode
+        .unwrap_or(AuthenticationMode::ConfigMap);
+    if operation.name == "UpdateClusterConfig" {
+        let wanted = body["accessConfig"]["authenticationMode"]
+            .as_str()
+            .unwrap_or_default();
+        cluster.authentication_mode = Some(match (mode, wanted) {
+            (AuthenticationMode::ConfigMap, "API_AND_CONFIG_MAP") => AuthenticationMode::ApiAndConfigMap,
+            (AuthenticationMode::ApiAndConfigMap, "API") => AuthenticationMode::Api,
+            // It only goes forward, a step at a time.
+            _ => {
+                return Err(refused(
+                    "InvalidParameterException",
+                    "Unsupported authentication mode update",
+                ));
+            }
+        });
+        return Ok(());
+    }
+    if mode == AuthenticationMode::ConfigMap {
+        return Err(refused(
+            "InvalidRequestException",
+            "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation.",
+        ));
+    }
+    let principal = match operation.parameter("principalArn") {
+        Some(principal) => principal.to_owned(),
+        None => text("principalArn").to_owned(),
+    };
+    let at = cluster
+        .access_entries
+        .iter()
+        .position(|entry| entry.principal_arn == principal);
+    match (operation.name.as_str(), at) {
+        ("CreateAccessEntry", Some(_)) => Err(json_error(
+            409,
+            "ResourceInUseException",
+            "The specified access entry resource is already in use on this cluster.",
+        )),
+        ("CreateAccessEntry", None) => {
+            let kind = match text("type") {
+                "" => "STANDARD",
+                kind => kind,
+            };
+            let groups: Vec<String> = body["kubernetesGroups"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|group| group.as_str().map(str::to_owned))
+                .collect();
+            let of_account = principal.split(':').nth(4) == Some(own.as_str());
+            if principal.contains(":role/") && of_account && !roles.contains(&principal) {
+                return Err(refused(
+                    "InvalidParameterException",
+                    "The specified principalArn is invalid: invalid principal.",
+                ));
+            }
+            if kind != "STANDARD" && (!of_account || !groups.is_empty() || !text("username").is_empty()) {
+                return Err(refused(
+                    "InvalidParameterException",
+                    "A node's access entry has neither username nor groups, and is of the cluster's account.",
+                ));
+            }
+            if let Some(group) = groups.iter().find(|group| group.starts_with("system:")) {
+                return Err(refused(
+                    "InvalidParameterException",
+                    &format!("The kubernetes group name {group} is invalid, it cannot start with system:"),
+                ));
+            }
+            let username = text("username");
+            let reserved = ["system:", "eks:", "aws:", "amazon:", "iam:"]
+                .iter()
+                .any(|prefix| username.starts_with(prefix));
+            let session = username
+                .find("{{SessionName}}")
+                .is_some_and(|at| !username[..at].contains(':'));
+            if reserved || session {
+                return Err(refused("InvalidParameterException", "The username is invalid."));
+            }
+            let mut entry = AccessEntry::new(&principal, kind);
+            if !username.is_empty() {
+                username.clone_into(&mut entry.username);
+            }
+            if kind == "STANDARD" {
+                entry.groups = groups;
+            }
+            entry.created_at = crate::world::date("2026-11-01T00:00:00Z");
+            cluster.access_entries.push(entry);
+            Ok(())
+        }
+        (_, None) => Ok(()),
+        ("DeleteAccessEntry", Some(at)) => {
+            cluster.access_entries.remove(at);
+            Ok(())
+        }
+        (_, Some(at)) => {
+            let entry = &mut cluster.access_entries[at];
+            if entry.kind != "STANDARD" {
+                return Err(refused(
+                    "InvalidRequestException",
+                    "A node's access entry has no policies.",
+                ));
+            }
+            entry.policies.push(crate::world::AccessPolicy {
+                policy_arn: text("policyArn").to_owned(),
+                namespaces: body["accessScope"]["namespaces"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|namespace| namespace.as_str().map(str::to_owned))
+                    .collect(),
+            });
+            Ok(())
+        }
+    }
+}
+
 struct Context<'a> {
     account: &'a Account,
     caller: &'a Caller,
@@ -314,7 +485,11 @@ impl<'a> Context<'a> {
 
     fn access_entry(&self) -> Result<(&'a Cluster, &'a AccessEntry), Reply> {
         let cluster = self.cluster_with_entries()?;
-        let principal = self.parameter("principalArn");
+        let principal = match self.parameter("principalArn") {
+            // A new one stands in the body.
+            "" => self.operation.json["principalArn"].as_str().unwrap_or_default(),
+            principal => principal,
+        };
         let found = cluster
             .access_entries
             .iter()

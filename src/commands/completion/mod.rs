@@ -4,9 +4,11 @@
 //! `kubectl-capt_spot __complete WORD...`. The last word is the one being typed. The answer is Cobra's: candidates, one a
 //! line, a tab before the description, then `:DIRECTIVE`.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, ValueEnum as _};
+use clap_complete::Shell;
 
 use crate::checks::{Group, REGISTRY};
 use crate::cli::{self, Completion};
@@ -15,6 +17,7 @@ use crate::commands::CliError;
 use crate::helm::args::OUR_FLAGS;
 use crate::model::Exit;
 use crate::terminal;
+use crate::text::Output;
 
 /// The hidden verb that kubectl's and helm's completion call.
 pub const VERB: &str = "__complete";
@@ -23,45 +26,35 @@ const FILES: u8 = 0;
 /// Cobra's directive: what is printed is all there is.
 const NO_FILES: u8 = 4;
 
-/// For bash, which asks the program as kubectl and helm do: so it knows contexts and checks too. (clap's own script loses its
-/// way behind the verb with a name like ours, which has a `-` and a `_`.)
-const BASH: &str = r#"# bash completion for kubectl-capt_spot; it asks the program itself what may follow.
-_kubectl_capt_spot() {
-    local line=${COMP_LINE:0:COMP_POINT} words=() current before answer
-    read -ra words <<< "$line"
-    [[ $line == *[[:space:]] ]] && words+=("")
-    current=${words[${#words[@]} - 1]}
-    # Readline breaks words at : and = and puts in what follows the break; ARNs are full of them.
-    before=${current%"$2"}
-    COMPREPLY=()
-    while IFS= read -r answer; do
-        case $answer in
-            :0) compopt -o default 2>/dev/null || COMPREPLY=($(compgen -f -- "$2")) ;;
-            :*) ;;
-            *)
-                answer=${answer%%$'\t'*}
-                COMPREPLY+=("${answer#"$before"}")
-                ;;
-        esac
-    done < <("$1" __complete "${words[@]:1}" 2>/dev/null)
-}
-complete -F _kubectl_capt_spot kubectl-capt_spot
-"#;
+/// Scripts that ask the program, as kubectl and helm do: so they know contexts, checks and formats, too. (clap's own for bash
+/// loses its way behind the verb with a name like ours, which has a `-` and a `_`.)
+const BASH: &str = include_str!("bash");
+const FISH: &str = include_str!("fish");
+const POWERSHELL: &str = include_str!("powershell");
+const ZSH: &str = include_str!("zsh");
 
 /// Runs it. Offline.
 ///
 /// # Errors
 /// Writing failed.
 pub fn run(args: &Completion) -> Result<Exit, CliError> {
-    if args.shell == clap_complete::Shell::Bash {
-        terminal::out(BASH)?;
-        return Ok(Exit::Done);
-    }
-    let mut command = cli::command(terminal::KUBECTL);
-    let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "kubectl-capt_spot", &mut text);
-    terminal::out(&String::from_utf8_lossy(&text))?;
+    terminal::out(&script(args.shell))?;
     Ok(Exit::Done)
+}
+
+fn script(shell: Shell) -> Cow<'static, str> {
+    match shell {
+        Shell::Bash => BASH.into(),
+        Shell::Fish => FISH.into(),
+        Shell::PowerShell => POWERSHELL.into(),
+        Shell::Zsh => ZSH.into(),
+        other => {
+            let mut command = cli::command(terminal::KUBECTL);
+            let mut text = Vec::new();
+            clap_complete::generate(other, &mut command, "kubectl-capt_spot", &mut text);
+            String::from_utf8_lossy(&text).into_owned().into()
+        }
+    }
 }
 
 /// Answers kubectl and helm. Reads nothing but the kubeconfig, and that only for names of contexts.
@@ -248,7 +241,17 @@ fn values(arg: &Arg, contexts: impl FnOnce() -> Vec<String>) -> Candidates {
     match arg.get_id().as_str() {
         "context" => Candidates::words(contexts().into_iter().map(|name| (name, String::new()))),
         "only" | "skip" => Candidates::words(groups().chain(checks())),
-        "check" => Candidates::words(checks()),
+        "check" => Candidates::words(groups().chain(checks())),
+        // A file follows the sign.
+        "report" => {
+            let formats = Output::value_variants()
+                .iter()
+                .filter_map(Output::to_possible_value);
+            Candidates::words(formats.map(|format| {
+                let help = format.get_help().map(ToString::to_string).unwrap_or_default();
+                (format!("{}=", format.get_name()), help)
+            }))
+        }
         _ => {
             let names = arg.get_value_names().unwrap_or_default();
             if names.iter().any(|name| name.as_str().contains("FILE")) {
