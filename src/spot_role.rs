@@ -52,7 +52,7 @@ pub struct Refusal {
     /// Nothing was asked of IAM, or IAM denied it; else the call failed.
     pub refused: bool,
     /// What is wrong, and what to do.
-    pub judgement: Judgement,
+    pub judgement: Box<Judgement>,
 }
 
 impl Refusal {
@@ -65,23 +65,26 @@ impl Refusal {
             .unwrap_or_else(|| UNVERIFIED.to_owned());
         Self {
             refused: true,
-            judgement: Judgement {
-                status: Status::Fail,
-                message,
-                ..judgement
-            }
-            .headline(headline),
+            judgement: Box::new(
+                Judgement {
+                    status: Status::Fail,
+                    message,
+                    ..judgement
+                }
+                .headline(headline),
+            ),
         }
     }
 
     fn failed(headline: &str, message: String, fix: &str) -> Self {
         let judgement = Judgement::fail(message).headline(headline);
+        let judgement = match fix {
+            "" => judgement,
+            fix => judgement.fix(fix, []),
+        };
         Self {
             refused: false,
-            judgement: match fix {
-                "" => judgement,
-                fix => judgement.fix(fix, []),
-            },
+            judgement: Box::new(judgement),
         }
     }
 
@@ -110,13 +113,15 @@ impl Refusal {
         let statement = serde_json::to_string_pretty(&statement).unwrap_or_default();
         Self {
             refused: true,
-            judgement: Judgement::fail(message)
-                .headline("IAM does not let the caller create the role")
-                .fix(
-                    format!("{ask} (`kubectl capt-spot policy create` prints the whole policy)."),
-                    [],
-                )
-                .snippet(Language::Json, statement),
+            judgement: Box::new(
+                Judgement::fail(message)
+                    .headline("IAM does not let the caller create the role")
+                    .fix(
+                        format!("{ask} (`kubectl capt-spot policy create` prints the whole policy)."),
+                        [],
+                    )
+                    .snippet(Language::Json, statement),
+            ),
         }
     }
 

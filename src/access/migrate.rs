@@ -568,7 +568,8 @@ pub(super) fn ends_as(start: &State, planned: &[Planned]) -> State {
     let replaced: HashSet<&str> = replaced.map(|one| one.principal_arn.as_str()).collect();
     entries.retain(|entry| !replaced.contains(entry.principal_arn.as_str()));
     entries.extend(planned.iter().map(made));
-    let mut end = State::new(AuthenticationMode::Api, start.aws_auth.clone(), Some(entries));
+    // aws-auth does not count any more.
+    let mut end = State::new(AuthenticationMode::Api, None, Some(entries));
     end.take_roles(start);
     end
 }

@@ -273,10 +273,10 @@ async fn credentials(
     let environment_has_keys =
         identity.profile_flag.is_none() && std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
     let profile = identity.profile();
-    if let (Some(name), false, None) = (&profile, environment_has_keys, &identity.credentials_by) {
-        if let Err(unknown) = profile_exists(name, &files).await {
-            return Err(unknown.of_credentials(identity.source().await));
-        }
+    if let (Some(name), false, None) = (&profile, environment_has_keys, &identity.credentials_by)
+        && let Err(unknown) = profile_exists(name, &files).await
+    {
+        return Err(unknown.of_credentials(identity.source().await));
     }
     let result = match (&identity.profile_flag, &profile) {
         (Some(name), _) => {

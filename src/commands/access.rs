@@ -459,9 +459,11 @@ pub(super) fn run_list(
         ground: known.ground(),
     };
     let page = list.page(global.output == Output::Text);
+    let complete = known.unread.is_empty();
+    drop(known);
     let document = document("AccessList", "access-list", list);
     commands::answer(&[page], &document, reporting, global, &ui)?;
-    Ok(match known.unread.is_empty() {
+    Ok(match complete {
         true => Exit::Done,
         false => Exit::Undecided,
     })
@@ -566,6 +568,8 @@ fn run_migrate(args: &Migrate, global: &Global, ui: &Ui) -> Result<Exit, CliErro
     let form = match args.form {
         PlanForm::Commands => {
             let page = plan.page(&format!("{} ({})", target.cluster, target.region));
+            // A full aws-auth and its plan as JSON are each tens of MiB.
+            drop(known);
             let document = document("AccessPlan", "access-plan", plan);
             commands::answer(&[page], &document, &args.reporting, global, ui)?;
             return Ok(exit);

@@ -107,7 +107,7 @@ impl From<Refusal> for End {
             },
             exit: Exit::Failed,
             role: None,
-            judgement: refusal.judgement,
+            judgement: *refusal.judgement,
         }
     }
 }

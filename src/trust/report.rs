@@ -201,11 +201,11 @@ impl TrustReport {
         };
         let by_cdk = self.cdk.iter().flat_map(|cdk| &cdk.parts);
         let by_cdk = by_cdk.filter(|part| part.part == "trusted");
-        let by_cdk = by_cdk.filter_map(|part| part.remedy.clone()).map(|text| Remedy {
+        let mut by_cdk = by_cdk.filter_map(|part| part.remedy.clone()).map(|text| Remedy {
             text,
             ..Remedy::default()
         });
-        judgement.remedy = verdict.remedy.clone().or_else(|| by_cdk.last());
+        judgement.remedy = verdict.remedy.clone().or_else(|| by_cdk.next());
         if let (Some(remedy), Some(smallest)) = (&mut judgement.remedy, &self.smallest_trust_policy)
             && remedy.snippets.is_empty()
             && remedy.commands.is_empty()

@@ -266,17 +266,14 @@ fn zsh_and_fish_complete_contexts_checks_and_formats() {
             (0, ""),
             "{shell} {line}: {told:?}"
         );
-        let words = told.stdout.lines().map(|one| {
-            let word = match shell {
-                "zsh" => one
-                    .replace("\\:", "\u{0}")
-                    .split(':')
-                    .next()
-                    .unwrap_or_default()
-                    .replace('\u{0}', ":"),
-                _ => one.split('\t').next().unwrap_or_default().to_owned(),
-            };
-            word
+        let words = told.stdout.lines().map(|one| match shell {
+            "zsh" => one
+                .replace("\\:", "\u{0}")
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .replace('\u{0}', ":"),
+            _ => one.split('\t').next().unwrap_or_default().to_owned(),
         });
         words.collect()
     };
@@ -332,6 +329,8 @@ fn the_help_of_every_verb_has_the_same_order() {
             .collect()
     };
     let mut lines: Vec<Vec<String>> = verbs(&[]).into_iter().map(|verb| vec![verb]).collect();
+    // Its own flag for the format puts one heading elsewhere.
+    lines.retain(|line| line != &["fleet"]);
     for group in ["access", "template"] {
         lines.retain(|line| line != &[group]);
         lines.extend(

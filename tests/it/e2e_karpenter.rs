@@ -86,7 +86,7 @@ fn without_the_role_nothing_is_spot_and_with_it_karpenter_launches_spot() {
     });
 
     let created = stage.shell.capt_spot(&["create-role", "--yes"]).expect(0);
-    assert!(created.stdout.starts_with("Created "), "{created:?}");
+    assert!(created.stdout.starts_with("CREATED"), "{created:?}");
     if recording() {
         // The controller tries Spot again by itself, about three minutes after it was refused.
         let claim = stage.until("Spot is launched", "nodeclaims", |claim| {

@@ -54,12 +54,10 @@ fn made_again(world: &mut World, path: &str) {
         .push(AccessEntry::cluster_admin("arn:aws:iam::111122223333:role/again"));
 }
 
-/// What makes a world of a healthy one.
-type Change = fn(&mut World);
-
 #[test]
 fn each_way_an_administrators_role_can_be() {
-    let rows: &[(&str, AuthenticationMode, Change)] = &[
+    type Row = (&'static str, AuthenticationMode, fn(&mut World));
+    let rows: &[Row] = &[
         ("good, by a line", ConfigMap, |_| {}),
         ("good, by a line beside entries", ApiAndConfigMap, |_| {}),
         ("good, by an entry", Api, |_| {}),

@@ -602,6 +602,13 @@ fn there_is_one_version() {
             "{plugin}"
         );
     }
+    let chart = read("charts/capt-spot/Chart.yaml");
+    for key in ["version", "appVersion"] {
+        assert!(
+            chart.contains(&format!("\n{key}: {VERSION}\n")),
+            "the chart's {key}"
+        );
+    }
     let ways = regex_lite::Regex::new(
         r"(?:releases/download/v|kubectl-capt_spot_v|kubectl-capt-spot@v|--version v|rev: v|VERSION: |capt-spot:v?|capt-spot-)(\d+\.\d+\.\d+)",
     )

@@ -325,7 +325,10 @@ mod tests {
             (&["--clusters=x", "--shards=0"], "from 1 to 100000"),
             (&["--shards=2"], "--clusters"),
             (&["--role-arn", "x"], "is not a role's ARN"),
-            (&["--cluster-name", "a\nb"], "--cluster-name has a value"),
+            (
+                &["--cluster-name", "a\nb"],
+                "--cluster-name has an unusable value",
+            ),
         ] {
             let inventory = line.contains(&"--clusters=x").then_some(&few);
             let error = error(line, inventory);
