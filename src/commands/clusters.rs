@@ -308,7 +308,7 @@ impl<'a> Results<'a> {
         // Accounts fall to shards as their numbers have it: one without any is judged to its end.
         let empty = self.asked.is_empty() && shard.is_some_and(|shard| shard.of > 1);
         if empty {
-            terminal::note("no cluster of the inventory falls to this shard");
+            terminal::note("no account of the inventory falls to this shard");
         } else if self.judged == 0 {
             exit = exit.worse(Exit::Undecided);
             if self.overview.len() == 0 && missing == 0 {

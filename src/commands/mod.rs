@@ -104,6 +104,7 @@ pub fn text_json_or_yaml(global: &Global, verb: &str) -> Result<(), CliError> {
 /// # Errors
 /// Standard output or the summary could not be written.
 pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui) -> Result<(), CliError> {
+    fits(global.output, pages)?;
     let rendered = report::render(pages, document, global.output, ui.style);
     terminal::out_as(global.output, &rendered)?;
     if global.output == Output::Github
@@ -123,6 +124,21 @@ pub fn print(pages: &[Page], document: &impl Serialize, global: &Global, ui: &Ui
             })?;
     }
     Ok(())
+}
+
+/// Metrics and OpenReports objects are about clusters and accounts.
+fn fits(format: Output, pages: &[Page]) -> Result<(), CliError> {
+    let of_clusters = matches!(format, Output::Openmetrics | Output::Openreports);
+    match pages
+        .iter()
+        .find(|page| of_clusters && !["preflight", "account"].contains(&page.verb))
+    {
+        None => Ok(()),
+        Some(page) => Err(CliError::usage(format!(
+            "{} has no metrics and no OpenReports objects: preflight and account have\n  fix: take another format",
+            page.verb
+        ))),
+    }
 }
 
 /// Prints answers, and writes the further reports that the flags ask for.
@@ -157,6 +173,7 @@ pub fn write_reports(
     document: &impl Serialize,
 ) -> Result<(), CliError> {
     for ReportFile { format, path } in files {
+        fits(*format, pages)?;
         let rendered = report::render(pages, document, *format, Style::PLAIN);
         std::fs::write(path, rendered).map_err(|error| {
             CliError::failed(format!(

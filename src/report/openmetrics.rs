@@ -69,7 +69,7 @@ type Samples = BTreeMap<&'static str, BTreeMap<String, f64>>;
 /// The document.
 pub(crate) fn render(pages: &[Page]) -> String {
     let mut samples = Samples::new();
-    for page in one_each(pages) {
+    for page in one_each(pages.iter()) {
         of_page(page, &mut samples);
     }
     let mut out = String::new();
@@ -90,7 +90,7 @@ pub(crate) fn render(pages: &[Page]) -> String {
 }
 
 /// Two contexts may lead to one cluster: it counts once, by the worse of its answers.
-fn one_each(pages: &[Page]) -> Vec<&Page> {
+pub(super) fn one_each<'a>(pages: impl Iterator<Item = &'a Page>) -> Vec<&'a Page> {
     let rank = |page: &Page| match page.status {
         Status::Fail => 2,
         Status::Unknown => 1,
@@ -113,10 +113,7 @@ fn identity(page: &Page) -> Vec<(&'static str, String)> {
     vec![
         ("account", known(&about.account)),
         ("region", known(&about.region)),
-        (
-            "cluster",
-            about.cluster.clone().unwrap_or_else(|| page.name.clone()),
-        ),
+        ("cluster", about.name(page).unwrap_or_default().to_owned()),
     ]
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 
 use super::json::to_yaml;
+use super::openmetrics::one_each;
 use super::{Finding, Page};
 use crate::checks::Status;
 use crate::text::sanitize::{line, lines};
@@ -25,14 +26,14 @@ pub(crate) fn render(pages: &[Page]) -> String {
     objects.join("---\n")
 }
 
-/// One for each page.
+/// One for each cluster.
 pub(crate) fn objects<'a>(pages: impl Iterator<Item = &'a Page>) -> Vec<Value> {
-    pages.map(object).collect()
+    one_each(pages).into_iter().map(object).collect()
 }
 
 fn object(page: &Page) -> Value {
     let about = &page.about_cluster;
-    let cluster = about.cluster.as_deref().unwrap_or(&page.name);
+    let cluster = about.name(page);
     let verdict = match page.status {
         Status::Pass => "ready",
         Status::Fail => "not-ready",
@@ -46,7 +47,7 @@ fn object(page: &Page) -> Value {
     let known = [
         ("account", about.account.as_deref()),
         ("region", about.region.as_deref()),
-        ("cluster", Some(cluster)),
+        ("cluster", cluster),
     ];
     for (name, value) in known {
         let Some(value) = value else { continue };
@@ -64,7 +65,7 @@ fn object(page: &Page) -> Value {
         .iter()
         .map(|finding| result(page, finding, &properties))
         .collect();
-    json!({
+    let mut object = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": KIND,
         "metadata": {
@@ -73,8 +74,6 @@ fn object(page: &Page) -> Value {
             "annotations": {(format!("{OWN}/closing")): line(&page.closing)},
         },
         "source": SOURCE,
-        // The kind by which the AWS Controllers for Kubernetes name an EKS cluster; no object has to be there.
-        "scope": {"apiVersion": "eks.services.k8s.aws/v1alpha1", "kind": "Cluster", "name": line(cluster)},
         "summary": {
             "pass": count(Status::Pass),
             "warn": count(Status::Warn),
@@ -83,7 +82,13 @@ fn object(page: &Page) -> Value {
             "skip": count(Status::Skip),
         },
         "results": results,
-    })
+    });
+    if let Some(cluster) = cluster {
+        // The kind by which the AWS Controllers for Kubernetes name an EKS cluster; no object has to be there.
+        object["scope"] =
+            json!({"apiVersion": "eks.services.k8s.aws/v1alpha1", "kind": "Cluster", "name": line(cluster)});
+    }
+    object
 }
 
 fn result(page: &Page, finding: &Finding, properties: &Map<String, Value>) -> Value {
@@ -121,7 +126,7 @@ fn result(page: &Page, finding: &Finding, properties: &Map<String, Value>) -> Va
 /// The same for the same cluster in every run, different for clusters of one name.
 fn name(page: &Page) -> String {
     let about = &page.about_cluster;
-    let cluster = about.cluster.as_deref().unwrap_or(&page.name);
+    let cluster = about.name(page).unwrap_or("account");
     let whole = [
         about.account.as_deref().unwrap_or_default(),
         about.region.as_deref().unwrap_or_default(),
@@ -158,15 +163,17 @@ fn is_label(value: &str) -> bool {
 mod tests {
     use super::*;
     use crate::facts::fixture::{absent, healthy};
+    use crate::report::account::AccountReport;
     use crate::report::{Selection, judge};
 
     #[test]
-    fn a_cluster_and_one_that_could_not_be_judged() {
+    fn a_cluster_one_that_could_not_be_judged_and_an_account() {
         let mut fresh = healthy();
         fresh.spot_role = absent("iam:GetRole");
         let pages = [
             judge(&fresh, &Selection::default()).page(false),
             Page::unresolved("preflight", "Gone_\u{1b}[31m", "no such context"),
+            AccountReport::new(&healthy(), false).page(false),
         ];
         insta::assert_snapshot!(render(&pages));
     }

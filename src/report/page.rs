@@ -77,6 +77,14 @@ pub struct AboutCluster {
     pub judged: bool,
 }
 
+impl AboutCluster {
+    /// The cluster's name; of one that could not be judged what it was asked for by; none of an account alone.
+    pub(crate) fn name<'a>(&'a self, page: &'a Page) -> Option<&'a str> {
+        let asked_for = (!self.judged).then_some(page.name.as_str());
+        self.cluster.as_deref().or(asked_for)
+    }
+}
+
 impl Page {
     /// An answer of `verb` about `subject`, in a word and its colour.
     pub fn new(
