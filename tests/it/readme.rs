@@ -328,8 +328,13 @@ fn whos_answers_meet_their_schemas() {
         meets(&validator, &ran.json(), "outcome");
     }
     let validator = schema(&stage, "whois-list");
-    let ran = stage.run(&["whois", "--all", "-o", "json"]).expect(0);
+    let ran = stage.run(&["whois", role, nobody, "-o", "json"]).expect(1);
     meets(&validator, &ran.json(), "items");
+    let validator = schema(&stage, "access-list");
+    for all in [["whois", "--all"], ["access", "list"]] {
+        let ran = stage.run(&[&all[..], &["-o", "json"]].concat()).expect(0);
+        meets(&validator, &ran.json(), "items");
+    }
 }
 
 #[test]
