@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shard::Shard;
+use super::Shard;
 use crate::report::{API_VERSION, Envelope};
 use crate::text::read_bounded;
 use crate::text::sanitize::short_line;

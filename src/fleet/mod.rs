@@ -8,8 +8,3 @@ pub mod merge;
 pub mod overview;
 
 pub use crate::model::Shard;
-
-/// Where [`Shard`] was first.
-pub mod shard {
-    pub use crate::model::Shard;
-}

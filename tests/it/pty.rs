@@ -77,7 +77,7 @@ fn only_a_whole_line_y_or_yes_is_consent() {
     for keys in NOT_CONSENT {
         let (code, writes, shown) = asked(keys);
         assert_eq!((code, writes.len()), (1, 0), "{keys:?}: {shown}");
-        assert!(shown.contains("nothing was created"), "{keys:?}: {shown}");
+        assert!(shown.contains("Nothing was created"), "{keys:?}: {shown}");
     }
     for keys in ["y\r", "Y\r", "yes\r", "YES\r", "Yes\r", " y \r", "n\u{7f}y\r"] {
         let (code, writes, shown) = asked(keys);
