@@ -8,7 +8,7 @@ use crate::facts::Facts;
 use crate::karpenter::launch_paths::{LaunchPath, LaunchPaths, Source};
 use crate::karpenter::requirements::{SpotVerdict, refusals};
 use crate::karpenter::traces::NodeFold;
-use crate::model::{Command, Language, Observed, Target};
+use crate::model::{Command, FilePlace, Language, Observed, Target};
 
 pub(crate) static CHECK: Check = Check {
     id: "pools-want-spot",
@@ -82,7 +82,8 @@ fn judged(facts: &Facts, paths: &LaunchPaths<'_>) -> Judgement {
             .fix(
                 "Correct what is named.",
                 edits(target, refused.iter().map(|(path, _)| *path)),
-            );
+            )
+            .in_file(place(facts, &refused));
     }
     let of = |wanted: fn(&SpotVerdict) -> bool| -> Vec<(&LaunchPath<'_>, String)> {
         all.iter()
@@ -105,6 +106,7 @@ fn judged(facts: &Facts, paths: &LaunchPaths<'_>) -> Judgement {
                 "Correct the requirement. The capacity types are spot, on-demand and reserved.",
                 edits(target, nothing.iter().map(|(path, _)| *path)),
             )
+            .in_file(place(facts, &nothing))
             .evidence(
                 "neverMatching",
                 json!(
@@ -130,7 +132,8 @@ fn judged(facts: &Facts, paths: &LaunchPaths<'_>) -> Judgement {
                 "If you want Spot, add spot to the values of karpenter.sh/capacity-type, or leave the requirement out.",
                 edits(target, cannot.iter().map(|(path, _)| *path)),
             )
-            .snippet(Language::Yaml, REQUIREMENT);
+            .snippet(Language::Yaml, REQUIREMENT)
+            .in_file(place(facts, &cannot));
     }
     let must = all
         .iter()
@@ -204,6 +207,22 @@ fn placeholders(file: &str, found: &[String]) -> Judgement {
 }
 
 /// `NAME: why`, for a few of them.
+/// Where the first of them stands in the file of `--nodepools`.
+fn place(facts: &Facts, some: &[(&LaunchPath<'_>, String)]) -> Option<FilePlace> {
+    let given = facts.ask.nodepools.as_ref()?;
+    let mut names = some
+        .iter()
+        .filter(|(path, _)| path.source == Source::File(&given.file))
+        .map(|(path, _)| &path.pool.name);
+    let (name, line) = names.find_map(|name| Some((name, given.lines.get(name)?)))?;
+    // Standard input is no file that anybody could open.
+    (given.file != "stdin").then(|| FilePlace {
+        file: given.file.clone(),
+        line: usize::try_from(*line).unwrap_or(1).max(1),
+        key: format!("NodePool/{name}"),
+    })
+}
+
 fn told(some: &[(&LaunchPath<'_>, String)]) -> String {
     let all = some
         .iter()

@@ -1,5 +1,7 @@
 //! What was asked for, as far as judging depends on it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::install;
@@ -48,12 +50,17 @@ pub struct PoolsFile {
     /// A value with its line for each variable that nobody filled in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placeholders: Vec<String>,
+    /// Where each pool begins, by its name: the line, from 1. A rendered chart has no lines of the person's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lines: BTreeMap<String, u64>,
 }
 
 impl PoolsFile {
     pub fn new(file: impl Into<String>, manifests: Manifests) -> Self {
+        let lines = manifests.pools.iter();
         Self {
             file: file.into(),
+            lines: lines.map(|one| (one.value.name.clone(), one.line)).collect(),
             pools: manifests.pools.into_iter().map(|one| one.value).collect(),
             node_classes: manifests.node_classes.into_iter().map(|one| one.value).collect(),
             broken: manifests

@@ -240,6 +240,11 @@ impl Judgement {
         self
     }
 
+    /// Names the place in a file that it is about.
+    pub fn in_file(self, file: Option<FilePlace>) -> Self {
+        Self { file, ..self }
+    }
+
     /// Names the call it rests on.
     pub fn from<T>(mut self, fact: &Fact<T>) -> Self {
         let told = match &fact.observed {

@@ -168,3 +168,28 @@ fn junit_is_what_its_schema_says() {
         assert_eq!(line == "valid", name != "damaged", "{name}: {line}");
     }
 }
+
+#[test]
+fn a_pool_of_a_file_is_located_in_it() {
+    let stage = Stage::fresh();
+    let pool = |name: &str, values: &str| {
+        format!(
+            "apiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: {{name: {name}}}\nspec:\n  template:\n    spec:\n      \
+             nodeClassRef: {{group: karpenter.k8s.aws, kind: EC2NodeClass, name: default}}\n      \
+             requirements:\n      - {{key: karpenter.sh/capacity-type, operator: In, values: [{values}]}}\n"
+        )
+    };
+    let text = format!("{}---\n{}", pool("good", "spot"), pool("typo", "spott"));
+    std::fs::write(stage.home.path().join("pools.yaml"), text).expect("written");
+    let sarif = |args: &[&str]| -> Value {
+        let ran = stage.run(&[&["preflight", "-o", "sarif", "--nodepools"], args].concat());
+        let results = ran.expect(1).json()["runs"][0]["results"].take();
+        let mut results = results.as_array().expect("results").iter();
+        let found = results.find(|result| result["ruleId"] == "pools-want-spot");
+        found.expect("a result")["locations"][0]["physicalLocation"].clone()
+    };
+    assert_eq!(
+        sarif(&["pools.yaml"]),
+        json!({"artifactLocation": {"uri": "pools.yaml"}, "region": {"startLine": 11}})
+    );
+}
