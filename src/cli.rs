@@ -533,22 +533,22 @@ const CONNECTION: &[&str] = &[
 /// The flags that name the EKS cluster and its account.
 const EKS: &[&str] = &["cluster_name", "region"];
 
+/// The flags that change nothing in what is printed for a Job.
+const PRINTED: &[&str] = &[
+    "as_user",
+    "as_groups",
+    "use_exec",
+    "request_timeout",
+    "overall_timeout",
+    "profile",
+    "color",
+    "verbose",
+    "quiet",
+];
+
 /// The flags of every verb that change nothing in some: they are taken there, and not shown.
 const IDLE: &[(&[&str], &[&[&str]])] = &[
-    (
-        &["hook"],
-        &[&[
-            "as_user",
-            "as_groups",
-            "use_exec",
-            "request_timeout",
-            "overall_timeout",
-            "profile",
-            "color",
-            "verbose",
-            "quiet",
-        ]],
-    ),
+    (&["hook"], &[PRINTED]),
     (&["fleet", "list"], &[&["cluster_name"]]),
     (&["whois"], &[&["namespace"]]),
     (&["trust"], &[&["namespace"]]),
@@ -606,20 +606,7 @@ const IDLE: &[(&[&str], &[&[&str]])] = &[
             ],
         ],
     ),
-    (
-        &["fleet", "manifest"],
-        &[&[
-            "as_user",
-            "as_groups",
-            "use_exec",
-            "request_timeout",
-            "overall_timeout",
-            "profile",
-            "color",
-            "verbose",
-            "quiet",
-        ]],
-    ),
+    (&["fleet", "manifest"], &[PRINTED]),
     (
         &["fleet", "merge"],
         &[CONNECTION, EKS, &["namespace", "profile", "verbose"]],

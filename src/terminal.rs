@@ -151,16 +151,7 @@ impl Ui {
         if let Ok(done) = tokio::time::timeout(MOMENT, &mut work).await {
             return done;
         }
-        let mut look = indicatif::ProgressStyle::default_spinner();
-        if !self.style.unicode {
-            look = look.tick_chars("|/-\\ ");
-        }
-        // Cleared also when Ctrl-C takes the work away.
-        let spinner = indicatif::ProgressBar::new_spinner()
-            .with_style(look)
-            .with_message(sanitize::line(what).into_owned())
-            .with_finish(indicatif::ProgressFinish::AndClear);
-        spinner.enable_steady_tick(Duration::from_millis(120));
+        let spinner = self.spinner(what);
         let done = work.await;
         spinner.finish_and_clear();
         done
@@ -174,18 +165,21 @@ pub struct Counted(Option<indicatif::ProgressBar>);
 impl Ui {
     /// Begins to count; shown from the first [`Counted::line`] on.
     pub fn counted(&self, what: &str) -> Counted {
-        Counted(self.progress.then(|| {
-            let mut look = indicatif::ProgressStyle::default_spinner();
-            if !self.style.unicode {
-                look = look.tick_chars("|/-\\ ");
-            }
-            let spinner = indicatif::ProgressBar::new_spinner()
-                .with_style(look)
-                .with_message(sanitize::line(what).into_owned())
-                .with_finish(indicatif::ProgressFinish::AndClear);
-            spinner.enable_steady_tick(Duration::from_millis(120));
-            spinner
-        }))
+        Counted(self.progress.then(|| self.spinner(what)))
+    }
+
+    fn spinner(&self, what: &str) -> indicatif::ProgressBar {
+        let mut look = indicatif::ProgressStyle::default_spinner();
+        if !self.style.unicode {
+            look = look.tick_chars("|/-\\ ");
+        }
+        // Cleared also when Ctrl-C takes the work away.
+        let spinner = indicatif::ProgressBar::new_spinner()
+            .with_style(look)
+            .with_message(sanitize::line(what).into_owned())
+            .with_finish(indicatif::ProgressFinish::AndClear);
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        spinner
     }
 }
 

@@ -861,7 +861,7 @@ fn templates_of_a_cluster() {
     insta::assert_snapshot!("cluster_text", report.plain());
     assert_eq!(report.exit_code(), 1);
     assert_eq!(super::check::check_objects(&there(vec![], vec![])).exit_code(), 3);
-    // A cluster whose template was not read is no cluster whose template is right.
+    // A template that was not read is not one that is right.
     let fine = there(
         vec![template("fine", "")],
         vec![plane("one", "fine"), plane("four", "gone")],

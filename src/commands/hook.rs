@@ -9,7 +9,7 @@ use crate::cli::Global;
 use crate::cli::hook::{Hook, NAME};
 use crate::cluster::resolve;
 use crate::commands::CliError;
-use crate::commands::pod::{Pod, name, plain, renamed, service_account};
+use crate::commands::pod::{Pod, cluster_words, name, plain, renamed, service_account};
 use crate::model::Exit;
 use crate::model::permission;
 use crate::report::json::{pretty, to_yaml};
@@ -127,15 +127,7 @@ fn dress(object: &mut Value, stage: Stage) {
 
 fn job(args: &Hook, global: &Global, namespace: &str) -> Result<Value, CliError> {
     let mut words = vec!["preflight".to_owned(), "--no-input".to_owned()];
-    for (flag, value) in [
-        ("--cluster-name", &global.cluster_name),
-        ("--region", &global.region),
-    ] {
-        if let Some(value) = value {
-            plain(flag, value)?;
-            words.push(format!("{flag}={value}"));
-        }
-    }
+    words.extend(cluster_words(global)?);
     words.extend(args.flags.iter().cloned());
     let pod = Pod {
         container: "preflight",

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cli::Global;
 use crate::commands::CliError;
 
 /// A user that no image and no node has a name for.
@@ -110,6 +111,20 @@ pub(crate) fn renamed(mut objects: Vec<Value>, name: &str) -> Vec<Value> {
         }
     }
     objects
+}
+
+/// The flags that name the EKS cluster to the program in the Pod.
+pub(crate) fn cluster_words(global: &Global) -> Result<Vec<String>, CliError> {
+    let flags = [
+        ("--cluster-name", &global.cluster_name),
+        ("--region", &global.region),
+    ];
+    let given = flags
+        .into_iter()
+        .filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+    given
+        .map(|(flag, value)| plain(flag, value).map(|()| format!("{flag}={value}")))
+        .collect()
 }
 
 /// A DNS-1123 label or a Helm expression.

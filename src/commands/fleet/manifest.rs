@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::Global;
 use crate::cli::fleet::{Manifest, NAME};
 use crate::commands::hook::with_cluster;
-use crate::commands::pod::{Pod, name, plain, renamed, service_account};
+use crate::commands::pod::{Pod, cluster_words, name, plain, renamed, service_account};
 use crate::commands::{self, CliError};
 use crate::fleet::inventory::{Entry, Inventory};
 use crate::model::{Exit, permission};
@@ -101,17 +101,7 @@ fn objects(args: &Manifest, global: &Global, inventory: Option<&Inventory>) -> R
             // Kubernetes fills it in.
             words.push(format!("--shard=$(JOB_COMPLETION_INDEX)/{shards}"));
         }
-        None => {
-            for (flag, value) in [
-                ("--cluster-name", &global.cluster_name),
-                ("--region", &global.region),
-            ] {
-                if let Some(value) = value {
-                    plain(flag, value)?;
-                    words.push(format!("{flag}={value}"));
-                }
-            }
-        }
+        None => words.extend(cluster_words(global)?),
     }
     words.push("--output=ndjson".to_owned());
     if args.publish {
